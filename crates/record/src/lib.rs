@@ -1,0 +1,42 @@
+//! Signed records: ids, money, time, keys, headers, payloads, runs and fork proofs.
+//!
+//! What every node must agree on to the byte lives here, and nothing else: no I/O, no clock, no randomness of its own.
+//! The formats are those of `proto/hutong/record/v1`; golden bytes for each lie in `tests/vectors`.
+#![cfg_attr(not(test), no_std)]
+
+extern crate alloc;
+
+mod fork;
+mod hash;
+mod header;
+mod id;
+mod identity;
+mod key;
+mod money;
+mod payload;
+mod record;
+mod run;
+mod time;
+
+pub use fork::{ForkProof, ForkProofError};
+pub use header::{Audience, FORMAT, HEADER_BYTES_MAX, Header, HeaderError, PARTIES_MAX};
+pub use id::{AllianceId, CardId, IdError, PairId, RecordId, ShopId};
+pub use identity::{Identity, IdentityError};
+pub use key::{
+    DecryptionKey, EncryptionKey, KeyError, PublicKey, RecoverySeed, SIGNATURE_BYTES, Signature, SignatureError, SigningKey,
+    TokenSignature,
+};
+pub use money::{Currency, MINOR_MAX, Money, MoneyError};
+pub use payload::{PAYLOAD_BYTES_MAX, Payload, PayloadError, Place, SALT_BYTES};
+pub use record::{Draft, Record, RecordError, sign};
+pub use run::{RUN_RECORDS_MAX, RunError, VerifiedRun, verify_run};
+pub use time::{TimeError, UnixMillis};
+
+pub use hash::{alliance_id, invitation_key_seed, motion_id, request_hash};
+
+/// The messages of `hutong.record.v1` as generated from the protos.
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
+#[rustfmt::skip]
+pub mod proto {
+    include!("generated/hutong.record.v1.rs");
+}
