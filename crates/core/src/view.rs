@@ -112,12 +112,33 @@ impl<R: Reader + ?Sized> Reader for Overlay<'_, R> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
-    struct Map(BTreeMap<Vec<u8>, Vec<u8>>);
+    /// Views in memory, for tests of this crate.
+    #[derive(Debug, Default, Clone, PartialEq, Eq)]
+    pub(crate) struct Map(BTreeMap<Vec<u8>, Vec<u8>>);
+
+    impl Map {
+        pub(crate) fn apply(&mut self, writes: Batch) {
+            for (key, value) in writes {
+                match value {
+                    Some(value) => self.0.insert(key, value),
+                    None => self.0.remove(&key),
+                };
+            }
+        }
+    }
+
+    impl From<Batch> for Map {
+        fn from(writes: Batch) -> Self {
+            let mut map = Self::default();
+            map.apply(writes);
+            map
+        }
+    }
 
     impl Reader for Map {
         fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ViewError> {
