@@ -1,5 +1,7 @@
 //! An alliance as one of its shops holds it: the charter and the roster in memory, all else in views.
 
+use alloc::collections::BTreeMap;
+
 use hutong_record::{PublicKey, ShopId};
 
 use crate::{
@@ -16,13 +18,31 @@ pub struct Alliance {
     charter: Charter,
     me: ShopId,
     pub(crate) roster: Roster,
+    /// Seals and forks known from an earlier fold of the same records: they hold from the first record on.
+    known_cuts: BTreeMap<ShopId, u64>,
 }
 
 impl Alliance {
     /// From the charter and what the views hold.
     pub fn load(charter: Charter, me: ShopId, view: &(impl Reader + ?Sized)) -> Result<Self, ViewError> {
         let roster = Roster::compute(&charter, view, &Roster::default())?;
-        Ok(Self { charter, me, roster })
+        Ok(Self { charter, me, roster, known_cuts: BTreeMap::new() })
+    }
+
+    /// For folding everything anew into empty views, with the seals and forks that are known by now.
+    #[must_use]
+    pub fn from_the_start(&self) -> Self {
+        let cuts = self.roster.iter().filter_map(|(shop, m)| m.counts_up_to.map(|last| (shop, last)));
+        let known_cuts = self.known_cuts.iter().map(|(shop, last)| (*shop, *last)).chain(cuts).collect();
+        let roster = Roster::founding(&self.charter);
+        Self { charter: self.charter.clone(), me: self.me, roster, known_cuts }
+    }
+
+    /// The last record of a shop that counts; `None`: no bound.
+    pub(crate) fn counts_up_to(&self, shop: ShopId) -> Option<u64> {
+        let known = self.known_cuts.get(&shop).copied();
+        let now = self.roster.counts_up_to(shop);
+        known.into_iter().chain(now).min()
     }
 
     /// Its rules.

@@ -89,7 +89,7 @@ impl Alliance {
         if header.sequence != cursor(view, header.shop)? + 1 {
             return Ok(Effects::default());
         }
-        let sealed = self.roster.counts_up_to(header.shop).is_some_and(|last| header.sequence > last);
+        let sealed = self.counts_up_to(header.shop).is_some_and(|last| header.sequence > last);
         let outcome = match message {
             _ if sealed => Outcome::Ignored("past the seal"),
             None => Outcome::Counts,
@@ -138,20 +138,19 @@ impl Alliance {
         view: &mut Overlay<'_, R>,
         effects: &mut Effects,
     ) -> Result<(), ViewError> {
-        let before = core::mem::take(&mut self.roster);
-        self.roster = Roster::compute(self.charter(), view, &before)?;
-        effects.roster_changed = self.roster != before;
-        for (shop, member) in self.roster.iter() {
-            if member.was_admitted() && !before.shop(shop).is_some_and(|m| m.was_admitted()) {
+        let after = Roster::compute(self.charter(), view, &self.roster)?;
+        for (shop, member) in after.iter() {
+            if member.was_admitted() && self.admitted_key(shop).is_none() {
                 effects.resume.extend(resume(view, shop.as_bytes())?);
             }
-            let lowered = member
-                .counts_up_to
-                .filter(|last| before.counts_up_to(shop).is_none_or(|earlier| *last < earlier));
+            let known = self.counts_up_to(shop);
+            let lowered = member.counts_up_to.filter(|last| known.is_none_or(|known| *last < known));
             if let Some(last) = lowered {
                 effects.rebuild |= cursor(view, shop)? > last;
             }
         }
+        effects.roster_changed = after != self.roster;
+        self.roster = after;
         Ok(())
     }
 }

@@ -80,6 +80,11 @@ impl Roster {
         Ok(ballots.count(charter, forks.into_iter().collect()))
     }
 
+    /// The founder alone.
+    pub(crate) fn founding(charter: &Charter) -> Self {
+        Ballots(Vec::new()).count(charter, Cuts::new())
+    }
+
     /// A shop, whatever its standing.
     pub fn shop(&self, id: ShopId) -> Option<&Member> {
         self.members.get(&id)
