@@ -230,7 +230,9 @@ impl<V: Views> Ledger<V> {
         let mut records = Vec::with_capacity(drafts.len());
         for draft in drafts {
             let record = self.sign(draft, head, now, rng)?;
-            head = Some(self::head(LogHead::of(&record)));
+            let header = record.header();
+            let (sequence, incarnation) = (header.sequence, header.incarnation);
+            head = Some(Head { sequence, id: record.id(), incarnation });
             records.push(record);
         }
         let ids = records.iter().map(Record::id).collect();
