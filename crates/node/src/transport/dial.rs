@@ -1,6 +1,6 @@
 //! The dialling end: a gRPC channel that reaches one key or nothing.
 
-use std::{error::Error, io, sync::Arc};
+use std::{error::Error, io, sync::Arc, time::Duration};
 
 use hutong_record::PublicKey;
 use hyper_util::rt::TokioIo;
@@ -108,12 +108,19 @@ impl DialError {
 pub struct Dialer {
     credential: Credential,
     connections: Arc<Connections>,
+    timeout: Duration,
 }
 
 impl Dialer {
     /// A dialler that shows this credential and enters its channels in this registry.
     pub const fn new(credential: Credential, connections: Arc<Connections>) -> Self {
-        Self { credential, connections }
+        Self { credential, connections, timeout: DIAL_TIMEOUT }
+    }
+
+    /// The same with another limit on connecting: from opening the stream to the other side's first frame.
+    #[must_use]
+    pub fn with_timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
     }
 
     /// A channel to the holder of `server`, connected. It reconnects by itself, until the key is cut; a call that
@@ -139,7 +146,7 @@ impl Dialer {
     fn line<O: Open>(&self, server: PublicKey, opener: O) -> Arc<Line<O>> {
         let config = client_config(&self.credential, server);
         let registration = self.connections.register(*server.as_bytes(), Direction::Dialled);
-        Arc::new(Line { opener, config, registration })
+        Arc::new(Line { opener, config, registration, timeout: self.timeout })
     }
 }
 
@@ -148,6 +155,7 @@ struct Line<O> {
     opener: O,
     config: Arc<ClientConfig>,
     registration: Registration,
+    timeout: Duration,
 }
 
 /// A dialled connection as hyper takes it. The buffer holds what the other side said first.
@@ -159,7 +167,7 @@ impl<O: Open> Line<O> {
         let stream = tokio::select! {
             biased;
             () = token.cancelled() => return Err(DialError::Cut),
-            stream = timeout(DIAL_TIMEOUT, self.shake_hands()) => stream.map_err(|_| DialError::TimedOut)??,
+            stream = timeout(self.timeout, self.shake_hands()) => stream.map_err(|_| DialError::TimedOut)??,
         };
         Ok(TokioIo::new(Cuttable::new(stream, token)))
     }

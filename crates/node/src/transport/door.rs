@@ -74,7 +74,8 @@ impl Door {
         was_in
     }
 
-    /// Lets in these keys and no others. An empty list pauses the federation.
+    /// Lets in these keys and no others. An empty list, and then
+    /// [`Connections::cut_all`] for what was dialled to keys not on it, pauses the federation.
     pub fn replace(&self, callers: impl IntoIterator<Item = (PublicKey, Caller)>) {
         let after: Callers = callers.into_iter().map(|(key, caller)| (*key.as_bytes(), caller)).collect();
         let cut: Vec<[u8; 32]> = self.write(|callers| {

@@ -55,11 +55,13 @@ impl Pending {
     /// Takes a caller in, in the place of an older one if need be. It waits only until that one's task has let go.
     pub(super) async fn admit(&self, address: IpAddr) -> Slot {
         let source = Source::of(address);
-        self.lock().make_room_for(source, self.per_source_max);
+        let has_evicted = self.lock().make_room_for(source, self.per_source_max);
         let permit = match Arc::clone(&self.slots).try_acquire_owned() {
             Ok(permit) => permit,
             Err(_) => {
-                self.lock().evict_oldest();
+                if !has_evicted {
+                    self.lock().evict_oldest();
+                }
                 Arc::clone(&self.slots).acquire_owned().await.expect("the semaphore is never closed")
             }
         };
@@ -85,18 +87,22 @@ impl Table {
         (ticket, evicted)
     }
 
-    fn make_room_for(&mut self, source: Source, max: usize) {
+    /// Says whether somebody had to give way.
+    fn make_room_for(&mut self, source: Source, max: usize) -> bool {
         let mut held =
             self.waiting.iter().filter(|(_, (held, _))| *held == source).map(|(ticket, _)| *ticket);
-        let oldest = held.next();
-        if held.count() + 1 >= max {
-            oldest.into_iter().for_each(|ticket| self.evict(ticket));
+        let Some(oldest) = held.next() else { return false };
+        let is_full = 1 + held.count() >= max;
+        if is_full {
+            self.evict(oldest);
         }
+        is_full
     }
 
     fn evict_oldest(&mut self) {
-        let oldest = self.waiting.keys().next().copied();
-        oldest.into_iter().for_each(|ticket| self.evict(ticket));
+        if let Some(oldest) = self.waiting.keys().next().copied() {
+            self.evict(oldest);
+        }
     }
 
     fn evict(&mut self, ticket: u64) {
@@ -173,6 +179,15 @@ mod tests {
         assert_eq!([&oldest, &newer].map(is_evicted), [true, false]);
         drop(oldest);
         assert!(!is_evicted(&next.await));
+    }
+
+    #[tokio::test]
+    async fn one_newcomer_displaces_one_caller() {
+        let pending = pending(2, 1);
+        let (other, own) = (pending.admit(address(1)).await, pending.admit(address(2)).await);
+        let mut next = Box::pin(pending.admit(address(2)));
+        assert!(next.as_mut().now_or_never().is_none());
+        assert_eq!([&other, &own].map(is_evicted), [false, true]);
     }
 
     #[tokio::test]

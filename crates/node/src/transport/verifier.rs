@@ -143,7 +143,31 @@ fn tls13_only() -> Error {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
+            prop_assert!(presented_key(&CertificateDer::from(bytes)).is_err());
+        }
+
+        #[test]
+        fn a_damaged_certificate_is_read_or_refused(at in any::<proptest::sample::Index>(), byte in any::<u8>()) {
+            let mut bytes = certificate(*good_key().as_bytes()).to_vec();
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            // Whatever is read is an admitted key; its signature then has to verify.
+            if let Ok(key) = presented_key(&CertificateDer::from(bytes)) {
+                prop_assert_eq!(PublicKey::admit(key.as_bytes()), Ok(key));
+            }
+        }
+    }
+
+    fn good_key() -> PublicKey {
+        hutong_record::SigningKey::from_seed(&[1; 32]).public()
+    }
 
     /// A self-signed certificate whose key bytes the author chose.
     struct Chosen([u8; 32]);
@@ -181,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_chain_is_refused() {
-        let good = hutong_record::SigningKey::from_seed(&[1; 32]).public();
+        let good = good_key();
         let certificate = certificate(*good.as_bytes());
         assert_eq!(sole_key(&certificate, &[]), Ok(good));
         let chain = [certificate.clone()];
