@@ -438,3 +438,57 @@ async fn our_dialler_resumes_nothing_even_if_offered() {
         assert_eq!(kind, Some(HandshakeKind::Full));
     }
 }
+
+/// A listener that hands over one pipe, and then waits.
+struct Pipe {
+    near: Option<tokio::io::DuplexStream>,
+    _alive: mpsc::Sender<()>,
+}
+
+impl Listen for Pipe {
+    type Io = tokio::io::DuplexStream;
+
+    async fn accept(&mut self) -> std::io::Result<(Self::Io, SocketAddr)> {
+        match self.near.take() {
+            Some(near) => Ok((near, SocketAddr::from(([192, 0, 2, 1], 1)))),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+fn pipe() -> (Pipe, tokio::io::DuplexStream, mpsc::Receiver<()>) {
+    let (near, far) = tokio::io::duplex(256);
+    let (alive, ended) = mpsc::channel(1);
+    (Pipe { near: Some(near), _alive: alive }, far, ended)
+}
+
+#[tokio::test]
+async fn a_refused_caller_that_talks_on_still_reads_why() {
+    let (listener, far, _ended) = pipe();
+    let door = Door::new(Connections::new());
+    let _incoming = listen(listener, &credential(SHOP), door, ListenLimits::default());
+    let config = client_config(&credential(CALLER), key(SHOP));
+    let mut tls = TlsConnector::from(config).connect(server_name(), far).await.unwrap();
+    // Far more than the pipe holds: the server has to read on after it refused.
+    tls.write_all(&[0; 8 * 1024]).await.unwrap();
+    let error = tls.read(&mut [0; 1]).await.unwrap_err();
+    let alert = rustls::Error::AlertReceived(AlertDescription::AccessDenied);
+    assert_eq!(tls_error(&error), Some(&alert), "{error}");
+}
+
+#[tokio::test]
+async fn a_handshake_past_its_time_is_dropped() {
+    let limits = ListenLimits { handshake_timeout: std::time::Duration::ZERO, ..ListenLimits::default() };
+    let (listener, mut far, _ended) = pipe();
+    let _incoming = listen(listener, &credential(SHOP), Door::new(Connections::new()), limits);
+    assert_eq!(far.read(&mut [0; 1]).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn accepting_ends_with_the_stream_and_drops_handshakes_under_way() {
+    let (listener, mut far, mut ended) = pipe();
+    let door = Door::new(Connections::new());
+    drop(listen(listener, &credential(SHOP), door, ListenLimits::default()));
+    assert_eq!(ended.recv().await, None);
+    assert_eq!(far.read(&mut [0; 1]).await.unwrap(), 0);
+}
