@@ -1,1 +1,3 @@
-//! Placeholder.
+//! The Hutong node: what turns the libraries below it into a running shop.
+
+pub mod transport;
