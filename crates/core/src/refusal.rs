@@ -42,6 +42,12 @@ pub enum Class {
     State,
     /// Something of that name exists already.
     Exists,
+    /// Nothing is wrong; another time it may work.
+    Later,
+    /// The caller did not say who it is.
+    Unauthenticated,
+    /// This node is at fault.
+    Internal,
 }
 
 macro_rules! reasons {
@@ -97,6 +103,24 @@ reasons! {
     NotCore, "NOT_CORE", Forbidden, "只有核心成员可以这样做", "only core members may do that";
     /// This shop's log forked, and is frozen.
     LogFrozen, "LOG_FROZEN", Forbidden, "本店的日志已被冻结", "this shop's log is frozen";
+    /// The node is in no such alliance.
+    AllianceUnknown, "ALLIANCE_UNKNOWN", NotFound, "本店不在这个联盟", "this node is in no such alliance";
+    /// The node is in several alliances, and the request names none.
+    AllianceUnnamed, "ALLIANCE_UNNAMED", Invalid, "本店在多个联盟，请指明一个", "this node is in several alliances: name one";
+    /// The node is in the alliance already.
+    AllianceExists, "ALLIANCE_EXISTS", Exists, "本店已在这个联盟", "this node is in the alliance already";
+    /// The shop that sent the invitation does not answer.
+    InviterUnreachable, "INVITER_UNREACHABLE", Later, "联系不上邀请方：{why}", "the inviting shop does not answer: {why}";
+    /// This shop's peer port has no address to give to a guest.
+    AddressUnknown, "ADDRESS_UNKNOWN", State, "请在配置 peer.advertise 中写明本店地址", "set peer.advertise: this node does not know its own address";
+    /// The node's queue is full.
+    Busy, "BUSY", Later, "本店节点繁忙，请稍候", "the node is busy";
+    /// The node is stopping, or its disk failed.
+    Stopped, "STOPPED", Later, "本店节点正在停止", "the node is stopping";
+    /// The caller did not show a valid token.
+    TokenInvalid, "TOKEN_INVALID", Unauthenticated, "令牌无效", "a valid token is needed";
+    /// Something failed that is nobody's request's fault.
+    Internal, "INTERNAL", Internal, "本店节点内部错误", "the node failed; its log says why";
     /// No such shop in the roster.
     MemberUnknown, "MEMBER_UNKNOWN", NotFound, "名册中没有这家店", "no such shop in the roster";
     /// The shop is a member already.
