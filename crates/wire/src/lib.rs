@@ -1,4 +1,9 @@
-//! Hutong's gRPC messages and services as generated from `proto/`.
+//! Hutong's gRPC messages and services as generated from `proto/`, their conversions, and the one map from refusals to
+//! status codes. Servers and clients are built on it; nothing here decides anything.
+
+pub mod frame;
+pub mod status;
+pub mod trade;
 
 /// What tills, apps and operators say to their node.
 pub mod merchant {

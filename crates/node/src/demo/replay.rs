@@ -1,0 +1,148 @@
+//! The visits, replayed: customers in parallel, each customer's own visits in order.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use anyhow::Context;
+use indicatif::ProgressBar;
+use tokio::{sync::mpsc, task::JoinSet};
+
+use super::{
+    chance::Chance,
+    faults::Moment,
+    ledger::Ledger,
+    link::Link,
+    plan::Offer,
+    street::{EmbeddedVisits, SHOP_COUNT, Shop, Visit},
+    till::Till,
+};
+
+/// Customers who are at a till at the same moment, at most. More would only queue at the two cores.
+pub(super) const LANES: usize = 32;
+
+/// Visits that wait in one lane. When a lane is full the replay waits for it: a street does not lose customers.
+const LANE_VISITS_MAX: usize = 16;
+
+/// Writes of one shop that its node acknowledged so far.
+#[derive(Debug, Default)]
+pub(super) struct Acknowledged {
+    /// Sales.
+    pub(super) sales: AtomicU64,
+    /// Vouchers handed out.
+    pub(super) issued: AtomicU64,
+    /// Redemptions, those taken back included.
+    pub(super) redemptions: AtomicU64,
+}
+
+impl Acknowledged {
+    /// Counts one more.
+    pub(super) fn add(counter: &AtomicU64, count: usize) {
+        counter.fetch_add(u64::try_from(count).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+}
+
+/// What all tills share.
+#[derive(Debug)]
+pub(super) struct Street {
+    /// Lines to the nodes, in the order of [`Shop::all`].
+    pub(super) links: Vec<Arc<Link>>,
+    /// Shops by hex id.
+    pub(super) shop_of: HashMap<String, Shop>,
+    /// The promotions.
+    pub(super) offers: Vec<Offer>,
+    /// Positions in `offers` by hex id.
+    pub(super) offer_of: HashMap<String, usize>,
+    /// Cards and habits.
+    pub(super) chance: Chance,
+    /// What was acknowledged, by shop.
+    pub(super) acknowledged: [Acknowledged; SHOP_COUNT],
+    /// Visits done.
+    pub(super) bar: ProgressBar,
+}
+
+impl Street {
+    /// The line to a shop's node.
+    pub(super) fn link(&self, shop: Shop) -> &Link {
+        &self.links[shop.index()]
+    }
+}
+
+/// The span of visits to replay.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Span {
+    /// Days from the first one on.
+    pub(super) days: u32,
+    /// Visits in them.
+    pub(super) visits: usize,
+}
+
+/// Replays the visits and adds up what the nodes answered. Tells `moments` when faults are due.
+pub(super) async fn run(
+    street: Arc<Street>,
+    span: Span,
+    moments: Option<mpsc::Sender<Moment>>,
+) -> anyhow::Result<Ledger> {
+    let mut lanes = Vec::with_capacity(LANES);
+    let mut tills = JoinSet::new();
+    for _ in 0..LANES {
+        let (lane, visits) = mpsc::channel(LANE_VISITS_MAX);
+        lanes.push(lane);
+        tills.spawn(serve_lane(Till::new(street.clone()), visits));
+    }
+    let fed = feed(span, lanes, moments).await;
+    let mut all = Ledger::default();
+    while let Some(till) = tills.join_next().await {
+        all.append(till.context("a till panicked")??);
+    }
+    fed.map(|()| all)
+}
+
+async fn serve_lane(mut till: Till, mut visits: mpsc::Receiver<Visit>) -> anyhow::Result<Ledger> {
+    while let Some(visit) = visits.recv().await {
+        till.serve(&visit).await.with_context(|| format!("the visit on line {}", visit.line))?;
+    }
+    Ok(till.close())
+}
+
+/// Sends each visit down its customer's lane. A closed lane means that its till failed: the till says why.
+async fn feed(
+    span: Span,
+    lanes: Vec<mpsc::Sender<Visit>>,
+    moments: Option<mpsc::Sender<Moment>>,
+) -> anyhow::Result<()> {
+    for (number, visit) in EmbeddedVisits::embedded(span.days).enumerate() {
+        let visit = visit?;
+        if let (Some(moments), Some(moment)) = (&moments, Moment::at(number, span.visits)) {
+            // Closed: the faults failed, which ends the demo with their error.
+            let _ = moments.send(moment).await;
+        }
+        if lanes[lane_of(visit.customer)].send(visit).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn lane_of(customer: u32) -> usize {
+    usize::try_from(customer).unwrap_or(0) % LANES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_customer_keeps_to_one_lane_and_lanes_share_the_work() {
+        let mut visits = [0usize; LANES];
+        for visit in EmbeddedVisits::embedded(31) {
+            visits[lane_of(visit.unwrap().customer)] += 1;
+        }
+        let mean = visits.iter().sum::<usize>() / LANES;
+        assert!(visits.iter().all(|lane| *lane > mean / 2 && *lane < mean * 2), "{visits:?}");
+    }
+}
