@@ -20,8 +20,8 @@ use hutong_core::{
     view::ViewError,
 };
 use hutong_record::{
-    AllianceId, DecryptionKey, Draft, ForkProof, Payload, Place, Record, RecordId, ShopId, SigningKey, UnixMillis,
-    proto, proto::Kind, sign,
+    AllianceId, DecryptionKey, Draft, ForkProof, Payload, Place, Record, RecordId, ShopId, SigningKey,
+    UnixMillis, proto, proto::Kind, sign,
 };
 use rand_core::CryptoRng;
 
@@ -141,7 +141,8 @@ impl<V: Views> Ledger<V> {
         let staged = &self.staged;
         let reader = &self.reader;
         let head = |shop| staged.heads.get(&shop).copied().or_else(|| reader.head_of(shop).map(head));
-        let held = |shop, sequence| staged.id(shop, sequence).or_else(|| reader.record_id(shop, sequence).ok()?);
+        let held =
+            |shop, sequence| staged.id(shop, sequence).or_else(|| reader.record_id(shop, sequence).ok()?);
         let run = match self.alliance.admit(messages, head, held, now) {
             Ok(Some(run)) => run,
             Ok(None) => return Ok(Ok(false)),
@@ -206,7 +207,9 @@ impl<V: Views> Ledger<V> {
         for theirs in messages.into_iter().filter_map(|message| Record::parse(message).ok()) {
             let (shop, sequence) = (theirs.header().shop, theirs.header().sequence);
             let held = self.reader.read_log(shop, sequence, 1).map_err(LedgerError::from)?;
-            let Some(proof) = held.first().and_then(|ours| ForkProof::from_records(ours, &theirs)) else { continue };
+            let Some(proof) = held.first().and_then(|ours| ForkProof::from_records(ours, &theirs)) else {
+                continue;
+            };
             let roster = self.alliance.roster();
             if ForkProof::verify(&proof, |shop, epoch| roster.signing_key(shop, epoch)).is_err() {
                 continue;
@@ -255,7 +258,8 @@ impl<V: Views> Ledger<V> {
         let payload = match draft.audience.named() {
             [] => Payload::clear(&draft.message, rng)?,
             parties => {
-                let key = |shop: &ShopId| self.alliance.roster().shop(*shop).map(|m| m.identity.encryption_key());
+                let key =
+                    |shop: &ShopId| self.alliance.roster().shop(*shop).map(|m| m.identity.encryption_key());
                 let keys: Option<Vec<_>> = parties.iter().map(key).collect();
                 Payload::seal(&draft.message, &place, &keys.ok_or(LedgerError::UnknownParty)?, rng)?
             }

@@ -1,8 +1,8 @@
 //! Frames of the replication protocol, to and from the wire. Bounds are checked here, before anything is kept.
 
 use bytes::Bytes;
-use hutong_record::{AllianceId, RecordId, ShopId, proto as record};
-use hutong_sync::{Frame, FrontierDigest, GoodbyeReason, Head, HeadPrefix, PeerHead};
+use hutong_record::{AllianceId, ShopId, proto as record};
+use hutong_sync::{Frame, FrontierDigest, GoodbyeReason, HeadPrefix, PeerHead};
 
 use crate::peer::v1 as wire;
 
@@ -23,7 +23,8 @@ pub fn from_wire(frame: wire::Frame) -> Result<Frame, FrameError> {
     Ok(match frame.frame.ok_or(FrameError::Empty)? {
         Kind::Hello(hello) => Frame::Hello {
             versions: hello.versions,
-            alliance: AllianceId::try_from(hello.alliance_id.as_ref()).map_err(|_| FrameError::Length("alliance"))?,
+            alliance: AllianceId::try_from(hello.alliance_id.as_ref())
+                .map_err(|_| FrameError::Length("alliance"))?,
             digest: FrontierDigest::new(array(&hello.frontier_digest, "digest")?),
         },
         Kind::Frontier(frontier) => {
@@ -55,7 +56,9 @@ pub fn to_wire(frame: Frame) -> wire::Frame {
             alliance_id: copy(alliance.as_bytes()),
             frontier_digest: copy(digest.as_bytes()),
         }),
-        Frame::Frontier { heads, complete } => Kind::Frontier(wire::Frontier { heads: log_heads(&heads), complete }),
+        Frame::Frontier { heads, complete } => {
+            Kind::Frontier(wire::Frontier { heads: log_heads(&heads), complete })
+        }
         Frame::Have { heads } => Kind::Have(wire::Have { heads: log_heads(&heads) }),
         Frame::Want { shop, from_sequence, body_bytes_max } => {
             Kind::Want(wire::Want { shop_id: copy(shop.as_bytes()), from_sequence, body_bytes_max })
@@ -70,11 +73,6 @@ pub fn to_wire(frame: Frame) -> wire::Frame {
         }
     };
     wire::Frame { frame: Some(kind) }
-}
-
-/// A head, as the replication protocol holds it.
-pub fn sync_head(sequence: u64, id: RecordId) -> Head {
-    Head { sequence, id }
 }
 
 fn heads(heads: Vec<wire::LogHead>) -> Result<Vec<PeerHead>, FrameError> {
@@ -117,19 +115,18 @@ const fn reason_to_wire(reason: GoodbyeReason) -> wire::GoodbyeReason {
         GoodbyeReason::Replaced => wire::GoodbyeReason::Replaced,
         GoodbyeReason::Membership => wire::GoodbyeReason::Membership,
         GoodbyeReason::Version => wire::GoodbyeReason::Version,
-        GoodbyeReason::Unspecified => wire::GoodbyeReason::Unspecified,
     }
 }
 
 const fn reason_from_wire(reason: wire::GoodbyeReason) -> GoodbyeReason {
     match reason {
-        wire::GoodbyeReason::Shutdown => GoodbyeReason::Shutdown,
+        // A reason of a newer protocol says at least that the other side goes.
+        wire::GoodbyeReason::Shutdown | wire::GoodbyeReason::Unspecified => GoodbyeReason::Shutdown,
         wire::GoodbyeReason::Protocol => GoodbyeReason::Protocol,
         wire::GoodbyeReason::Record => GoodbyeReason::Record,
         wire::GoodbyeReason::Replaced => GoodbyeReason::Replaced,
         wire::GoodbyeReason::Membership => GoodbyeReason::Membership,
         wire::GoodbyeReason::Version => GoodbyeReason::Version,
-        wire::GoodbyeReason::Unspecified => GoodbyeReason::Unspecified,
     }
 }
 

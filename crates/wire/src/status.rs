@@ -43,7 +43,11 @@ pub fn refused(refusal: &Refusal, language: Language) -> Status {
 /// The language that a caller asks for.
 pub fn language(metadata: &MetadataMap) -> Language {
     let wanted = metadata.get("accept-language").and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if wanted.trim_start().to_ascii_lowercase().starts_with("zh") { Language::Chinese } else { Language::English }
+    if wanted.trim_start().to_ascii_lowercase().starts_with("zh") {
+        Language::Chinese
+    } else {
+        Language::English
+    }
 }
 
 const fn locale(language: Language) -> &'static str {
