@@ -158,4 +158,30 @@ mod tests {
         assert!(door.remove(key(1).as_bytes()) && held.token().is_cancelled());
         assert!(!door.remove(key(1).as_bytes()));
     }
+
+    #[test]
+    fn whoever_enters_while_being_removed_is_cut() {
+        const ROUNDS: usize = 20_000;
+        let door = Door::new(Connections::new());
+        let (key_1, together) = (key(1), std::sync::Barrier::new(2));
+        std::thread::scope(|scope| {
+            let remover = scope.spawn(|| {
+                for _ in 0..ROUNDS {
+                    door.admit(key_1, member(1));
+                    together.wait();
+                    door.remove(key_1.as_bytes());
+                    together.wait();
+                }
+            });
+            let mut survivors = 0;
+            for _ in 0..ROUNDS {
+                together.wait();
+                let entered = door.enter(&key_1);
+                together.wait();
+                survivors += usize::from(entered.is_some_and(|(_, held)| !held.token().is_cancelled()));
+            }
+            remover.join().unwrap();
+            assert_eq!(survivors, 0);
+        });
+    }
 }

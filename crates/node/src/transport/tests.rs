@@ -425,8 +425,8 @@ async fn our_dialler_resumes_nothing_even_if_offered() {
     config.send_tls13_tickets = 2;
     config.session_storage = rustls::server::ServerSessionMemoryCache::new(16);
     let acceptor = TlsAcceptor::from(Arc::new(config));
-    let dialler = dialler(CALLER);
-    let tcp = Tcp::to(&address);
+    // One channel that connects twice, as each has a TLS configuration of its own.
+    let mut client = HealthClient::new(dialler(CALLER).channel(key(SHOP), Tcp::to(&address)));
     for _ in 0..2 {
         let serve = async {
             let (stream, _) = listener.accept().await.unwrap();
@@ -434,7 +434,8 @@ async fn our_dialler_resumes_nothing_even_if_offered() {
             tls.shutdown().await.unwrap();
             tls.get_ref().1.handshake_kind()
         };
-        let (kind, _) = tokio::join!(serve, dialler.dial(key(SHOP), tcp.clone()));
+        let (kind, answer) = tokio::join!(serve, client.check(ping()));
+        assert!(answer.is_err());
         assert_eq!(kind, Some(HandshakeKind::Full));
     }
 }
@@ -471,6 +472,7 @@ async fn a_refused_caller_that_talks_on_still_reads_why() {
     let mut tls = TlsConnector::from(config).connect(server_name(), far).await.unwrap();
     // Far more than the pipe holds: the server has to read on after it refused.
     tls.write_all(&[0; 8 * 1024]).await.unwrap();
+    tls.flush().await.unwrap();
     let error = tls.read(&mut [0; 1]).await.unwrap_err();
     let alert = rustls::Error::AlertReceived(AlertDescription::AccessDenied);
     assert_eq!(tls_error(&error), Some(&alert), "{error}");
