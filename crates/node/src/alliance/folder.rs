@@ -1,0 +1,156 @@
+//! An alliance's folder: the charter, how this shop came in, the journal, the views.
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use bytes::Bytes;
+use hutong_core::{
+    VIEWS_VERSION,
+    charter::{Charter, CharterError},
+    view::ViewError,
+};
+use hutong_record::{Identity, IdentityError, ShopId, proto};
+use hutong_store::{
+    disk::OsDisk,
+    journal::{JournalConfig, JournalError, Lsn, SegmentJournal},
+    ledger::{Ledger, LedgerError, ShopKeys},
+    views::SledViews,
+};
+use prost::Message as _;
+use rand::{TryRng as _, rngs::SysRng};
+
+const CHARTER_FILE: &str = "charter.bin";
+const BOOTSTRAP_FILE: &str = "invited-by.bin";
+const JOURNAL_FOLDER: &str = "journal";
+const VIEWS_FOLDER: &str = "views";
+/// Progress of a rebuild is logged about this often.
+const PROGRESS_RECORDS: u64 = 50_000;
+
+/// Where an alliance's files lie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AllianceFolder(PathBuf);
+
+/// The shop by whose invitation this one joined: the first peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bootstrap {
+    /// Who it is.
+    pub inviter: Identity,
+    /// Where it was reached.
+    pub addresses: Vec<String>,
+}
+
+/// Why an alliance cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A file cannot be read or written.
+    #[error("{path}: {source}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The charter is none.
+    #[error(transparent)]
+    Charter(#[from] CharterError),
+    /// The inviting shop's identity is none.
+    #[error("{BOOTSTRAP_FILE}: {0}")]
+    Bootstrap(#[from] IdentityError),
+    /// The journal cannot be opened.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The views cannot be opened.
+    #[error(transparent)]
+    Views(#[from] ViewError),
+    /// The ledger cannot be opened.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The system gave no thread or no randomness.
+    #[error("the system gave no {0}")]
+    System(&'static str),
+}
+
+impl AllianceFolder {
+    /// At a path.
+    pub const fn new(path: PathBuf) -> Self {
+        Self(path)
+    }
+
+    /// Lays out a new alliance: charter and inviter are written whole or not at all.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn create(&self, charter: &Charter, bootstrap: Option<&Bootstrap>) -> Result<(), OpenError> {
+        std::fs::create_dir_all(&self.0).map_err(|source| self.file("", source))?;
+        if let Some(bootstrap) = bootstrap {
+            let link = proto::InvitationLink {
+                inviter: Some(bootstrap.inviter.signed().clone()),
+                addresses: bootstrap.addresses.clone(),
+                ..Default::default()
+            };
+            self.write(BOOTSTRAP_FILE, &link.encode_to_vec())?;
+        }
+        // The charter last: a folder without one is not an alliance.
+        self.write(CHARTER_FILE, charter.bytes())
+    }
+
+    /// Opens the ledger, folding what is not folded yet.
+    pub(super) fn open(
+        &self,
+        me: ShopId,
+        keys: Arc<ShopKeys>,
+        cache_bytes: u64,
+    ) -> Result<(Ledger<SledViews>, Option<Bootstrap>), OpenError> {
+        let charter = Charter::parse(Bytes::from(self.read(CHARTER_FILE)?))?;
+        let bootstrap = self.bootstrap()?;
+        let disk = OsDisk::open(&self.0.join(JOURNAL_FOLDER)).map_err(|e| self.file(JOURNAL_FOLDER, e))?;
+        let mut seed = [0; 4];
+        SysRng.try_fill_bytes(&mut seed).map_err(|_| OpenError::System("random bytes"))?;
+        let journal = SegmentJournal::open(disk, JournalConfig::new(u32::from_le_bytes(seed)))?;
+        let opened = SledViews::open(&self.0.join(VIEWS_FOLDER), VIEWS_VERSION, cache_bytes)?;
+        if let Some(reason) = &opened.rebuilt_because {
+            tracing::info!(alliance = charter.id.short(), ?reason, "views are folded anew");
+        }
+        let mut told = 0;
+        let mut progress = |done: Lsn, all: Lsn| {
+            if done.0 - told >= PROGRESS_RECORDS || (done == all && told > 0) {
+                told = done.0;
+                tracing::info!(folded = done.0, records = all.0, "folding the journal");
+            }
+        };
+        let views = Arc::new(opened.views);
+        let ledger = Ledger::open(charter, me, keys, Box::new(journal), views, &mut progress)?;
+        Ok((ledger, bootstrap))
+    }
+
+    fn bootstrap(&self) -> Result<Option<Bootstrap>, OpenError> {
+        let bytes = match self.read(BOOTSTRAP_FILE) {
+            Err(OpenError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
+            read => read?,
+        };
+        let malformed = || OpenError::Bootstrap(IdentityError::Malformed);
+        let link = proto::InvitationLink::decode(bytes.as_slice()).map_err(|_| malformed())?;
+        let inviter = Identity::verify(link.inviter.as_ref().ok_or_else(malformed)?)?;
+        Ok(Some(Bootstrap { inviter, addresses: link.addresses }))
+    }
+
+    fn read(&self, name: &str) -> Result<Vec<u8>, OpenError> {
+        std::fs::read(self.0.join(name)).map_err(|source| self.file(name, source))
+    }
+
+    /// Writes a file so that after a power cut it is there whole or not at all.
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), OpenError> {
+        let write = || {
+            let unfinished = self.0.join(format!("{name}.new"));
+            let mut file = std::fs::File::create(&unfinished)?;
+            io::Write::write_all(&mut file, bytes)?;
+            file.sync_all()?;
+            std::fs::rename(&unfinished, self.0.join(name))?;
+            std::fs::File::open(&self.0)?.sync_all()
+        };
+        write().map_err(|source| self.file(name, source))
+    }
+
+    fn file(&self, name: &str, source: io::Error) -> OpenError {
+        OpenError::File { path: self.0.join(name), source }
+    }
+}

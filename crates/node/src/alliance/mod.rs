@@ -1,0 +1,218 @@
+//! A hosted alliance: its ledger behind one writer thread, its views and journal open to readers.
+
+mod folder;
+mod writer;
+
+use std::sync::Arc;
+
+use hutong_core::{
+    alliance::Alliance,
+    answer::Answer,
+    command::Command,
+    fold,
+    refusal::{Reason, Refusal},
+    view::{Reader as _, ViewError},
+};
+use hutong_record::{AllianceId, RecordId, ShopId, UnixMillis, proto};
+use hutong_store::{
+    journal::{JournalReader, Lsn},
+    ledger::{Executed, ShopKeys},
+    views::{SledViews, Views as _},
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
+pub use folder::{AllianceFolder, Bootstrap, OpenError};
+pub use writer::{IngestJob, Notice};
+
+use writer::Job;
+
+/// Jobs that wait for the writer. Full: tills are told to come again (`BUSY`), peers likewise.
+const JOBS_MAX: usize = 1_024;
+
+/// An alliance that this node takes part in.
+pub struct Hosted {
+    me: ShopId,
+    keys: Arc<ShopKeys>,
+    bootstrap: Option<Bootstrap>,
+    views: Arc<SledViews>,
+    reader: Arc<dyn JournalReader>,
+    jobs: mpsc::Sender<Job>,
+    state: watch::Receiver<Arc<Alliance>>,
+    position: watch::Receiver<Lsn>,
+}
+
+impl std::fmt::Debug for Hosted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Hosted({:?})", self.id())
+    }
+}
+
+impl Hosted {
+    /// Opens the alliance's folder and starts its writer. Notices of what became durable go to `notices`.
+    ///
+    /// # Errors
+    /// The folder, journal or views cannot be opened.
+    pub fn open(
+        folder: &AllianceFolder,
+        me: ShopId,
+        keys: Arc<ShopKeys>,
+        cache_bytes: u64,
+        notices: mpsc::UnboundedSender<Notice>,
+    ) -> Result<Self, OpenError> {
+        let (ledger, bootstrap) = folder.open(me, keys.clone(), cache_bytes)?;
+        let (views, reader) = (ledger.views(), ledger.reader());
+        let (jobs, queue) = mpsc::channel(JOBS_MAX);
+        let (state_sender, state) = watch::channel(Arc::new(ledger.alliance().clone()));
+        let (position_sender, position) = watch::channel(reader.head());
+        let outlets = writer::Outlets { state: state_sender, position: position_sender, notices };
+        writer::start(ledger, queue, outlets)?;
+        Ok(Self { me, keys, bootstrap, views, reader, jobs, state, position })
+    }
+
+    /// The alliance's id.
+    pub fn id(&self) -> AllianceId {
+        self.state.borrow().charter().id
+    }
+
+    /// This shop.
+    pub const fn me(&self) -> ShopId {
+        self.me
+    }
+
+    /// Charter and roster as they are now.
+    pub fn alliance(&self) -> Arc<Alliance> {
+        self.state.borrow().clone()
+    }
+
+    /// Tells when charter or roster change.
+    pub fn alliance_changes(&self) -> watch::Receiver<Arc<Alliance>> {
+        self.state.clone()
+    }
+
+    /// Tells when records became durable and were folded.
+    pub fn positions(&self) -> watch::Receiver<Lsn> {
+        self.position.clone()
+    }
+
+    /// The journal, to read.
+    pub fn reader(&self) -> &Arc<dyn JournalReader> {
+        &self.reader
+    }
+
+    /// The folded state, to read.
+    pub fn views(&self) -> &Arc<SledViews> {
+        &self.views
+    }
+
+    /// The shop by whose invitation this one joined; none for the founder.
+    pub const fn bootstrap(&self) -> Option<&Bootstrap> {
+        self.bootstrap.as_ref()
+    }
+
+    /// What a record says, if this shop can read it.
+    pub fn open_payload(&self, record: &hutong_record::Record) -> Option<bytes::Bytes> {
+        hutong_store::ledger::open_payload(record, self.me, &self.keys.decryption)
+    }
+
+    /// Carries out a command. When it returns, its records are durable.
+    ///
+    /// # Errors
+    /// A refusal: by the rules, or `BUSY`, `STOPPED`, `INTERNAL`.
+    pub async fn execute(&self, command: Command) -> Result<Executed, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        self.jobs.try_send(Job::Execute { command, reply }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Refusal::new(Reason::Busy),
+            mpsc::error::TrySendError::Closed(_) => Refusal::new(Reason::Stopped),
+        })?;
+        answer.await.map_err(|_| Refusal::new(Reason::Stopped))?
+    }
+
+    /// Carries out a till's command, which has an answer.
+    ///
+    /// # Errors
+    /// As [`Hosted::execute`].
+    pub async fn ask(&self, command: Command) -> Result<Answer, Refusal> {
+        let executed = self.execute(command).await?;
+        executed.answer.ok_or_else(|| {
+            // Own records that wait for another shop's to arrive again, as after a lost disk.
+            Refusal::new(Reason::Busy)
+        })
+    }
+
+    /// Hands a peer's records to the writer; the outcome comes as a [`Notice`]. False: the queue is full.
+    pub fn ingest(&self, job: IngestJob) -> bool {
+        self.jobs.try_send(Job::Ingest(job)).is_ok()
+    }
+
+    /// Has the writer look for a fork in a peer's records.
+    pub fn examine(&self, runs: Vec<Vec<proto::Record>>) -> bool {
+        self.jobs.try_send(Job::Examine(runs)).is_ok()
+    }
+
+    /// Reads the views without holding up the caller's thread.
+    ///
+    /// # Errors
+    /// `INTERNAL` where the views cannot be read.
+    pub async fn query<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&SledViews) -> Result<T, ViewError> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let views = self.views.clone();
+        let outcome = tokio::task::spawn_blocking(move || read(&views)).await;
+        match outcome {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(internal(&error)),
+            Err(error) => Err(internal(&error)),
+        }
+    }
+
+    /// Records held and not folded: a till's question may miss what is in them.
+    ///
+    /// # Errors
+    /// `INTERNAL` where the views cannot be read.
+    pub async fn unfolded_count(&self) -> Result<u64, Refusal> {
+        let frontier = self.reader.frontier();
+        self.query(move |views| {
+            let mut count = 0;
+            for (shop, head) in frontier {
+                count += head.sequence.saturating_sub(fold::cursor(views, shop)?);
+            }
+            Ok(count)
+        })
+        .await
+    }
+
+    /// Whether a promotion is known.
+    ///
+    /// # Errors
+    /// `PROMOTION_UNKNOWN`, or `INTERNAL` where the views cannot be read.
+    pub async fn promotion(&self, id: RecordId) -> Result<hutong_core::promotion::Promotion, Refusal> {
+        let currency = self.alliance().charter().currency;
+        let found = self.query(move |v| hutong_core::promotion::Promotion::load(v, id, currency)).await?;
+        found.ok_or(Refusal::new(Reason::PromotionUnknown))
+    }
+
+    /// The guest keys of invitations that are open at a moment.
+    ///
+    /// # Errors
+    /// The views cannot be read.
+    pub fn open_invitations(&self, at: UnixMillis) -> Result<Vec<[u8; 32]>, ViewError> {
+        hutong_core::command::open_invitations(&*self.views, at)
+    }
+
+    /// Bytes of journal and views on disk.
+    pub fn bytes_on_disk(&self) -> (u64, u64) {
+        (self.reader.bytes_on_disk(), self.views.bytes_on_disk().unwrap_or_default())
+    }
+
+    /// Whether the views answer at all.
+    pub fn is_healthy(&self) -> bool {
+        !self.jobs.is_closed() && self.views.get(&[0]).is_ok()
+    }
+}
+
+/// Notes what went wrong, and gives the caller no more than that something did.
+pub fn internal(error: &(impl std::fmt::Display + ?Sized)) -> Refusal {
+    tracing::error!(%error, "internal error");
+    Refusal::new(Reason::Internal)
+}

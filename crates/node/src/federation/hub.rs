@@ -1,0 +1,294 @@
+//! The hub: one task an alliance that owns the replication state machine and does what comes out of it.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use hutong_record::Record;
+use hutong_sync::{
+    Frame, GoodbyeReason, Head, IngestOutcome, LinkId, Output, RawRun, ReadRequest, Refusal, Replica,
+};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::{link::NewLink, table::LinkTable};
+use crate::{
+    alliance::{Hosted, IngestJob, Notice},
+    clock,
+};
+
+/// Events that wait for the hub; full: links are not read.
+const EVENTS_MAX: usize = 256;
+/// The state machine's finest interval is 20 ms (coalescing announcements).
+const TICK: Duration = Duration::from_millis(20);
+/// The largest message on a link: an answer to a want, whose last run may pass the budget.
+pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
+/// Links of one alliance: each member once, with room for takeovers.
+const LINKS_MAX: usize = 1_024;
+
+/// What happens to the hub.
+#[derive(Debug)]
+pub enum Event {
+    /// A stream is open, in either direction.
+    LinkUp(NewLink),
+    /// A stream is gone.
+    LinkDown(LinkId),
+    /// A frame arrived.
+    Frame {
+        /// On which link.
+        link: LinkId,
+        /// What.
+        frame: Frame,
+    },
+    /// Something arrived that is no frame.
+    Malformed {
+        /// On which link.
+        link: LinkId,
+        /// What is wrong with it.
+        error: String,
+    },
+    /// Every link is to be closed: federation is paused, or the node stops.
+    CloseAll,
+}
+
+/// The hub's door.
+#[derive(Debug, Clone)]
+pub struct HubHandle {
+    events: mpsc::Sender<Event>,
+    links: Arc<AtomicU64>,
+    table: Arc<LinkTable>,
+}
+
+/// The hub is gone: the node stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the node stops")]
+pub struct HubGone;
+
+impl HubHandle {
+    /// Hands an event over; waits while the hub is busy.
+    ///
+    /// # Errors
+    /// The hub is gone.
+    pub async fn send(&self, event: Event) -> Result<(), HubGone> {
+        self.events.send(event).await.map_err(|_| HubGone)
+    }
+
+    /// A number for a new link.
+    pub fn next_link(&self) -> LinkId {
+        LinkId(self.links.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// How this node stands with each member.
+    pub const fn table(&self) -> &Arc<LinkTable> {
+        &self.table
+    }
+}
+
+/// Starts the hub of an alliance. `notices` come from its writer.
+pub fn start(
+    hosted: Arc<Hosted>,
+    notices: mpsc::UnboundedReceiver<Notice>,
+    stop: CancellationToken,
+) -> HubHandle {
+    let (events, inbox) = mpsc::channel(EVENTS_MAX);
+    let handle = HubHandle { events, links: Arc::default(), table: Arc::default() };
+    let heads = hosted.reader().frontier().into_iter();
+    let heads = heads.map(|(shop, head)| (shop, Head { sequence: head.sequence, id: head.id })).collect();
+    let replica = Replica::new(hosted.id(), hosted.me(), heads);
+    let hub = Hub { replica, links: BTreeMap::new(), table: handle.table.clone(), hosted };
+    tokio::spawn(hub.run(inbox, notices, stop));
+    handle
+}
+
+struct Hub {
+    replica: Replica,
+    links: BTreeMap<LinkId, NewLink>,
+    table: Arc<LinkTable>,
+    hosted: Arc<Hosted>,
+}
+
+impl Hub {
+    async fn run(
+        mut self,
+        mut inbox: mpsc::Receiver<Event>,
+        mut notices: mpsc::UnboundedReceiver<Notice>,
+        stop: CancellationToken,
+    ) {
+        let mut roster = self.hosted.alliance_changes();
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        self.members(&mut roster);
+        self.drain();
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Some(notice) = notices.recv() => self.noticed(notice),
+                Ok(()) = roster.changed() => self.members(&mut roster),
+                Some(event) = inbox.recv() => self.happened(event),
+                _ = tick.tick() => self.tick(),
+            }
+            self.drain();
+        }
+        self.close_all();
+        self.drain();
+    }
+
+    fn members(&mut self, roster: &mut watch::Receiver<Arc<hutong_core::alliance::Alliance>>) {
+        let alliance = roster.borrow_and_update().clone();
+        let admitted = alliance.roster().iter().filter(|(_, member)| member.was_admitted());
+        let open = admitted.filter(|(shop, member)| {
+            let held = self.hosted.reader().head_of(*shop).map_or(0, |head| head.sequence);
+            member.counts_up_to.is_none_or(|last| held < last)
+        });
+        let shops: Vec<_> = open.map(|(shop, _)| shop).collect();
+        self.replica.members_changed(shops, clock::now());
+    }
+
+    fn tick(&mut self) {
+        let now = clock::now();
+        if self.replica.next_wakeup().is_some_and(|at| at <= now) {
+            self.replica.tick(now);
+        }
+    }
+
+    fn noticed(&mut self, notice: Notice) {
+        let now = clock::now();
+        match notice {
+            Notice::Committed(heads) => {
+                let heads = heads.into_iter().map(|(shop, h)| (shop, Head { sequence: h.sequence, id: h.id }));
+                self.replica.committed(heads, now);
+            }
+            Notice::Ingested { link, shop, outcome } => self.replica.ingested(link, shop, outcome, now),
+        }
+    }
+
+    fn happened(&mut self, event: Event) {
+        let now = clock::now();
+        match event {
+            Event::LinkUp(link) => self.link_up(link),
+            Event::LinkDown(link) => {
+                self.remove(link);
+                self.replica.link_down(link, now);
+            }
+            Event::Frame { link, frame } => {
+                if let Some(known) = self.links.get(&link) {
+                    self.table.heard(known.peer, now);
+                }
+                self.replica.frame_received(link, frame, now);
+            }
+            Event::Malformed { link, error } => {
+                tracing::warn!(link = link.0, error, "malformed frame");
+                self.replica.close(link, GoodbyeReason::Protocol, now);
+            }
+            Event::CloseAll => self.close_all(),
+        }
+    }
+
+    /// Of two links to one member that were dialled by both at once, the one stays that the lower id dialled, so that
+    /// both sides keep the same; of two dialled by the same side, the newer.
+    fn link_up(&mut self, link: NewLink) {
+        let lower_dialled = |l: &NewLink| l.dialled == (self.hosted.me() < link.peer);
+        let rival = self.links.values().find(|l| l.peer == link.peer);
+        let loses = rival.is_some_and(|rival| lower_dialled(rival) && !lower_dialled(&link));
+        if loses || self.links.len() >= LINKS_MAX {
+            link.stop.cancel();
+            return;
+        }
+        let now = clock::now();
+        self.table.connected(link.peer, now);
+        let (id, peer) = (link.id, link.peer);
+        tracing::info!(peer = peer.short(), dialled = link.dialled, "link up");
+        self.links.insert(id, link);
+        self.replica.link_up(id, peer, now);
+    }
+
+    fn remove(&mut self, id: LinkId) {
+        let Some(link) = self.links.remove(&id) else { return };
+        link.stop.cancel();
+        if !self.links.values().any(|l| l.peer == link.peer) {
+            tracing::info!(peer = link.peer.short(), "link down");
+            self.table.disconnected(link.peer);
+        }
+    }
+
+    fn close_all(&mut self) {
+        let ids: Vec<_> = self.links.keys().copied().collect();
+        for id in ids {
+            self.replica.close(id, GoodbyeReason::Shutdown, clock::now());
+        }
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.replica.next_output() {
+            match output {
+                Output::Send { link, frame } => self.send(link, frame),
+                Output::Read(request) => self.read(request),
+                Output::Ingest { link, shop, runs } => {
+                    if !self.hosted.ingest(IngestJob { link, shop, runs }) {
+                        let later = IngestOutcome::Refused(Refusal::Later);
+                        self.replica.ingested(link, shop, later, clock::now());
+                    }
+                }
+                Output::Evidence { runs, .. } => {
+                    if !self.hosted.examine(runs) {
+                        tracing::warn!("the writer is busy; evidence of a fork is asked for again later");
+                    }
+                }
+                Output::Diverged { link, shop, sequence } => {
+                    tracing::warn!(shop = shop.short(), sequence, "a peer holds another record here");
+                    let _ = self.replica.want_exact(link, shop, sequence, clock::now());
+                }
+                Output::OwnLogAhead { sequence, .. } => {
+                    tracing::error!(sequence, "a peer holds more of this shop's own log than this node: was an old backup restored?");
+                }
+                // Frames queued before go out first: the stream ends when its sender is gone and its queue empty.
+                Output::Close { link, reason, by } => {
+                    tracing::debug!(link = link.0, ?reason, ?by, "link closed");
+                    if let Some(closed) = self.links.remove(&link) {
+                        if !self.links.values().any(|l| l.peer == closed.peer) {
+                            self.table.disconnected(closed.peer);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, link: LinkId, frame: Frame) {
+        let Some(known) = self.links.get(&link) else { return };
+        if known.out.try_send(frame).is_err() {
+            tracing::warn!(peer = known.peer.short(), "the peer does not read: link cut");
+            self.remove(link);
+            self.replica.link_down(link, clock::now());
+        }
+    }
+
+    fn read(&mut self, request: ReadRequest) {
+        let runs = self.runs(&request).unwrap_or_else(|error| {
+            tracing::error!(%error, "the journal cannot be read for a peer");
+            Vec::new()
+        });
+        self.replica.served(request, runs, clock::now());
+    }
+
+    /// Consecutive runs up to the budget.
+    fn runs(&self, request: &ReadRequest) -> Result<Vec<RawRun>, hutong_store::journal::JournalError> {
+        let budget = usize::try_from(request.bytes_max).unwrap_or(usize::MAX);
+        let (mut runs, mut bytes, mut next): (Vec<RawRun>, _, _) = (Vec::new(), 0, request.from_sequence);
+        while bytes < budget {
+            let records = self.hosted.reader().read_log(request.shop, next, budget - bytes)?;
+            let Some(last) = records.last() else { break };
+            next = last.header().sequence + 1;
+            let run: RawRun = records.iter().map(Record::to_message).collect();
+            bytes += hutong_sync::raw_run_bytes(&run);
+            runs.push(run);
+        }
+        Ok(runs)
+    }
+}

@@ -1,0 +1,74 @@
+//! One link: a bidirectional stream to a member, its inbound half pumped into the hub, its outbound half fed by it.
+
+use futures::{Stream, StreamExt as _};
+use hutong_record::ShopId;
+use hutong_sync::{Frame, LinkId};
+use hutong_wire::{frame, peer::v1 as wire};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use super::hub::{Event, HubHandle};
+
+/// Frames that wait to go out on one link. The protocol's credit keeps far fewer under way; a link that fills this is
+/// not read by the other side, and is cut.
+const OUT_FRAMES_MAX: usize = 256;
+
+/// A link as the hub sees it when it comes up.
+#[derive(Debug)]
+pub struct NewLink {
+    /// Its number.
+    pub id: LinkId,
+    /// The member at the other end, whose key the transport has checked.
+    pub peer: ShopId,
+    /// Whether this node dialled.
+    pub dialled: bool,
+    /// Where frames go.
+    pub out: mpsc::Sender<Frame>,
+    /// Cancelled: the stream ends.
+    pub stop: CancellationToken,
+}
+
+/// Frames to be sent.
+pub type Outbound = mpsc::Receiver<Frame>;
+
+/// A new link's two ends: for the hub, and for the stream.
+pub fn open(hub: &HubHandle, peer: ShopId, dialled: bool) -> (NewLink, Outbound, CancellationToken) {
+    let (out, outbound) = mpsc::channel(OUT_FRAMES_MAX);
+    let stop = CancellationToken::new();
+    (NewLink { id: hub.next_link(), peer, dialled, out, stop: stop.clone() }, outbound, stop)
+}
+
+/// Reads frames into the hub until the stream ends, fails, or is stopped. Backpressure reaches the other side: while
+/// the hub is busy nothing is read.
+pub async fn pump<M>(
+    hub: HubHandle,
+    link: LinkId,
+    mut inbound: impl Stream<Item = Result<M, Status>> + Unpin,
+    frame_of: impl Fn(M) -> Option<wire::Frame>,
+    stop: CancellationToken,
+) {
+    loop {
+        let next = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            next = inbound.next() => next,
+        };
+        let event = match next {
+            Some(Ok(message)) => match frame_of(message).map(frame::from_wire) {
+                Some(Ok(frame)) => Event::Frame { link, frame },
+                Some(Err(error)) => Event::Malformed { link, error: error.to_string() },
+                None => Event::Malformed { link, error: "an empty message".into() },
+            },
+            Some(Err(status)) => {
+                tracing::debug!(link = link.0, code = ?status.code(), "link failed");
+                break;
+            }
+            None => break,
+        };
+        if hub.send(event).await.is_err() {
+            return;
+        }
+    }
+    let _ = hub.send(Event::LinkDown(link)).await;
+}

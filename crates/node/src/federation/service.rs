@@ -1,0 +1,104 @@
+//! The peer port's services: synchronisation for members, joining for invited guests.
+
+use std::{pin::Pin, sync::Arc};
+
+use futures::{Stream, StreamExt as _};
+use hutong_core::{
+    command::Command,
+    refusal::{Language, Reason, Refusal},
+    roster::Standing,
+};
+use hutong_record::{AllianceId, ShopId};
+use hutong_sync::Frame;
+use hutong_wire::{
+    frame,
+    peer::v1::{
+        JoinRequest, JoinResponse, JoinState, SyncRequest, SyncResponse, join_service_server::JoinService,
+        sync_service_server::SyncService,
+    },
+    status,
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{hub::Event, link};
+use crate::{
+    node::Node,
+    transport::{Caller, Peer},
+};
+
+/// Serves the peer port.
+#[derive(Debug, Clone)]
+pub struct PeerPort(pub Arc<Node>);
+
+type Responses = Pin<Box<dyn Stream<Item = Result<SyncResponse, Status>> + Send>>;
+
+fn refuse(refusal: &Refusal) -> Status {
+    status::refused(refusal, Language::English)
+}
+
+fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
+    let peer = Peer::of(request).ok_or_else(|| refuse(&Refusal::new(Reason::NotMember)))?;
+    Ok(peer.caller)
+}
+
+#[tonic::async_trait]
+impl SyncService for PeerPort {
+    type SyncStream = Responses;
+
+    async fn sync(&self, request: Request<Streaming<SyncRequest>>) -> Result<Response<Responses>, Status> {
+        let Caller::Member(peer) = caller(&request)? else {
+            return Err(refuse(&Refusal::new(Reason::NotMember)));
+        };
+        let mut inbound = request.into_inner();
+        let first = inbound.message().await?.and_then(|message| message.frame);
+        let hello = first.map(frame::from_wire).and_then(Result::ok);
+        let Some(Frame::Hello { alliance, .. }) = &hello else {
+            return Err(refuse(&Refusal::field("frame", "the first frame is Hello")));
+        };
+        let hub = self.0.hub_for(*alliance, peer).ok_or_else(|| refuse(&Refusal::new(Reason::NotMember)))?;
+        let (new, outbound, stop) = link::open(&hub, peer, false);
+        let id = new.id;
+        let gone = |_| refuse(&Refusal::new(Reason::Stopped));
+        hub.send(Event::LinkUp(new)).await.map_err(gone)?;
+        if let Some(frame) = hello {
+            hub.send(Event::Frame { link: id, frame }).await.map_err(gone)?;
+        }
+        tokio::spawn(link::pump(hub, id, inbound, |m: SyncRequest| m.frame, stop.clone()));
+        let responses = ReceiverStream::new(outbound)
+            .map(|frame| Ok(SyncResponse { frame: Some(frame::to_wire(frame)) }))
+            .take_until(stop.cancelled_owned());
+        Ok(Response::new(Box::pin(responses)))
+    }
+}
+
+#[tonic::async_trait]
+impl JoinService for PeerPort {
+    async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinResponse>, Status> {
+        let Caller::Guest(guest) = caller(&request)? else {
+            return Err(refuse(&Refusal::new(Reason::InvitationInvalid)));
+        };
+        let request = request.into_inner();
+        let state = self.admit(*guest.as_bytes(), request).await.map_err(|refusal| refuse(&refusal))?;
+        Ok(Response::new(JoinResponse { state: state.into() }))
+    }
+}
+
+impl PeerPort {
+    async fn admit(&self, guest_key: [u8; 32], request: JoinRequest) -> Result<JoinState, Refusal> {
+        let id = AllianceId::try_from(request.alliance_id.as_ref()).map_err(|e| Refusal::field("alliance_id", e))?;
+        let identity = request.identity.ok_or_else(|| Refusal::field("identity", "is missing"))?;
+        let verified = hutong_record::Identity::verify(&identity).map_err(|e| Refusal::field("identity", e))?;
+        let hosted = self.0.hosted(Some(id))?;
+        hosted.execute(Command::AdmitGuest { guest_key, identity }).await?;
+        tracing::info!(shop = verified.id().short(), "an invited shop asked to join");
+        Ok(state_of(&hosted.alliance(), verified.id()))
+    }
+}
+
+fn state_of(alliance: &hutong_core::alliance::Alliance, shop: ShopId) -> JoinState {
+    match alliance.roster().shop(shop).map(|member| member.standing) {
+        Some(Standing::Member) => JoinState::Admitted,
+        _ => JoinState::Pending,
+    }
+}

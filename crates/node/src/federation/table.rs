@@ -1,0 +1,57 @@
+//! How this node stands with each member, for people to look at.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use hutong_record::{ShopId, UnixMillis};
+
+/// How this node stands with one member.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LinkState {
+    /// Whether a link is up.
+    pub connected: bool,
+    /// When the last frame came.
+    pub last_heard: Option<UnixMillis>,
+    /// Why the last attempt to connect failed.
+    pub last_error: Option<String>,
+}
+
+/// How this node stands with every member it has tried or heard.
+#[derive(Debug, Default)]
+pub struct LinkTable(Mutex<BTreeMap<ShopId, LinkState>>);
+
+impl LinkTable {
+    /// A copy.
+    pub fn snapshot(&self) -> BTreeMap<ShopId, LinkState> {
+        self.lock().clone()
+    }
+
+    /// Whether a link to the shop is up.
+    pub fn is_connected(&self, shop: ShopId) -> bool {
+        self.lock().get(&shop).is_some_and(|state| state.connected)
+    }
+
+    pub(super) fn connected(&self, shop: ShopId, at: UnixMillis) {
+        let state = LinkState { connected: true, last_heard: Some(at), last_error: None };
+        self.lock().insert(shop, state);
+    }
+
+    pub(super) fn heard(&self, shop: ShopId, at: UnixMillis) {
+        self.lock().entry(shop).or_default().last_heard = Some(at);
+    }
+
+    pub(super) fn disconnected(&self, shop: ShopId) {
+        self.lock().entry(shop).or_default().connected = false;
+    }
+
+    pub(super) fn failed(&self, shop: ShopId, error: String) {
+        self.lock().entry(shop).or_default().last_error = Some(error);
+    }
+
+    /// Each change is one map operation, so a poisoned map is whole.
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ShopId, LinkState>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
