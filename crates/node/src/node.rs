@@ -1,0 +1,348 @@
+//! The node: one shop, the alliances that it takes part in, and who may knock at its peer port.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use hutong_core::{
+    charter::Charter,
+    command::Command,
+    refusal::{Reason, Refusal},
+    report,
+};
+use hutong_record::{AllianceId, PublicKey, ShopId, SigningKey, UnixMillis, proto};
+use hutong_store::ledger::ShopKeys;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    alliance::{AllianceFolder, Bootstrap, Hosted, OpenError},
+    clock,
+    config::Config,
+    data_folder::DataFolder,
+    federation::{
+        dialling::Dialling,
+        hub::{self, Event, HubHandle},
+    },
+    identity_file::Secrets,
+    transport::{Caller, Connections, Credential, Dialer, Door, GuestKey},
+};
+
+/// The most alliances of one node: each has a thread, a journal and a cache of its own.
+const ALLIANCES_MAX: usize = 16;
+
+/// One running node.
+#[derive(Debug)]
+pub struct Node {
+    data: DataFolder,
+    config: Config,
+    keys: Arc<ShopKeys>,
+    identity: hutong_record::Identity,
+    credential: Credential,
+    connections: Arc<Connections>,
+    door: Arc<Door>,
+    peer_address: SocketAddr,
+    started: UnixMillis,
+    alliances: RwLock<BTreeMap<AllianceId, Running>>,
+    paused: watch::Sender<bool>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// An alliance and what keeps it going.
+#[derive(Debug, Clone)]
+struct Running {
+    hosted: Arc<Hosted>,
+    hub: HubHandle,
+}
+
+impl Node {
+    /// A node for the shop of `secrets`, whose peer port listens at `peer_address`. It hosts nothing yet.
+    pub fn new(
+        data: DataFolder,
+        config: Config,
+        secrets: Secrets,
+        peer_address: SocketAddr,
+        stop: CancellationToken,
+    ) -> Arc<Self> {
+        let Secrets { signing, decryption, identity } = secrets;
+        let keys = Arc::new(ShopKeys { signing: Arc::new(signing), decryption });
+        let connections = Connections::new();
+        Arc::new(Self {
+            credential: Credential::new(keys.signing.clone()),
+            door: Door::new(connections.clone()),
+            keys,
+            identity,
+            connections,
+            data,
+            config,
+            peer_address,
+            started: clock::now(),
+            alliances: RwLock::default(),
+            paused: watch::Sender::new(false),
+            stop,
+            tasks: TaskTracker::new(),
+        })
+    }
+
+    /// This shop.
+    pub const fn me(&self) -> ShopId {
+        self.identity.id()
+    }
+
+    /// Who this shop is.
+    pub const fn identity(&self) -> &hutong_record::Identity {
+        &self.identity
+    }
+
+    /// The node's settings.
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Where the peer port listens.
+    pub const fn peer_address(&self) -> SocketAddr {
+        self.peer_address
+    }
+
+    /// When the node started.
+    pub const fn started(&self) -> UnixMillis {
+        self.started
+    }
+
+    /// What the peer port shows of this shop.
+    pub const fn credential(&self) -> &Credential {
+        &self.credential
+    }
+
+    /// Who may knock.
+    pub const fn door(&self) -> &Arc<Door> {
+        &self.door
+    }
+
+    /// A dialler that shows another key than the shop's, for asking to join.
+    pub fn guest_dialer(&self, guest: SigningKey) -> Dialer {
+        Dialer::new(Credential::new(Arc::new(guest)), self.connections.clone())
+    }
+
+    /// Cancelled when the node is to stop.
+    pub const fn stop(&self) -> &CancellationToken {
+        &self.stop
+    }
+
+    /// Opens every alliance in the data folder.
+    ///
+    /// # Errors
+    /// One of them cannot be opened: the operator must look at it rather than go on without its books.
+    pub async fn open_all(self: &Arc<Self>) -> anyhow::Result<()> {
+        let mut opening = JoinSet::new();
+        for id in self.data.alliance_ids()? {
+            let node = self.clone();
+            opening.spawn_blocking(move || node.open(id));
+        }
+        while let Some(opened) = opening.join_next().await {
+            let (hosted, notices) = opened??;
+            self.run(hosted, notices);
+        }
+        Ok(())
+    }
+
+    /// Lays out and opens a new alliance.
+    ///
+    /// # Errors
+    /// `ALLIANCE_EXISTS`, or `INTERNAL` where the disk refuses.
+    pub async fn add(self: &Arc<Self>, charter: Charter, bootstrap: Option<Bootstrap>) -> Result<Arc<Hosted>, Refusal> {
+        let id = charter.id;
+        self.check_room(id)?;
+        let node = self.clone();
+        let opened = tokio::task::spawn_blocking(move || {
+            AllianceFolder::new(node.data.alliance(id)).create(&charter, bootstrap.as_ref())?;
+            node.open(id)
+        });
+        let (hosted, notices) = match opened.await {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(error)) => return Err(crate::alliance::internal(&error)),
+            Err(error) => return Err(crate::alliance::internal(&error)),
+        };
+        Ok(self.run(hosted, notices))
+    }
+
+    /// Refused where the node is in the alliance, or in too many.
+    ///
+    /// # Errors
+    /// `ALLIANCE_EXISTS`; `FIELD_INVALID` beyond the bound.
+    pub fn check_room(&self, id: AllianceId) -> Result<(), Refusal> {
+        let alliances = self.running();
+        if alliances.contains_key(&id) {
+            return Err(Refusal::new(Reason::AllianceExists));
+        }
+        if alliances.len() >= ALLIANCES_MAX {
+            return Err(Refusal::field("alliance", format!("a node takes part in at most {ALLIANCES_MAX}")));
+        }
+        Ok(())
+    }
+
+    fn open(&self, id: AllianceId) -> Result<(Hosted, mpsc::UnboundedReceiver<crate::alliance::Notice>), OpenError> {
+        let (sender, notices) = mpsc::unbounded_channel();
+        let folder = AllianceFolder::new(self.data.alliance(id));
+        let cache = self.config.storage.views_cache_bytes;
+        Hosted::open(&folder, self.me(), self.keys.clone(), cache, sender).map(|hosted| (hosted, notices))
+    }
+
+    fn run(
+        self: &Arc<Self>,
+        hosted: Hosted,
+        notices: mpsc::UnboundedReceiver<crate::alliance::Notice>,
+    ) -> Arc<Hosted> {
+        let hosted = Arc::new(hosted);
+        let hub = hub::start(hosted.clone(), notices, self.stop.clone());
+        let running = Running { hosted: hosted.clone(), hub: hub.clone() };
+        self.alliances.write().unwrap_or_else(PoisonError::into_inner).insert(hosted.id(), running);
+        let dialling = Dialling {
+            hosted: hosted.clone(),
+            hub,
+            dialer: Dialer::new(self.credential.clone(), self.connections.clone()),
+            paused: self.paused.subscribe(),
+        };
+        self.tasks.spawn(dialling.run(self.stop.clone()));
+        self.tasks.spawn(self.clone().keep_house(hosted.clone()));
+        self.open_door();
+        hosted
+    }
+
+    /// Follows the roster: opens the door for members, and says who this shop is once it is one itself.
+    async fn keep_house(self: Arc<Self>, hosted: Arc<Hosted>) {
+        let mut changes = hosted.alliance_changes();
+        loop {
+            self.open_door();
+            if let Err(refusal) = self.introduce(&hosted).await {
+                tracing::warn!(%refusal, "the profile was not published");
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                changed = changes.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    /// Publishes name, trade and addresses from the configuration, if the alliance has not got them so.
+    async fn introduce(&self, hosted: &Hosted) -> Result<(), Refusal> {
+        if hosted.alliance().own_membership().is_err() {
+            return Ok(());
+        }
+        let me = self.me();
+        let before = hosted.query(move |view| report::profile(view, me)).await?;
+        let addresses: Vec<_> = self.advertised();
+        let profile = match &before {
+            Some(before) => proto::Profile { addresses, ..before.clone() },
+            None => proto::Profile {
+                name: self.config.shop.name.clone(),
+                category: self.config.shop.category.clone(),
+                addresses,
+            },
+        };
+        if before.as_ref() != Some(&profile) {
+            hosted.execute(Command::Profile(profile)).await?;
+        }
+        Ok(())
+    }
+
+    /// The addresses that others are told.
+    pub fn advertised(&self) -> Vec<String> {
+        let addresses = self.config.peer.advertised(self.peer_address);
+        addresses.iter().map(|address| address.as_str().to_owned()).collect()
+    }
+
+    /// Lets in the members of every roster, inviters, and open invitations' guests; nobody while paused.
+    pub fn open_door(&self) {
+        if *self.paused.borrow() {
+            self.door.replace([]);
+            self.connections.cut_all();
+            return;
+        }
+        let mut callers: BTreeMap<[u8; 32], (PublicKey, Caller)> = BTreeMap::new();
+        let mut admit = |key: PublicKey, caller| {
+            callers.entry(*key.as_bytes()).or_insert((key, caller));
+        };
+        for running in self.running().values() {
+            let alliance = running.hosted.alliance();
+            for (shop, member) in alliance.roster().iter() {
+                if alliance.roster().member(shop).is_some() {
+                    admit(*member.identity.signing_key(), Caller::Member(shop));
+                }
+            }
+            if let Some(bootstrap) = running.hosted.bootstrap().filter(|_| alliance.own_membership().is_err()) {
+                admit(*bootstrap.inviter.signing_key(), Caller::Member(bootstrap.inviter.id()));
+            }
+            let guests = running.hosted.open_invitations(clock::now()).unwrap_or_else(|error| {
+                tracing::error!(%error, "invitations cannot be read");
+                Vec::new()
+            });
+            for key in guests.iter().filter_map(|guest| PublicKey::admit(guest).ok()) {
+                admit(key, Caller::Guest(GuestKey::from(key)));
+            }
+        }
+        self.door.replace(callers.into_values());
+    }
+
+    /// The alliance of an id; without one, the only alliance there is.
+    ///
+    /// # Errors
+    /// `ALLIANCE_UNKNOWN`, `ALLIANCE_UNNAMED`.
+    pub fn hosted(&self, id: Option<AllianceId>) -> Result<Arc<Hosted>, Refusal> {
+        let alliances = self.running();
+        match (id, alliances.len()) {
+            (Some(id), _) => alliances.get(&id).map(|r| r.hosted.clone()).ok_or(Refusal::new(Reason::AllianceUnknown)),
+            (None, 0) => Err(Refusal::new(Reason::AllianceUnknown)),
+            (None, 1) => {
+                let only = alliances.values().next().map(|r| r.hosted.clone());
+                only.ok_or(Refusal::new(Reason::AllianceUnknown))
+            }
+            (None, _) => Err(Refusal::new(Reason::AllianceUnnamed)),
+        }
+    }
+
+    /// Every alliance, by id.
+    pub fn all(&self) -> Vec<(Arc<Hosted>, HubHandle)> {
+        self.running().into_values().map(|running| (running.hosted, running.hub)).collect()
+    }
+
+    /// The hub of an alliance, for a member of it (or the shop that invited this one).
+    pub fn hub_for(&self, id: AllianceId, peer: ShopId) -> Option<HubHandle> {
+        let running = self.running().remove(&id)?;
+        let member = running.hosted.alliance().roster().member(peer).is_some();
+        let inviter = running.hosted.bootstrap().is_some_and(|b| b.inviter.id() == peer);
+        (member || inviter).then_some(running.hub)
+    }
+
+    fn running(&self) -> BTreeMap<AllianceId, Running> {
+        self.alliances.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether federation is paused.
+    pub fn is_paused(&self) -> bool {
+        *self.paused.borrow()
+    }
+
+    /// Pauses federation (all links are closed, nobody may knock) or resumes it.
+    pub async fn set_paused(&self, paused: bool) {
+        self.paused.send_replace(paused);
+        if paused {
+            for (_, hub) in self.all() {
+                let _ = hub.send(Event::CloseAll).await;
+            }
+        }
+        self.open_door();
+    }
+
+    /// Waits until the node's own tasks have ended; the stop token must have been cancelled.
+    pub async fn finish(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
