@@ -15,7 +15,7 @@ use crate::{
     clock,
     config::Config,
     data_folder::{DataFolder, DataFolderError},
-    identity_file,
+    identity_file::{self, IdentityFileError},
 };
 
 /// 2024-01-01T00:00:00Z: earlier than any node, so a clock before it has not been set.
@@ -153,10 +153,12 @@ fn check_keys(findings: &mut Findings, data: &DataFolder) {
             findings.ok("keys", format!("{} {}", findings.say("shop", "门店"), secrets.identity.id()))
         }
         Err(error) => {
-            let advice = findings.say(
-                "see the message; put the files of one backup back",
-                "按提示处理；从同一份备份恢复这些文件",
-            );
+            let advice = match &error {
+                IdentityFileError::File(DataFolderError::Shared { path, .. }) => {
+                    format!("chmod 600 {}", path.display())
+                }
+                _ => findings.say("put the files of one backup back", "从同一份备份恢复这些文件").to_owned(),
+            };
             findings.fail("keys", error.to_string(), advice);
         }
     }

@@ -50,7 +50,7 @@ pub(crate) fn run(globals: &Globals, args: InitArgs) -> anyhow::Result<Answer> {
         Language::En => PhraseLanguage::English,
     };
     let (identity, phrase) = set_up(&data, &config(args), language)?;
-    Ok(answer(&data, &identity, &phrase))
+    Ok(answer(&data, &identity, &phrase, globals.language()))
 }
 
 fn config(args: InitArgs) -> Config {
@@ -90,13 +90,18 @@ fn set_up(
     result.with_context(|| format!("setting up {}", data.path().display()))
 }
 
-fn answer(data: &DataFolder, identity: &Identity, phrase: &str) -> Answer {
+fn answer(data: &DataFolder, identity: &Identity, phrase: &str, language: Language) -> Answer {
+    let say = |en, zh| match language {
+        Language::En => en,
+        Language::Zh => zh,
+    };
     let folder: PathBuf = data.path().to_owned();
     let words: Vec<_> = phrase.split_whitespace().collect();
     let mut text = format!("shop    {}\nfolder  {}\n\n", identity.id(), folder.display());
-    text.push_str(
+    text.push_str(say(
         "Recovery phrase. Write it on paper now; it is not kept anywhere and will not be shown again:\n\n",
-    );
+        "恢复词。请现在抄在纸上；它不会保存在任何地方，也不会再次显示：\n\n",
+    ));
     for (row, words) in words.chunks(6).enumerate() {
         let numbered =
             words.iter().enumerate().map(|(column, word)| format!("{:>2} {word:<9}", row * 6 + column + 1));
@@ -108,9 +113,15 @@ fn answer(data: &DataFolder, identity: &Identity, phrase: &str) -> Answer {
         "config": data.config_file(),
         "recovery_phrase": phrase,
     });
+    let config_file = data.config_file();
     Answer::new(json, text)
-        .hint(format!("\nNext: look through {}, then run `hutong serve`.", data.config_file().display()))
-        .hint("Then `hutong alliance create --name …`, or `hutong alliance join LINK`.")
+        .hint(say(
+            "\nWho has these words is the shop. They bring it back when this machine is lost.",
+            "\n谁有这些词，谁就是这家店。机器丢失时，靠它们找回门店。",
+        ))
+        .hint(format!("{} {}", say("Next: look through", "下一步：查看"), config_file.display()))
+        .hint(say("then run `hutong serve`, and", "然后运行 `hutong serve`，再运行"))
+        .hint("`hutong alliance create --name …` / `hutong alliance join LINK`")
 }
 
 #[cfg(test)]
@@ -134,7 +145,7 @@ mod tests {
         assert_eq!(Config::load(&data.config_file()).unwrap().shop.name, "张记包子");
         data.read_token().unwrap();
 
-        let answer = answer(&data, &identity, &phrase);
+        let answer = answer(&data, &identity, &phrase, Language::Zh);
         assert_eq!(answer.json()["shop_id"], identity.id().to_string());
         assert_eq!(answer.json()["recovery_phrase"].as_str().unwrap().split(' ').count(), 24);
     }

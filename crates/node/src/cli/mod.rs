@@ -172,8 +172,9 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, ExitC
     let json = arguments.iter().any(|argument| argument == "--json");
     Cli::try_parse_from(arguments).map_err(|error| {
         if error.use_stderr() && json {
-            let error = problem::Problem::Usage(error.render().to_string().trim_end().to_owned());
-            return fail_as(Output { json, quiet: false }, &error.into());
+            let rendered = error.render().to_string();
+            let message = rendered.strip_prefix("error: ").unwrap_or(&rendered).trim_end().to_owned();
+            return fail_as(Output { json, quiet: false }, &problem::Problem::Usage(message).into());
         }
         // Where not even the terminal can be written to, the exit code has to do.
         let _printed = error.print();
@@ -229,5 +230,7 @@ fn completions(shell: clap_complete::Shell) -> Answer {
     Answer::new(json!({ "shell": shell.to_string(), "script": script }), script)
 }
 
+#[cfg(test)]
+mod fake_node;
 #[cfg(test)]
 mod tests;

@@ -33,12 +33,16 @@ pub(crate) enum PromotionCommand {
 #[command(after_help = "Examples:
   Who spends 30 yuan at the bakery gets 8 yuan off at the tea house, which pays for it:
     hutong promotion create --title 买包子送茶 --distributor 张记包子=200 --redeemer 茶馆 \\
-      --earn-spend-min 30.00 --amount-off 8.00 --budget 1600.00 --bounty 1.00 --runs-for 30d --voucher-validity 14d
+      --earn-spend-min 30.00 --amount-off 8.00 --budget 1600.00 --bounty 1.00 \\
+      --runs-for 30d --voucher-validity 14d
   15 % off, at most 20 yuan, on purchases from 50 yuan, handed out by two shops:
-    hutong promotion create --title 邻里八五折 --distributor 3f2a=100 --distributor 张记包子=50 --redeemer 茶馆 \\
-      --percent-off 15 --percent-off-max 20.00 --redeem-spend-min 50.00 --budget 3000.00 --end 2026-06-01T00:00:00+08:00
+    hutong promotion create --title 邻里八五折 --redeemer 茶馆 \\
+      --distributor 3f2a=100 --distributor 张记包子=50 --budget 3000.00 \\
+      --percent-off 15 --percent-off-max 20.00 --redeem-spend-min 50.00 \\
+      --end 2026-06-01T00:00:00+08:00
 
-Amounts are 1250 (minor units) or 12.50. Shops go by name or by the beginning of their id. --validate-only tries it out.")]
+Amounts are 1250 (minor units) or 12.50. Shops go by name or by the beginning of their id.
+--validate-only tries it out.")]
 pub(crate) struct CreateArgs {
     /// 1 to 80 characters.
     #[arg(long)]
