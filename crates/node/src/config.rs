@@ -129,7 +129,7 @@ pub enum ConfigError {
     #[error("{0} does not exist: set a node up with `hutong init`")]
     Missing(PathBuf),
     /// Not TOML, a key that does not exist, or a value of another type.
-    #[error("{path}: {source}")]
+    #[error("{path}, with what HUTONG_ variables override: {source}")]
     Read {
         /// The file.
         path: PathBuf,

@@ -1,0 +1,256 @@
+//! `hutong alliance`.
+
+use clap::{Args, Subcommand};
+use hutong_client::{Duration, proto};
+use hutong_record::Currency;
+use serde_json::json;
+
+use super::{
+    Globals,
+    output::{Answer, fields, table},
+    problem::Problem,
+    session::Session,
+    show, value,
+};
+use crate::config::Config;
+
+/// `hutong alliance …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum AllianceCommand {
+    /// Found an alliance with this shop as its first core member.
+    #[command(
+        after_help = "Example:\n  hutong alliance create --name 槐树街 --admission-votes 2 --attribution-window 30d\n
+These are the charter: every member signs up to them, and they never change."
+    )]
+    Create(CreateArgs),
+    /// The alliances of this shop.
+    List,
+    /// The charter, and this shop's place under it.
+    Show,
+    /// Make an invitation link for one shop; core members only.
+    #[command(after_help = "Example:\n  hutong alliance invite --note 茶馆 --validity 7d\n
+Give the link over a channel that both trust: whoever has it can ask to join.")]
+    Invite(InviteArgs),
+    /// Join an alliance by an invitation link.
+    Join {
+        /// The link as it was given.
+        link: String,
+    },
+    /// Members, former members, and shops that wait for votes.
+    Members,
+    /// Vote for a shop that waits for admission; core members only.
+    #[command(after_help = "Example:\n  hutong alliance approve 茶馆")]
+    Approve {
+        /// Name or beginning of the id.
+        shop: String,
+        /// It is (to be) a core member.
+        #[arg(long)]
+        core: bool,
+    },
+    /// Vote for a shop's removal; core members only.
+    Remove(RemoveArgs),
+    /// Tell the allies this shop's name, trade and address.
+    #[command(after_help = "Without options it tells what [shop] in hutong.toml says.")]
+    Profile {
+        /// 1 to 80 characters [default: shop.name of the configuration].
+        #[arg(long)]
+        name: Option<String>,
+        /// At most 40 characters [default: shop.category of the configuration].
+        #[arg(long)]
+        category: Option<String>,
+    },
+}
+
+/// The charter.
+#[derive(Debug, Args)]
+pub(crate) struct CreateArgs {
+    /// 1 to 80 characters.
+    #[arg(long)]
+    name: String,
+    /// What it is for, at most 1,000 characters.
+    #[arg(long, default_value = "")]
+    purpose: String,
+    /// The one currency of its vouchers and books, ISO 4217.
+    #[arg(long, default_value = "CNY")]
+    currency: CurrencyArg,
+    /// Where its day begins.
+    #[arg(long, default_value = "+08:00", allow_hyphen_values = true, value_parser = value::utc_offset_minutes)]
+    utc_offset: i32,
+    /// Core members' votes that admit a shop.
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    admission_votes: u32,
+    /// Core members' votes that remove a shop.
+    #[arg(long, value_name = "COUNT", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=100))]
+    removal_votes: u32,
+    /// How long after a sale or redemption a till may still report it.
+    #[arg(long, value_name = "DURATION", default_value = "72h", value_parser = value::duration)]
+    late_entry_max: Duration,
+    /// How long before a redemption a touch may lie and still be credited.
+    #[arg(long, value_name = "DURATION", default_value = "30d", value_parser = value::duration)]
+    attribution_window: Duration,
+}
+
+/// A checked currency code.
+#[derive(Debug, Clone)]
+struct CurrencyArg(Currency);
+
+impl std::str::FromStr for CurrencyArg {
+    type Err = hutong_record::MoneyError;
+
+    fn from_str(code: &str) -> Result<Self, Self::Err> {
+        code.parse().map(Self)
+    }
+}
+
+/// For whom, and how long.
+#[derive(Debug, Args)]
+pub(crate) struct InviteArgs {
+    /// How long the link is good, at most 90d.
+    #[arg(long, value_name = "DURATION", default_value = "7d", value_parser = value::duration)]
+    validity: Duration,
+    /// The guest becomes a core member.
+    #[arg(long)]
+    core: bool,
+    /// For whom, at most 80 characters.
+    #[arg(long, default_value = "")]
+    note: String,
+}
+
+/// Whom, and from when on.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  hutong alliance remove 茶馆 --reason '三个月没有回应'")]
+pub(crate) struct RemoveArgs {
+    /// Name or beginning of the id.
+    shop: String,
+    /// Why, at most 500 characters.
+    #[arg(long)]
+    reason: String,
+    /// The last record of the shop that shall count [default: the last one that this node holds].
+    #[arg(long, value_name = "SEQUENCE")]
+    last_sequence: Option<u64>,
+}
+
+pub(crate) async fn run(globals: &Globals, command: AllianceCommand) -> anyhow::Result<Answer> {
+    let session = Session::open(globals).await?;
+    match command {
+        AllianceCommand::Create(args) => create(&session, args).await,
+        AllianceCommand::List => list(&session).await,
+        AllianceCommand::Show => {
+            let request = proto::GetAllianceRequest { alliance_id: session.alliance_id.clone() };
+            alliance_answer(session.client.get_alliance(request).await?.alliance)
+        }
+        AllianceCommand::Invite(args) => invite(&session, args).await,
+        AllianceCommand::Join { link } => join(&session, link).await,
+        AllianceCommand::Members => {
+            let members = session.client.all_members(&session.alliance_id).await?;
+            Ok(Answer::new(members.iter().map(show::member_json).collect(), show::members_text(&members)))
+        }
+        AllianceCommand::Approve { shop, core } => approve(&session, &shop, core).await,
+        AllianceCommand::Remove(args) => remove(&session, args).await,
+        AllianceCommand::Profile { name, category } => profile(globals, &session, name, category).await,
+    }
+}
+
+fn alliance_answer(alliance: Option<proto::Alliance>) -> anyhow::Result<Answer> {
+    let alliance = alliance.ok_or(Problem::Answer("alliance"))?;
+    Ok(Answer::new(show::alliance_json(&alliance), show::alliance_text(&alliance)))
+}
+
+fn member_answer(member: Option<proto::Member>) -> anyhow::Result<Answer> {
+    let member = member.ok_or(Problem::Answer("member"))?;
+    Ok(Answer::new(show::member_json(&member), show::members_text(std::slice::from_ref(&member))))
+}
+
+async fn create(session: &Session, args: CreateArgs) -> anyhow::Result<Answer> {
+    let request = proto::CreateAllianceRequest {
+        name: args.name,
+        purpose: args.purpose,
+        currency_code: args.currency.0.code().to_owned(),
+        utc_offset_minutes: args.utc_offset,
+        admission_votes: args.admission_votes,
+        removal_votes: args.removal_votes,
+        late_entry_max: Some(args.late_entry_max),
+        attribution_window: Some(args.attribution_window),
+    };
+    let answer = alliance_answer(session.client.create_alliance(request).await?.alliance)?;
+    Ok(answer.hint("Next: `hutong alliance invite` makes a link for a neighbour."))
+}
+
+async fn list(session: &Session) -> anyhow::Result<Answer> {
+    let alliances = session.client.all_alliances().await?;
+    let row = |alliance: &proto::Alliance| {
+        [
+            show::short(&alliance.id),
+            alliance.name.clone(),
+            show::member_state(alliance.own_state()),
+            alliance.member_count.to_string(),
+            alliance.currency_code.clone(),
+        ]
+    };
+    let text = table(["id", "name", "this shop", "members", "currency"], alliances.iter().map(row).collect());
+    Ok(Answer::new(alliances.iter().map(show::alliance_json).collect(), text))
+}
+
+async fn invite(session: &Session, args: InviteArgs) -> anyhow::Result<Answer> {
+    let request = proto::CreateInvitationRequest {
+        alliance_id: session.alliance_id.clone(),
+        validity: Some(args.validity),
+        core: args.core,
+        note: args.note,
+    };
+    let answer = session.client.create_invitation(request).await?;
+    let json = json!({ "link": answer.link, "expire_time": show::time_json(answer.expire_time.as_ref()) });
+    let until = show::time(answer.expire_time.as_ref());
+    let text = if until.is_empty() {
+        answer.link
+    } else {
+        format!("{}\n{}", answer.link, fields([("good until", until)]))
+    };
+    Ok(Answer::new(json, text).hint("The neighbour runs `hutong alliance join LINK`."))
+}
+
+async fn join(session: &Session, link: String) -> anyhow::Result<Answer> {
+    let alliance = session.client.join_alliance(proto::JoinAllianceRequest { link }).await?.alliance;
+    let pending =
+        alliance.as_ref().is_some_and(|alliance| alliance.own_state() == proto::MemberState::Pending);
+    let answer = alliance_answer(alliance)?;
+    Ok(if pending {
+        answer.hint("The core members have to vote: `hutong alliance show` tells when they have.")
+    } else {
+        answer
+    })
+}
+
+async fn approve(session: &Session, shop: &str, core: bool) -> anyhow::Result<Answer> {
+    let [shop_id] = session.shops([shop]).await?;
+    let request = proto::ApproveMemberRequest { alliance_id: session.alliance_id.clone(), shop_id, core };
+    member_answer(session.client.approve_member(request).await?.member)
+}
+
+async fn remove(session: &Session, args: RemoveArgs) -> anyhow::Result<Answer> {
+    let [shop_id] = session.shops([args.shop.as_str()]).await?;
+    let request = proto::RemoveMemberRequest {
+        alliance_id: session.alliance_id.clone(),
+        shop_id,
+        last_sequence: args.last_sequence,
+        reason: args.reason,
+    };
+    member_answer(session.client.remove_member(request).await?.member)
+}
+
+async fn profile(
+    globals: &Globals,
+    session: &Session,
+    name: Option<String>,
+    category: Option<String>,
+) -> anyhow::Result<Answer> {
+    let (name, category) = match (name, category) {
+        (Some(name), Some(category)) => (name, category),
+        (name, category) => {
+            let shop = Config::load(&globals.data()?.config_file())?.shop;
+            (name.unwrap_or(shop.name), category.unwrap_or(shop.category))
+        }
+    };
+    let request = proto::UpdateProfileRequest { alliance_id: session.alliance_id.clone(), name, category };
+    member_answer(session.client.update_profile(request).await?.member)
+}

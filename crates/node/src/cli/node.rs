@@ -1,0 +1,119 @@
+//! `hutong status`, `hutong federation` and `hutong watch`.
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use hutong_client::proto;
+use serde_json::json;
+
+use super::{
+    Globals,
+    output::{Answer, fields, table},
+    problem::Problem,
+    session::Session,
+    show,
+};
+
+/// `hutong federation …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum FederationCommand {
+    /// Cut all links to other nodes; tills go on. Lasts until `resume` or a restart.
+    Pause,
+    /// Link up again, and catch up.
+    Resume,
+}
+
+/// Where to begin.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  hutong watch                      from now on
+  hutong watch --from 0 --json      from the beginning, one JSON object a line
+
+Each event carries a resume token: give the last one to --from to go on after it, with none missed and none twice.")]
+pub(crate) struct WatchArgs {
+    /// The token of the last event that was dealt with; 0: from the beginning [default: from now on].
+    #[arg(long, value_name = "TOKEN", default_value = "")]
+    from: String,
+}
+
+pub(crate) async fn status(globals: &Globals) -> anyhow::Result<Answer> {
+    let session = Session::open(globals).await?;
+    let status = session.client.get_status(proto::GetStatusRequest {}).await?;
+    let mut text = fields([
+        ("version", status.version.clone()),
+        ("shop", status.shop_id.clone()),
+        ("running since", show::time(status.start_time.as_ref())),
+        ("peer port", status.peer_address.clone()),
+        ("federation", if status.federation_paused { "paused" } else { "on" }.to_owned()),
+        ("memory", if status.memory_bytes == 0 { String::new() } else { show::bytes(status.memory_bytes) }),
+    ]);
+    for alliance in &status.alliances {
+        text = format!("{text}\n\n{}", alliance_text(alliance));
+    }
+    Ok(Answer::new(show::status_json(&status), text))
+}
+
+fn alliance_text(alliance: &proto::AllianceStatus) -> String {
+    let head = fields([
+        ("alliance", show::label(&alliance.name, &alliance.alliance_id)),
+        ("records", alliance.record_count.to_string()),
+        ("not folded yet", alliance.unfolded_count.to_string()),
+        ("journal", show::bytes(alliance.journal_bytes)),
+        ("views", show::bytes(alliance.views_bytes)),
+    ]);
+    let row = |link: &proto::Link| {
+        [
+            show::label(&link.shop_name, &link.shop_id),
+            if link.connected { "yes" } else { "no" }.to_owned(),
+            link.record_count.to_string(),
+            show::time(link.last_heard_time.as_ref()),
+            link.last_error.clone(),
+        ]
+    };
+    let links = table(
+        ["link", "connected", "records", "last heard", "last error"],
+        alliance.links.iter().map(row).collect(),
+    );
+    format!("{head}\n\n{links}")
+}
+
+pub(crate) async fn federation(globals: &Globals, command: FederationCommand) -> anyhow::Result<Answer> {
+    let session = Session::open(globals).await?;
+    let paused = matches!(command, FederationCommand::Pause);
+    let answer = session.client.set_federation(proto::SetFederationRequest { paused }).await?;
+    let text = if answer.paused { "links to other nodes are paused" } else { "links to other nodes are on" };
+    Ok(Answer::new(json!({ "paused": answer.paused }), text))
+}
+
+pub(crate) async fn watch(globals: &Globals, args: WatchArgs) -> anyhow::Result<Answer> {
+    let session = Session::open(globals).await?;
+    let mut resume_token = args.from;
+    let request =
+        proto::WatchRequest { alliance_id: session.alliance_id.clone(), resume_token: resume_token.clone() };
+    let mut events = session.client.watch(request).await?;
+    let output = globals.output();
+    loop {
+        let event = tokio::select! {
+            event = events.message() => event.map_err(hutong_client::Error::from)?,
+            interrupted = tokio::signal::ctrl_c() => {
+                interrupted?;
+                return Ok(Answer::done(ExitCode::SUCCESS));
+            }
+        };
+        let event = event.ok_or_else(|| Problem::StreamEnded { resume_token: resume_token.clone() })?;
+        output.print_item(&show::event_json(&event), &event_line(&event))?;
+        resume_token = event.resume_token;
+    }
+}
+
+fn event_line(event: &proto::WatchResponse) -> String {
+    let kind = show::word(event.r#type().as_str_name(), "EVENT_TYPE_");
+    let about = [&event.voucher_id, &event.promotion_id].into_iter().find(|id| !id.is_empty());
+    format!(
+        "{}  {kind:<18} by {}  {}  [{}]",
+        show::time(event.record_time.as_ref()),
+        show::short(&event.author_id),
+        about.map_or("", String::as_str),
+        event.resume_token,
+    )
+}

@@ -1,0 +1,142 @@
+//! What the command line itself finds wrong, and how every failure is told.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use serde_json::{Value, json};
+
+/// A failure that the node has no part in.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Problem {
+    /// The command was not understood.
+    #[error("{0}")]
+    Usage(String),
+    /// No node answers for the data folder.
+    #[error("the node of {data} is not running: start it with `hutong serve`")]
+    NotRunning {
+        /// The data folder.
+        data: PathBuf,
+    },
+    /// Nothing is called so.
+    #[error("no {kind} is called `{text}`{}", known(candidates))]
+    Unknown {
+        /// What was looked for.
+        kind: &'static str,
+        /// The name or id as typed.
+        text: String,
+        /// What there is.
+        candidates: Vec<String>,
+    },
+    /// More than one is called so.
+    #[error("`{text}` may be more than one {kind}: give more of the id{}", known(candidates))]
+    Ambiguous {
+        /// What was looked for.
+        kind: &'static str,
+        /// The name or id as typed.
+        text: String,
+        /// What it may mean.
+        candidates: Vec<String>,
+    },
+    /// The node's answer lacks what it must have.
+    #[error("the node's answer lacks `{0}`: node and command are of different versions")]
+    Answer(&'static str),
+    /// A stream of events ended.
+    #[error("the node ended the stream: go on with `hutong watch --from {resume_token}`")]
+    StreamEnded {
+        /// Where to go on.
+        resume_token: String,
+    },
+}
+
+/// At most this many candidates are shown.
+const CANDIDATES_MAX: usize = 8;
+
+fn known(candidates: &[String]) -> String {
+    if candidates.is_empty() {
+        return String::new();
+    }
+    let more = if candidates.len() > CANDIDATES_MAX { ", …" } else { "" };
+    let shown: Vec<_> = candidates.iter().take(CANDIDATES_MAX).map(String::as_str).collect();
+    format!(" (there is: {}{more})", shown.join(", "))
+}
+
+impl Problem {
+    /// Stable, like a node's reasons.
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Usage(_) => "USAGE",
+            Self::NotRunning { .. } => "NODE_NOT_RUNNING",
+            Self::Unknown { .. } => "UNKNOWN_NAME",
+            Self::Ambiguous { .. } => "AMBIGUOUS_NAME",
+            Self::Answer(_) => "BAD_ANSWER",
+            Self::StreamEnded { .. } => "STREAM_ENDED",
+        }
+    }
+}
+
+/// 2 for wrong usage, 1 for all else.
+pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
+    match error.downcast_ref::<Problem>() {
+        Some(Problem::Usage(_)) => ExitCode::from(2),
+        _ => ExitCode::FAILURE,
+    }
+}
+
+/// The failure for people, with its causes where they say more.
+pub(crate) fn text(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    match error.downcast_ref::<hutong_client::Error>().and_then(hutong_client::Error::reason) {
+        Some(reason) => format!("{text} [{reason}]"),
+        None => text,
+    }
+}
+
+/// The failure for programs.
+pub(crate) fn json(error: &anyhow::Error) -> Value {
+    let mut told = json!({ "reason": "FAILED", "message": text(error) });
+    if let Some(problem) = error.downcast_ref::<Problem>() {
+        told["reason"] = problem.reason().into();
+    }
+    if let Some(refusal) =
+        error.downcast_ref::<hutong_client::Error>().and_then(hutong_client::Error::refusal)
+    {
+        told["reason"] = refusal.reason.as_deref().unwrap_or("FAILED").into();
+        told["domain"] = refusal.domain.as_str().into();
+        told["code"] = format!("{:?}", refusal.code).into();
+        told["message"] = refusal.to_string().into();
+        told["metadata"] = json!(refusal.metadata);
+    }
+    json!({ "error": told })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_have_one_form_in_json() {
+        let data = PathBuf::from("/data");
+        let told = json(&Problem::NotRunning { data }.into());
+        assert_eq!(told["error"]["reason"], "NODE_NOT_RUNNING");
+        assert!(told["error"]["message"].as_str().unwrap().contains("hutong serve"));
+        assert_eq!(json(&anyhow::anyhow!("disk full"))["error"]["reason"], "FAILED");
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let error = anyhow::anyhow!("no space").context("journal: no space").context("start");
+        assert_eq!(text(&error), "start: journal: no space");
+    }
+
+    #[test]
+    fn long_lists_of_candidates_are_cut() {
+        let candidates = (0..20).map(|n| format!("s{n}")).collect();
+        let text = Problem::Unknown { kind: "shop", text: "x".into(), candidates }.to_string();
+        assert!(text.contains("s7, …") && !text.contains("s8"), "{text}");
+    }
+}

@@ -1,0 +1,35 @@
+//! `hutong serve`: configuration and logging, then the node.
+
+use std::{io, process::ExitCode};
+
+use anyhow::Context as _;
+use tracing_subscriber::EnvFilter;
+
+use super::{Globals, output::Answer};
+use crate::{
+    config::{Config, Log, LogFormat},
+    data_folder::DataFolderError,
+    serve,
+};
+
+pub(crate) async fn run(globals: &Globals) -> anyhow::Result<Answer> {
+    let data = globals.data()?;
+    if !data.is_set_up() {
+        return Err(DataFolderError::Missing(data.path().to_owned()).into());
+    }
+    let config = Config::load(&data.config_file())?;
+    start_logging(&config.log)?;
+    Box::pin(serve::run(data, config)).await?;
+    Ok(Answer::done(ExitCode::SUCCESS))
+}
+
+/// Log lines go to stderr; stdout is for answers.
+fn start_logging(log: &Log) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&log.filter).context("log.filter")?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    match log.format {
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    }
+    .map_err(|error| anyhow::anyhow!("logging cannot be set up: {error}"))
+}

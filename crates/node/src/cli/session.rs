@@ -1,0 +1,102 @@
+//! A running node, reached through the data folder.
+
+use anyhow::Context as _;
+use hutong_client::{Client, Token, proto};
+use hutong_record::Currency;
+
+use super::{
+    Globals,
+    problem::Problem,
+    resolve::{Named, full_id, resolve},
+    value::MoneyArg,
+};
+use crate::data_folder::{DataFolder, DataFolderError};
+
+/// The node, and the alliance that the command is about.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// The node.
+    pub(crate) client: Client,
+    /// Hex; empty where none was named, and the node takes its only one.
+    pub(crate) alliance_id: String,
+}
+
+impl Session {
+    /// Connects to the node of the data folder and finds the alliance named by `--alliance`.
+    pub(crate) async fn open(globals: &Globals) -> anyhow::Result<Self> {
+        let client = connect(&globals.data()?).await?.with_language(globals.language());
+        let alliance_id = match globals.alliance.as_deref() {
+            None => String::new(),
+            Some(text) => match full_id(text) {
+                Some(id) => id,
+                None => find_alliance(&client, text).await?,
+            },
+        };
+        Ok(Self { client, alliance_id })
+    }
+
+    /// The amount as the node takes it.
+    pub(crate) async fn money(&self, amount: Option<MoneyArg>) -> anyhow::Result<Option<proto::Money>> {
+        let Some(amount) = amount else { return Ok(None) };
+        let currency = if amount.needs_currency() { Some(self.currency().await?) } else { None };
+        Ok(Some(amount.to_proto(currency).map_err(Problem::Usage)?))
+    }
+
+    async fn currency(&self) -> anyhow::Result<Currency> {
+        let request = proto::GetAllianceRequest { alliance_id: self.alliance_id.clone() };
+        let alliance =
+            self.client.get_alliance(request).await?.alliance.ok_or(Problem::Answer("alliance"))?;
+        alliance.currency_code.parse().context("the alliance's currency")
+    }
+
+    /// The ids of shops as typed, looked up only where they are not ids already. Removed shops can be named by id only.
+    pub(crate) async fn shops<const N: usize>(&self, shops: [&str; N]) -> anyhow::Result<[String; N]> {
+        let ids = self.shop_list(&shops).await?;
+        ids.try_into().map_err(|_| Problem::Answer("members").into())
+    }
+
+    /// As [`Self::shops`], for any number of them.
+    pub(crate) async fn shop_list(&self, shops: &[&str]) -> anyhow::Result<Vec<String>> {
+        let known = if shops.iter().all(|shop| full_id(shop).is_some()) {
+            Vec::new()
+        } else {
+            let members = self.client.all_members(&self.alliance_id).await?;
+            members.into_iter().filter(is_named).map(|m| Named { id: m.shop_id, name: m.name }).collect()
+        };
+        shops.iter().map(|shop| Ok(resolve("shop", shop, &known)?)).collect()
+    }
+
+    /// The id of a promotion, named by its id's beginning or its title.
+    pub(crate) async fn promotion(&self, text: &str) -> anyhow::Result<String> {
+        if let Some(id) = full_id(text) {
+            return Ok(id);
+        }
+        let promotions = self.client.all_promotions(&self.alliance_id).await?;
+        let known: Vec<_> = promotions.into_iter().map(|p| Named { id: p.id, name: p.title }).collect();
+        Ok(resolve("promotion", text, &known)?)
+    }
+}
+
+fn is_named(member: &proto::Member) -> bool {
+    member.state() != proto::MemberState::Removed
+}
+
+/// Connects to the node of a data folder.
+pub(crate) async fn connect(data: &DataFolder) -> anyhow::Result<Client> {
+    if !data.is_set_up() {
+        return Err(DataFolderError::Missing(data.path().to_owned()).into());
+    }
+    let not_running = || Problem::NotRunning { data: data.path().to_owned() };
+    let address = data.read_merchant_address()?.ok_or_else(not_running)?;
+    let token = data.read_token()?;
+    match Client::connect(&format!("http://{address}"), &Token::new(&token)).await {
+        Err(hutong_client::Error::Connect(_)) => Err(not_running().into()),
+        other => Ok(other?),
+    }
+}
+
+async fn find_alliance(client: &Client, text: &str) -> anyhow::Result<String> {
+    let alliances = client.all_alliances().await?;
+    let known: Vec<_> = alliances.into_iter().map(|a| Named { id: a.id, name: a.name }).collect();
+    Ok(resolve("alliance", text, &known)?)
+}

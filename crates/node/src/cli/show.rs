@@ -1,0 +1,398 @@
+//! Messages as JSON and as text. JSON has the fields of the protos: ids in hex, times in RFC 3339, durations in seconds
+//! with an `s` (as in proto3 JSON), enums as lower-case words, absent messages as null.
+
+use hutong_client::{Duration, Timestamp, proto};
+use proto::promotion::Benefit;
+use serde_json::{Value, json};
+
+use super::{
+    output::{fields, table},
+    value::decimals_of,
+};
+
+/// An amount for people: `12.50 CNY`.
+pub(crate) fn money(money: Option<&proto::Money>) -> String {
+    let Some(proto::Money { currency_code, minor }) = money else { return String::new() };
+    let decimals = decimals_of(currency_code);
+    let sign = if *minor < 0 { "-" } else { "" };
+    let digits = format!("{:0>width$}", minor.unsigned_abs(), width = decimals + 1);
+    let (whole, fraction) = digits.split_at(digits.len() - decimals);
+    let point = if decimals == 0 { "" } else { "." };
+    format!("{sign}{whole}{point}{fraction} {currency_code}").trim_end().to_owned()
+}
+
+/// A time in UTC.
+pub(crate) fn time(time: Option<&Timestamp>) -> String {
+    let Some(Timestamp { seconds, nanos }) = time else { return String::new() };
+    match jiff::Timestamp::new(*seconds, *nanos) {
+        Ok(time) => time.to_string(),
+        Err(_) => format!("{seconds}s"),
+    }
+}
+
+/// A duration as it can be typed.
+pub(crate) fn duration(duration: Option<&Duration>) -> String {
+    let Some(Duration { seconds, .. }) = duration else { return String::new() };
+    for (unit_seconds, unit) in [(86_400, "d"), (3_600, "h"), (60, "m")] {
+        if *seconds != 0 && seconds % unit_seconds == 0 {
+            return format!("{}{unit}", seconds / unit_seconds);
+        }
+    }
+    format!("{seconds}s")
+}
+
+/// The beginning of an id.
+pub(crate) fn short(id: &str) -> String {
+    id.get(..8).unwrap_or(id).to_owned()
+}
+
+/// A name and the beginning of the id, which alone is unique.
+pub(crate) fn label(name: &str, id: &str) -> String {
+    format!("{name} {}", short(id)).trim_start().to_owned()
+}
+
+/// `MEMBER_STATE_PENDING` → `pending`.
+pub(crate) fn word(name: &str, prefix: &str) -> String {
+    name.strip_prefix(prefix).unwrap_or(name).to_ascii_lowercase()
+}
+
+fn money_json(money: Option<&proto::Money>) -> Value {
+    money.map_or(Value::Null, |money| json!({ "currency_code": money.currency_code, "minor": money.minor }))
+}
+
+pub(crate) fn time_json(value: Option<&Timestamp>) -> Value {
+    value.map_or(Value::Null, |value| time(Some(value)).into())
+}
+
+fn duration_json(value: Option<&Duration>) -> Value {
+    value.map_or(Value::Null, |value| format!("{}s", value.seconds).into())
+}
+
+fn voucher_state(voucher: &proto::Voucher) -> String {
+    word(voucher.state().as_str_name(), "VOUCHER_STATE_")
+}
+
+pub(crate) fn member_state(state: proto::MemberState) -> String {
+    word(state.as_str_name(), "MEMBER_STATE_")
+}
+
+/// A voucher.
+pub(crate) fn voucher_json(voucher: &proto::Voucher) -> Value {
+    json!({
+        "id": voucher.id,
+        "promotion_id": voucher.promotion_id,
+        "promotion_title": voucher.promotion_title,
+        "distributor_id": voucher.distributor_id,
+        "redeemer_id": voucher.redeemer_id,
+        "funder_id": voucher.funder_id,
+        "card_id": voucher.card_id,
+        "issue_time": time_json(voucher.issue_time.as_ref()),
+        "expire_time": time_json(voucher.expire_time.as_ref()),
+        "state": voucher_state(voucher),
+        "qr_text": voucher.qr_text,
+        "code": voucher.code,
+        "redeem_time": time_json(voucher.redeem_time.as_ref()),
+    })
+}
+
+/// A voucher, all of it.
+pub(crate) fn voucher_text(voucher: &proto::Voucher) -> String {
+    fields([
+        ("voucher", voucher.id.clone()),
+        ("state", voucher_state(voucher)),
+        ("promotion", label(&voucher.promotion_title, &voucher.promotion_id)),
+        ("handed out by", short(&voucher.distributor_id)),
+        ("good at", short(&voucher.redeemer_id)),
+        ("card", voucher.card_id.clone()),
+        ("issued", time(voucher.issue_time.as_ref())),
+        ("good until", time(voucher.expire_time.as_ref())),
+        ("redeemed", time(voucher.redeem_time.as_ref())),
+        ("code", voucher.code.clone()),
+        ("QR text", voucher.qr_text.clone()),
+    ])
+}
+
+/// Vouchers, a line each.
+pub(crate) fn vouchers_text(vouchers: &[proto::Voucher]) -> String {
+    let row = |voucher: &proto::Voucher| {
+        [
+            voucher.id.clone(),
+            voucher.promotion_title.clone(),
+            voucher_state(voucher),
+            short(&voucher.redeemer_id),
+            time(voucher.expire_time.as_ref()),
+            voucher.code.clone(),
+        ]
+    };
+    table(
+        ["voucher", "promotion", "state", "good at", "good until", "code"],
+        vouchers.iter().map(row).collect(),
+    )
+}
+
+/// An alliance.
+pub(crate) fn alliance_json(alliance: &proto::Alliance) -> Value {
+    json!({
+        "id": alliance.id,
+        "name": alliance.name,
+        "purpose": alliance.purpose,
+        "currency_code": alliance.currency_code,
+        "utc_offset_minutes": alliance.utc_offset_minutes,
+        "admission_votes": alliance.admission_votes,
+        "removal_votes": alliance.removal_votes,
+        "late_entry_max": duration_json(alliance.late_entry_max.as_ref()),
+        "attribution_window": duration_json(alliance.attribution_window.as_ref()),
+        "create_time": time_json(alliance.create_time.as_ref()),
+        "own_state": member_state(alliance.own_state()),
+        "member_count": alliance.member_count,
+    })
+}
+
+/// An alliance, all of it.
+pub(crate) fn alliance_text(alliance: &proto::Alliance) -> String {
+    fields([
+        ("alliance", alliance.name.clone()),
+        ("id", alliance.id.clone()),
+        ("purpose", alliance.purpose.clone()),
+        ("currency", alliance.currency_code.clone()),
+        ("UTC offset", format!("{} min", alliance.utc_offset_minutes)),
+        ("votes to admit", alliance.admission_votes.to_string()),
+        ("votes to remove", alliance.removal_votes.to_string()),
+        ("late entries up to", duration(alliance.late_entry_max.as_ref())),
+        ("attribution window", duration(alliance.attribution_window.as_ref())),
+        ("founded", time(alliance.create_time.as_ref())),
+        ("this shop", member_state(alliance.own_state())),
+        ("members", alliance.member_count.to_string()),
+    ])
+}
+
+/// A shop in an alliance.
+pub(crate) fn member_json(member: &proto::Member) -> Value {
+    json!({
+        "shop_id": member.shop_id,
+        "name": member.name,
+        "category": member.category,
+        "addresses": member.addresses,
+        "state": member_state(member.state()),
+        "core": member.core,
+        "record_count": member.record_count,
+        "votes": member.votes,
+    })
+}
+
+/// Shops, a line each.
+pub(crate) fn members_text(members: &[proto::Member]) -> String {
+    let row = |member: &proto::Member| {
+        [
+            short(&member.shop_id),
+            member.name.clone(),
+            member.category.clone(),
+            member_state(member.state()),
+            if member.core { "yes" } else { "" }.to_owned(),
+            if member.votes == 0 { String::new() } else { member.votes.to_string() },
+            member.record_count.to_string(),
+            member.addresses.join(" "),
+        ]
+    };
+    let header = ["id", "name", "category", "state", "core", "votes", "records", "addresses"];
+    table(header, members.iter().map(row).collect())
+}
+
+/// A promotion.
+pub(crate) fn promotion_json(promotion: &proto::Promotion) -> Value {
+    let (amount_off, percent_off) = match &promotion.benefit {
+        Some(Benefit::AmountOff(amount)) => (money_json(Some(amount)), Value::Null),
+        Some(Benefit::PercentOff(percent)) => {
+            let amount_max = money_json(percent.amount_max.as_ref());
+            (Value::Null, json!({ "basis_points": percent.basis_points, "amount_max": amount_max }))
+        }
+        None => (Value::Null, Value::Null),
+    };
+    let distributor = |one: &proto::Distributor| json!({ "shop_id": one.shop_id, "quota": one.quota, "issued": one.issued });
+    json!({
+        "id": promotion.id,
+        "funder_id": promotion.funder_id,
+        "title": promotion.title,
+        "distributors": promotion.distributors.iter().map(distributor).collect::<Vec<_>>(),
+        "redeemer_id": promotion.redeemer_id,
+        "earn_spend_min": money_json(promotion.earn_spend_min.as_ref()),
+        "amount_off": amount_off,
+        "percent_off": percent_off,
+        "redeem_spend_min": money_json(promotion.redeem_spend_min.as_ref()),
+        "start_time": time_json(promotion.start_time.as_ref()),
+        "end_time": time_json(promotion.end_time.as_ref()),
+        "voucher_validity": duration_json(promotion.voucher_validity.as_ref()),
+        "per_card_max": promotion.per_card_max,
+        "per_day_max": promotion.per_day_max,
+        "budget": money_json(promotion.budget.as_ref()),
+        "bounty": money_json(promotion.bounty.as_ref()),
+        "card_required": promotion.card_required,
+        "ended_time": time_json(promotion.ended_time.as_ref()),
+    })
+}
+
+fn benefit(promotion: &proto::Promotion) -> String {
+    match &promotion.benefit {
+        Some(Benefit::AmountOff(amount)) => format!("{} off", money(Some(amount))),
+        Some(Benefit::PercentOff(percent)) => {
+            let (whole, hundredths) = (percent.basis_points / 100, percent.basis_points % 100);
+            format!("{whole}.{hundredths:02} % off, at most {}", money(percent.amount_max.as_ref()))
+        }
+        None => String::new(),
+    }
+}
+
+/// A promotion, all of it.
+pub(crate) fn promotion_text(promotion: &proto::Promotion) -> String {
+    let count = |count: u32| if count == 0 { "no limit".to_owned() } else { count.to_string() };
+    let distributor = |one: &proto::Distributor| {
+        let issued = if one.issued == 0 { String::new() } else { format!(", {} handed out", one.issued) };
+        format!("{} up to {}{issued}", short(&one.shop_id), one.quota)
+    };
+    let distributors: Vec<_> = promotion.distributors.iter().map(distributor).collect();
+    fields([
+        ("promotion", promotion.title.clone()),
+        ("id", promotion.id.clone()),
+        ("benefit", benefit(promotion)),
+        ("handed out by", distributors.join("; ")),
+        ("for a sale from", money(promotion.earn_spend_min.as_ref())),
+        ("good at", short(&promotion.redeemer_id)),
+        ("on a purchase from", money(promotion.redeem_spend_min.as_ref())),
+        ("paid by", short(&promotion.funder_id)),
+        ("budget", money(promotion.budget.as_ref())),
+        ("bounty", money(promotion.bounty.as_ref())),
+        ("from", time(promotion.start_time.as_ref())),
+        ("to", time(promotion.end_time.as_ref())),
+        ("ended early", time(promotion.ended_time.as_ref())),
+        ("voucher good for", duration(promotion.voucher_validity.as_ref())),
+        ("per card", count(promotion.per_card_max)),
+        ("per day", count(promotion.per_day_max)),
+        ("card", if promotion.card_required { "required" } else { "not required" }.to_owned()),
+    ])
+}
+
+/// Promotions, a line each.
+pub(crate) fn promotions_text(promotions: &[proto::Promotion]) -> String {
+    let row = |promotion: &proto::Promotion| {
+        let end = promotion.ended_time.as_ref().or(promotion.end_time.as_ref());
+        [
+            short(&promotion.id),
+            promotion.title.clone(),
+            benefit(promotion),
+            promotion.distributors.len().to_string(),
+            short(&promotion.redeemer_id),
+            time(promotion.start_time.as_ref()),
+            time(end),
+        ]
+    };
+    let header = ["id", "title", "benefit", "distributors", "good at", "from", "to"];
+    table(header, promotions.iter().map(row).collect())
+}
+
+/// This shop's counts.
+pub(crate) fn summary_json(summary: &proto::GetSummaryResponse) -> Value {
+    let refusal = |one: &proto::RefusalCount| json!({ "reason": one.reason, "count": one.count });
+    json!({
+        "sales": summary.sales,
+        "sales_amount": money_json(summary.sales_amount.as_ref()),
+        "vouchers_issued": summary.vouchers_issued,
+        "vouchers_used": summary.vouchers_used,
+        "vouchers_expired": summary.vouchers_expired,
+        "redemptions": summary.redemptions,
+        "voids": summary.voids,
+        "discounts": money_json(summary.discounts.as_ref()),
+        "refusals": summary.refusals.iter().map(refusal).collect::<Vec<_>>(),
+        "double_redemptions": summary.double_redemptions,
+    })
+}
+
+/// This shop and one ally.
+pub(crate) fn pair_json(pair: &proto::Pair) -> Value {
+    json!({
+        "ally_id": pair.ally_id,
+        "ally_name": pair.ally_name,
+        "vouchers_given": pair.vouchers_given,
+        "customers_sent": pair.customers_sent,
+        "vouchers_received": pair.vouchers_received,
+        "customers_received": pair.customers_received,
+        "balance": money_json(pair.balance.as_ref()),
+        "state_digest": pair.state_digest,
+    })
+}
+
+/// A redemption.
+pub(crate) fn redemption_json(request_id: &str, answer: &proto::RedeemVoucherResponse) -> Value {
+    json!({
+        "request_id": request_id,
+        "redemption_id": answer.redemption_id,
+        "voucher": answer.voucher.as_ref().map(voucher_json),
+        "discount": money_json(answer.discount.as_ref()),
+        "credited_id": answer.credited_id,
+        "bounty": money_json(answer.bounty.as_ref()),
+    })
+}
+
+/// The node.
+pub(crate) fn status_json(status: &proto::GetStatusResponse) -> Value {
+    let link = |link: &proto::Link| {
+        json!({
+            "shop_id": link.shop_id,
+            "shop_name": link.shop_name,
+            "connected": link.connected,
+            "record_count": link.record_count,
+            "last_heard_time": time_json(link.last_heard_time.as_ref()),
+            "last_error": link.last_error,
+        })
+    };
+    let alliance = |alliance: &proto::AllianceStatus| {
+        json!({
+            "alliance_id": alliance.alliance_id,
+            "name": alliance.name,
+            "record_count": alliance.record_count,
+            "journal_bytes": alliance.journal_bytes,
+            "views_bytes": alliance.views_bytes,
+            "unfolded_count": alliance.unfolded_count,
+            "links": alliance.links.iter().map(link).collect::<Vec<_>>(),
+        })
+    };
+    json!({
+        "version": status.version,
+        "shop_id": status.shop_id,
+        "start_time": time_json(status.start_time.as_ref()),
+        "peer_address": status.peer_address,
+        "alliances": status.alliances.iter().map(alliance).collect::<Vec<_>>(),
+        "federation_paused": status.federation_paused,
+        "memory_bytes": status.memory_bytes,
+        "memory_bytes_peak": status.memory_bytes_peak,
+    })
+}
+
+/// Something that happened.
+pub(crate) fn event_json(event: &proto::WatchResponse) -> Value {
+    json!({
+        "resume_token": event.resume_token,
+        "type": word(event.r#type().as_str_name(), "EVENT_TYPE_"),
+        "record_id": event.record_id,
+        "author_id": event.author_id,
+        "record_time": time_json(event.record_time.as_ref()),
+        "voucher_id": event.voucher_id,
+        "promotion_id": event.promotion_id,
+    })
+}
+
+/// Bytes for people.
+pub(crate) fn bytes(count: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    let (mut tenths, mut shown) = (u128::from(count) * 10, "B");
+    for unit in UNITS {
+        if tenths < 10_240 {
+            break;
+        }
+        (tenths, shown) = (tenths / 1_024, unit);
+    }
+    if shown == "B" { format!("{count} B") } else { format!("{}.{} {shown}", tenths / 10, tenths % 10) }
+}
+
+#[cfg(test)]
+#[path = "show_tests.rs"]
+mod tests;

@@ -1,0 +1,99 @@
+use std::collections::BTreeSet;
+
+use super::*;
+
+fn cny(minor: i64) -> proto::Money {
+    proto::Money { currency_code: "CNY".to_owned(), minor }
+}
+
+#[test]
+fn amounts_show_the_currency_s_decimals() {
+    let show = |code: &str, minor| money(Some(&proto::Money { currency_code: code.to_owned(), minor }));
+    assert_eq!(show("CNY", 1250), "12.50 CNY");
+    assert_eq!(show("CNY", -5), "-0.05 CNY");
+    assert_eq!(show("JPY", 500), "500 JPY");
+    assert_eq!(show("KWD", 1), "0.001 KWD");
+    assert_eq!(show("CNY", i64::MIN), "-92233720368547758.08 CNY");
+    assert_eq!(money(None), "");
+}
+
+#[test]
+fn times_durations_and_sizes_read_well() {
+    assert_eq!(time(Some(&Timestamp { seconds: 1, nanos: 500_000_000 })), "1970-01-01T00:00:01.5Z");
+    assert_eq!(time(Some(&Timestamp { seconds: i64::MAX, nanos: 0 })), "9223372036854775807s");
+    let seconds = |seconds| duration(Some(&Duration { seconds, nanos: 0 }));
+    assert_eq!((seconds(1_209_600), seconds(5_400), seconds(0)), ("14d".into(), "90m".into(), "0s".into()));
+    assert_eq!(
+        (bytes(1_023), bytes(1_536), bytes(64 << 20)),
+        ("1023 B".into(), "1.5 KiB".into(), "64.0 MiB".into())
+    );
+    assert_eq!(bytes(u64::MAX), "16777215.9 TiB");
+}
+
+#[test]
+fn json_has_the_fields_of_the_protos() {
+    let promotion = proto::Promotion { benefit: Some(Benefit::AmountOff(cny(500))), ..Default::default() };
+    let promotion = promotion_json(&promotion);
+    assert_eq!(promotion["amount_off"], json!({ "currency_code": "CNY", "minor": 500 }));
+    assert_eq!(promotion["percent_off"], Value::Null);
+    for (message, json) in [
+        ("Promotion", promotion),
+        ("Voucher", voucher_json(&proto::Voucher::default())),
+        ("Alliance", alliance_json(&proto::Alliance::default())),
+        ("Member", member_json(&proto::Member::default())),
+        ("Pair", pair_json(&proto::Pair::default())),
+        ("GetSummaryResponse", summary_json(&proto::GetSummaryResponse::default())),
+        ("GetStatusResponse", status_json(&proto::GetStatusResponse::default())),
+        ("WatchResponse", event_json(&proto::WatchResponse::default())),
+    ] {
+        let shown: BTreeSet<_> = json.as_object().unwrap().keys().cloned().collect();
+        assert_eq!(shown, proto_fields(message), "{message}");
+    }
+}
+
+/// The names of a merchant message's fields.
+fn proto_fields(message: &str) -> BTreeSet<String> {
+    use prost::Message as _;
+
+    let set = Descriptors::decode(hutong_wire::FILE_DESCRIPTOR_SET).unwrap();
+    let merchant = set.files.into_iter().filter(|file| file.package == "hutong.merchant.v1");
+    let found = merchant.flat_map(|file| file.messages).find(|found| found.name == message);
+    found.unwrap().fields.into_iter().map(|field| field.name).collect()
+}
+
+/// As much of `google.protobuf.FileDescriptorSet` as names take.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Descriptors {
+    #[prost(message, repeated, tag = "1")]
+    files: Vec<FileDescriptor>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct FileDescriptor {
+    #[prost(string, tag = "2")]
+    package: String,
+    #[prost(message, repeated, tag = "4")]
+    messages: Vec<MessageDescriptor>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct MessageDescriptor {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(message, repeated, tag = "2")]
+    fields: Vec<FieldDescriptor>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct FieldDescriptor {
+    #[prost(string, tag = "1")]
+    name: String,
+}
+
+#[test]
+fn enums_are_lower_case_words() {
+    let voucher = proto::Voucher { state: proto::VoucherState::Redeemed.into(), ..Default::default() };
+    assert_eq!(voucher_json(&voucher)["state"], "redeemed");
+    let event = proto::WatchResponse { r#type: proto::EventType::VoucherIssued.into(), ..Default::default() };
+    assert_eq!(event_json(&event)["type"], "voucher_issued");
+}

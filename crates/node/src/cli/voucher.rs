@@ -1,0 +1,279 @@
+//! `hutong voucher`.
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand, ValueEnum};
+use hutong_client::{Timestamp, proto};
+use qrcode::{QrCode, render::unicode::Dense1x2};
+use serde_json::{Value, json};
+
+use super::{
+    Globals,
+    output::{Answer, fields},
+    problem::Problem,
+    sale::RequestIdArg,
+    session::Session,
+    show, value,
+};
+
+/// The largest page that a node gives.
+const PAGE_SIZE_MAX: usize = 1_000;
+
+/// `hutong voucher …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum VoucherCommand {
+    /// Hand a voucher out without a sale.
+    #[command(
+        after_help = "Example:\n  hutong voucher issue --promotion 3f2a --card 00112233445566778899aabbccddeeff --qr"
+    )]
+    Issue(IssueArgs),
+    /// Tell how a voucher stands.
+    Show {
+        /// The voucher's id, the text of its QR code, or its typed code.
+        code: String,
+    },
+    /// Use a voucher at this shop.
+    #[command(after_help = "Example:\n  hutong voucher redeem ABCD-EFGH-JKLM --purchase 58.00\n
+A voucher is redeemed once at most; a repeat with the same request id gives the first answer.")]
+    Redeem(RedeemArgs),
+    /// Take a redemption back; the customer has the voucher again.
+    Void(VoidArgs),
+    /// Vouchers that this shop hands out, redeems or funds.
+    List {
+        /// At most so many.
+        #[arg(long, value_name = "COUNT", default_value_t = 100)]
+        limit: usize,
+    },
+    /// Note that this shop sent a customer to another one without a voucher.
+    #[command(
+        after_help = "Example:\n  hutong voucher touch --to 茶馆 --card 00112233445566778899aabbccddeeff --kind scan"
+    )]
+    Touch(TouchArgs),
+}
+
+/// For whom.
+#[derive(Debug, Args)]
+pub(crate) struct IssueArgs {
+    /// Title or beginning of the id.
+    #[arg(long, value_name = "ID")]
+    promotion: String,
+    /// The customer's card, 32 hex digits [default: bearer].
+    #[arg(long, value_parser = value::card)]
+    card: Option<String>,
+    /// When it was handed out, RFC 3339 [default: now].
+    #[arg(long, value_parser = value::time)]
+    time: Option<Timestamp>,
+    /// Draw the QR code in the terminal.
+    #[arg(long)]
+    qr: bool,
+    #[command(flatten)]
+    request: RequestIdArg,
+}
+
+/// What the customer shows and buys.
+#[derive(Debug, Args)]
+pub(crate) struct RedeemArgs {
+    /// The text of the QR code, or the typed code.
+    code: String,
+    /// What the customer buys, before the discount: 5800 (minor units) or 58.00.
+    #[arg(long, value_name = "MONEY")]
+    purchase: value::MoneyArg,
+    /// The card that the customer shows, 32 hex digits.
+    #[arg(long, value_parser = value::card)]
+    card: Option<String>,
+    /// When, RFC 3339 [default: now].
+    #[arg(long, value_parser = value::time)]
+    time: Option<Timestamp>,
+    /// The till's own reference, at most 64 characters.
+    #[arg(long, default_value = "")]
+    reference: String,
+    #[command(flatten)]
+    request: RequestIdArg,
+}
+
+/// Which redemption.
+#[derive(Debug, Args)]
+pub(crate) struct VoidArgs {
+    /// The redemption's id, as `redeem` printed it.
+    redemption: String,
+    /// Why, at most 200 characters.
+    #[arg(long, default_value = "")]
+    reason: String,
+    #[command(flatten)]
+    request: RequestIdArg,
+}
+
+/// Who was sent where.
+#[derive(Debug, Args)]
+pub(crate) struct TouchArgs {
+    /// The shop that the customer was sent to: name or beginning of the id.
+    #[arg(long, value_name = "SHOP")]
+    to: String,
+    /// The customer's card, 32 hex digits.
+    #[arg(long, value_parser = value::card)]
+    card: String,
+    /// How.
+    #[arg(long, value_enum)]
+    kind: TouchKind,
+    /// Which poster, till receipt or group post, at most 64 characters.
+    #[arg(long, default_value = "")]
+    channel: String,
+    /// When, RFC 3339 [default: now].
+    #[arg(long, value_parser = value::time)]
+    time: Option<Timestamp>,
+    #[command(flatten)]
+    request: RequestIdArg,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum TouchKind {
+    Scan,
+    Invite,
+    Visit,
+}
+
+pub(crate) async fn run(globals: &Globals, command: VoucherCommand) -> anyhow::Result<Answer> {
+    let session = Session::open(globals).await?;
+    match command {
+        VoucherCommand::Issue(args) => issue(&session, args).await,
+        VoucherCommand::Show { code } => {
+            let request = proto::GetVoucherRequest { alliance_id: session.alliance_id.clone(), code };
+            let voucher = required(session.client.get_voucher(request).await?.voucher)?;
+            Ok(Answer::new(show::voucher_json(&voucher), show::voucher_text(&voucher)))
+        }
+        VoucherCommand::Redeem(args) => redeem(&session, args).await,
+        VoucherCommand::Void(args) => void(&session, args).await,
+        VoucherCommand::List { limit } => list(&session, limit).await,
+        VoucherCommand::Touch(args) => touch(&session, args).await,
+    }
+}
+
+fn required(voucher: Option<proto::Voucher>) -> Result<proto::Voucher, Problem> {
+    voucher.ok_or(Problem::Answer("voucher"))
+}
+
+/// A voucher, with the request id that it came by.
+fn with_request_id(request_id: &str, voucher: &proto::Voucher) -> Value {
+    json!({ "request_id": request_id, "voucher": show::voucher_json(voucher) })
+}
+
+async fn issue(session: &Session, args: IssueArgs) -> anyhow::Result<Answer> {
+    let request_id = args.request.or_random();
+    let request = proto::IssueVoucherRequest {
+        alliance_id: session.alliance_id.clone(),
+        request_id: request_id.clone(),
+        promotion_id: session.promotion(&args.promotion).await?,
+        card_id: args.card.unwrap_or_default(),
+        issue_time: args.time,
+    };
+    let voucher = required(session.client.issue_voucher(request).await?.voucher)?;
+    let mut text = show::voucher_text(&voucher);
+    if args.qr {
+        text = format!("{text}\n\n{}", qr(&voucher.qr_text)?);
+    }
+    Ok(Answer::new(with_request_id(&request_id, &voucher), text).hint(format!("request id {request_id}")))
+}
+
+/// A QR code of half blocks, light on dark as terminals mostly are.
+fn qr(text: &str) -> anyhow::Result<String> {
+    let code = QrCode::new(text).context("the voucher does not fit a QR code")?;
+    Ok(code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build())
+}
+
+async fn redeem(session: &Session, args: RedeemArgs) -> anyhow::Result<Answer> {
+    let request_id = args.request.or_random();
+    let request = proto::RedeemVoucherRequest {
+        alliance_id: session.alliance_id.clone(),
+        request_id: request_id.clone(),
+        code: args.code,
+        purchase: session.money(Some(args.purchase)).await?,
+        card_id: args.card.unwrap_or_default(),
+        redeem_time: args.time,
+        reference: args.reference,
+    };
+    let answer = session.client.redeem_voucher(request).await?;
+    let text = fields([
+        (
+            "redeemed",
+            answer.voucher.as_ref().map(|voucher| voucher.promotion_title.clone()).unwrap_or_default(),
+        ),
+        ("take off", show::money(answer.discount.as_ref())),
+        ("redemption", answer.redemption_id.clone()),
+        ("credited to", show::short(&answer.credited_id)),
+        ("bounty", show::money(answer.bounty.as_ref())),
+    ]);
+    Ok(Answer::new(show::redemption_json(&request_id, &answer), text)
+        .hint(format!("request id {request_id}")))
+}
+
+async fn void(session: &Session, args: VoidArgs) -> anyhow::Result<Answer> {
+    let request_id = args.request.or_random();
+    let request = proto::VoidRedemptionRequest {
+        alliance_id: session.alliance_id.clone(),
+        request_id: request_id.clone(),
+        redemption_id: args.redemption,
+        reason: args.reason,
+    };
+    let voucher = required(session.client.void_redemption(request).await?.voucher)?;
+    let text = show::voucher_text(&voucher);
+    Ok(Answer::new(with_request_id(&request_id, &voucher), text).hint(format!("request id {request_id}")))
+}
+
+async fn list(session: &Session, limit: usize) -> anyhow::Result<Answer> {
+    let (mut vouchers, mut page_token) = (Vec::new(), String::new());
+    while vouchers.len() < limit {
+        let page_size = i32::try_from((limit - vouchers.len()).min(PAGE_SIZE_MAX)).unwrap_or(i32::MAX);
+        let alliance_id = session.alliance_id.clone();
+        let page = session
+            .client
+            .list_vouchers(proto::ListVouchersRequest { alliance_id, page_size, page_token })
+            .await?;
+        vouchers.extend(page.vouchers);
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    let answer =
+        Answer::new(vouchers.iter().map(show::voucher_json).collect(), show::vouchers_text(&vouchers));
+    Ok(if page_token.is_empty() { answer } else { answer.hint("There are more: raise --limit.") })
+}
+
+async fn touch(session: &Session, args: TouchArgs) -> anyhow::Result<Answer> {
+    let request_id = args.request.or_random();
+    let [to_shop_id] = session.shops([args.to.as_str()]).await?;
+    let kind = match args.kind {
+        TouchKind::Scan => proto::TouchKind::Scan,
+        TouchKind::Invite => proto::TouchKind::Invite,
+        TouchKind::Visit => proto::TouchKind::Visit,
+    };
+    let request = proto::RecordTouchRequest {
+        alliance_id: session.alliance_id.clone(),
+        request_id: request_id.clone(),
+        to_shop_id,
+        card_id: args.card,
+        kind: kind.into(),
+        channel: args.channel,
+        touch_time: args.time,
+    };
+    let answer = session.client.record_touch(request).await?;
+    let json = json!({ "request_id": request_id, "touch_id": answer.touch_id });
+    Ok(Answer::new(json, format!("touch {}", answer.touch_id)).hint(format!("request id {request_id}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_voucher_fits_the_terminal() {
+        let drawn = qr(&"HUTONG1:".repeat(40)).unwrap();
+        assert!(drawn.lines().all(|line| line.chars().count() <= 120), "{drawn}");
+        assert!(qr(&"x".repeat(8_000)).is_err());
+    }
+
+    #[test]
+    fn the_request_id_stands_beside_the_voucher() {
+        let json = with_request_id("r1", &proto::Voucher { id: "v".into(), ..Default::default() });
+        assert_eq!((json["request_id"].as_str(), json["voucher"]["id"].as_str()), (Some("r1"), Some("v")));
+    }
+}
