@@ -71,7 +71,7 @@ impl Rolls {
     pub(super) fn shows(&self, habit: Habit) -> bool {
         let die = ODDS.iter().position(|(h, _)| *h == habit).expect("every habit has its odds");
         let roll = u16::from_le_bytes([self.0[2 * die], self.0[2 * die + 1]]);
-        roll % ODDS[die].1 == 0
+        roll.is_multiple_of(ODDS[die].1)
     }
 }
 

@@ -107,7 +107,10 @@ impl Till {
         let offer = self.street.offer_of.get(&voucher.promotion_id).copied();
         let expires = voucher.expire_time.as_ref().and_then(|t| unix_millis(t.seconds, t.nanos));
         let (Some(number), Some(expires)) = (offer, expires) else {
-            return self.ledger.violations.note("VOU-2", format!("voucher {} is of no known kind", voucher.id));
+            return self
+                .ledger
+                .violations
+                .note("VOU-2", format!("voucher {} is of no known kind", voucher.id));
         };
         let offer = &self.street.offers[number];
         let earned = offer.from == visit.shop && visit.amount_cents >= offer.earn_min_cents;
@@ -176,15 +179,19 @@ impl Till {
             let other = self.request(visit, card, "other-till", &held.qr_text);
             let (first, second) =
                 futures::try_join!(self.ask(visit.shop, &scanned), self.ask(visit.shop, &other))?;
-            let (winner, won, lost) =
-                if matches!(first, Answer::Done(_)) { (scanned, first, second) } else { (other, second, first) };
+            let (winner, won, lost) = if matches!(first, Answer::Done(_)) {
+                (scanned, first, second)
+            } else {
+                (other, second, first)
+            };
             self.book(visit.shop, held, &won);
-            if matches!(won, Answer::Done(_)) {
-                self.must_refuse(visit, held, Some(ALREADY_REDEEMED), lost);
+            match won {
+                Answer::Done(_) => self.must_refuse(visit, held, Some(ALREADY_REDEEMED), lost),
+                Answer::Refused(_) => self.book(visit.shop, held, &lost),
             }
             return Ok((winner, won));
         }
-        if held.entry % TYPED_EVERY == 0 {
+        if held.entry.is_multiple_of(TYPED_EVERY) {
             let typed = self.request(visit, card, "typed", &held.code);
             let answer = self.ask(visit.shop, &typed).await?;
             self.book(visit.shop, held, &answer);
@@ -223,7 +230,9 @@ impl Till {
         match (answer, expected) {
             (Answer::Done(_), _) => self.ledger.violations.note("VOU-2", format!("accepted at {place}")),
             (Answer::Refused(reason), Some(expected)) if reason != expected => {
-                self.ledger.violations.note("VOU-2", format!("refused as {reason}, not {expected}, at {place}"));
+                self.ledger
+                    .violations
+                    .note("VOU-2", format!("refused as {reason}, not {expected}, at {place}"));
             }
             (Answer::Refused(_), _) => {}
         }
@@ -284,7 +293,13 @@ impl Till {
         Ok(())
     }
 
-    fn require_same<T: PartialEq>(&mut self, visit: &Visit, what: &str, first: &Answer<T>, again: &Answer<T>) {
+    fn require_same<T: PartialEq>(
+        &mut self,
+        visit: &Visit,
+        what: &str,
+        first: &Answer<T>,
+        again: &Answer<T>,
+    ) {
         self.ledger.repeats += 1;
         self.ledger.violations.require(first == again, "LOG-2", || {
             format!("{} answers the repeated {what} of line {} otherwise", visit.shop.key(), visit.line)
