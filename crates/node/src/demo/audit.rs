@@ -103,7 +103,7 @@ fn check_refusals(violations: &mut Violations, shop: Shop, ledger: &Ledger, said
     }
 }
 
-/// A shop's node lists exactly the vouchers that the shop hands out or redeems, each used or not as the tills saw it.
+/// A shop's node lists exactly the vouchers that it should hold, each used or not as the tills saw it.
 fn check_vouchers(violations: &mut Violations, shop: Shop, evidence: &Evidence<'_>, listed: &[Seen]) {
     let listed_by_id: HashMap<_, _> = listed.iter().map(|seen| (seen.id.as_ref(), seen.redeemed)).collect();
     violations.require(listed_by_id.len() == listed.len(), "CON-1", || {
@@ -111,8 +111,7 @@ fn check_vouchers(violations: &mut Violations, shop: Shop, evidence: &Evidence<'
     });
     let mut expected = 0;
     for entry in &evidence.ledger.entries {
-        let offer = &evidence.offers[entry.offer];
-        if offer.from != shop && offer.to != shop {
+        if !entry.is_held_by(shop, &evidence.offers[entry.offer]) {
             continue;
         }
         expected += 1;

@@ -173,6 +173,20 @@ fn a_second_use_is_found_whoever_counted_it() {
 }
 
 #[test]
+fn a_shop_credited_with_a_use_holds_the_voucher_too() {
+    let mut case = honest();
+    case.ledger.taken_back(shop("bakery"), 0);
+    case.ledger.used(0, used("florist"));
+    let about = |case: &Case| {
+        let list = case.findings().violations.list;
+        list.into_iter().filter(|v| v.what.contains("florist lists")).count()
+    };
+    assert!(about(&case) > 0);
+    case.node("florist").vouchers = vec![Seen { id: "0-1".into(), redeemed: true }];
+    assert_eq!(about(&case), 0);
+}
+
+#[test]
 fn quota_budget_and_card_limits_hold() {
     let mut violations = Violations::default();
     let mut ledger = Ledger::default();

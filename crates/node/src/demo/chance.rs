@@ -7,7 +7,7 @@ const ODDS: [(Habit, u16); 8] = [
     (Habit::ShowAgain, 25),
     (Habit::TwoTills, 40),
     (Habit::TryExpired, 4),
-    (Habit::TryTooSmall, 20),
+    (Habit::TryTooSmall, 8),
     (Habit::TryWrongShop, 60),
     (Habit::TakeBack, 50),
 ];

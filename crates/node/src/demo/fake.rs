@@ -27,8 +27,8 @@ use super::{
     street::Shop,
 };
 
-/// Vouchers live for a day and a half, so that a short test sees some expire.
-const VALID_S: i64 = 129_600;
+/// Vouchers live for a day, so that a short test sees some expire.
+const VALID_S: i64 = 86_400;
 
 /// How the street errs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,10 +113,12 @@ impl Fake {
     fn issue(&self, memory: &mut Memory, shop: Shop, sale: &pb::ReportSaleRequest) -> Vec<pb::Voucher> {
         let mut issued = Vec::new();
         for (number, offer) in self.0.offers.iter().enumerate() {
+            if offer.from != shop || cents(sale.amount.as_ref()) < offer.earn_min_cents {
+                continue;
+            }
             let mine = memory.vouchers.iter().filter(|v| v.offer == number && v.card == sale.card_id).count();
             let all = memory.vouchers.iter().filter(|v| v.offer == number).count();
-            let room = mine < offer.per_card_max as usize && all < offer.quota as usize;
-            if offer.from == shop && cents(sale.amount.as_ref()) >= offer.earn_min_cents && room {
+            if mine < offer.per_card_max as usize && all < offer.quota as usize {
                 issued.push(hand_out(memory, number, sale));
             }
         }
@@ -141,7 +143,7 @@ impl Fake {
             (voucher.card != request.card_id, "CARD_MISMATCH"),
             (voucher.used && self.0.manner != Manner::RedeemsTwice, "VOUCHER_ALREADY_REDEEMED"),
             (request.redeem_time.as_ref().unwrap().seconds >= voucher.expires_s, "VOUCHER_EXPIRED"),
-            (cents(request.purchase.as_ref()) < offer.redeem_min_cents, "SPEND_BELOW_MINIMUM"),
+            (cents(request.purchase.as_ref()) < offer.redeem_min_cents, "PURCHASE_TOO_LOW"),
         ];
         if let Some((_, reason)) = checks.into_iter().find(|(wrong, _)| *wrong) {
             return Err(refusal(reason));

@@ -27,6 +27,12 @@ const ALREADY_REDEEMED: &str = "VOUCHER_ALREADY_REDEEMED";
 /// Why a voucher past its time is refused.
 const EXPIRED: &str = "VOUCHER_EXPIRED";
 
+/// Why a purchase below the voucher's least is refused.
+const TOO_LOW: &str = "PURCHASE_TOO_LOW";
+
+/// Why a voucher for another shop is refused.
+const WRONG_SHOP: &str = "VOUCHER_WRONG_SHOP";
+
 type Redeemed = Answer<pb::RedeemVoucherResponse>;
 
 /// The tills that a lane of customers goes to, with what those customers carry.
@@ -131,6 +137,7 @@ impl Till {
             customer: visit.customer,
             expires,
             used: None,
+            credited: Vec::new(),
         });
         self.wallet.put(visit.customer, held);
     }
@@ -156,7 +163,7 @@ impl Till {
         if rolls.shows(Habit::ShowAgain) {
             let again = self.request(visit, card, "again", &held.qr_text);
             let answer = self.ask(visit.shop, &again).await?;
-            self.must_refuse(visit, &held, Some(ALREADY_REDEEMED), answer);
+            self.must_refuse(visit, &held, ALREADY_REDEEMED, answer);
         }
         if rolls.shows(Habit::TakeBack) {
             self.take_back(visit, redeemed.redemption_id).await?;
@@ -186,7 +193,7 @@ impl Till {
             };
             self.book(visit.shop, held, &won);
             match won {
-                Answer::Done(_) => self.must_refuse(visit, held, Some(ALREADY_REDEEMED), lost),
+                Answer::Done(_) => self.must_refuse(visit, held, ALREADY_REDEEMED, lost),
                 Answer::Refused(_) => self.book(visit.shop, held, &lost),
             }
             return Ok((winner, won));
@@ -215,7 +222,12 @@ impl Till {
     ) -> anyhow::Result<()> {
         let request = self.request(visit, card, "in-vain", &held.qr_text);
         let answer = self.ask(visit.shop, &request).await?;
-        let reason = (intent == Intent::Expired).then_some(EXPIRED);
+        let reason = match intent {
+            Intent::Use => unreachable!("a good voucher is not shown in vain"),
+            Intent::Expired => EXPIRED,
+            Intent::TooSmall => TOO_LOW,
+            Intent::WrongShop => WRONG_SHOP,
+        };
         self.must_refuse(visit, &held, reason, answer);
         if intent != Intent::Expired {
             self.wallet.put(visit.customer, held);
@@ -223,18 +235,15 @@ impl Till {
         Ok(())
     }
 
-    fn must_refuse(&mut self, visit: &Visit, held: &Held, expected: Option<&str>, answer: Redeemed) {
+    fn must_refuse(&mut self, visit: &Visit, held: &Held, expected: &str, answer: Redeemed) {
         self.book(visit.shop, held, &answer);
         let id = &self.ledger.entries[held.entry].voucher_id;
         let place = format!("{} on line {}, voucher {id}", visit.shop.key(), visit.line);
-        match (answer, expected) {
-            (Answer::Done(_), _) => self.ledger.violations.note("VOU-2", format!("accepted at {place}")),
-            (Answer::Refused(reason), Some(expected)) if reason != expected => {
-                self.ledger
-                    .violations
-                    .note("VOU-2", format!("refused as {reason}, not {expected}, at {place}"));
-            }
-            (Answer::Refused(_), _) => {}
+        match answer {
+            Answer::Done(_) => self.ledger.violations.note("VOU-2", format!("accepted at {place}")),
+            Answer::Refused(reason) => self.ledger.violations.require(reason == expected, "VOU-2", || {
+                format!("refused as {reason}, not {expected}, at {place}")
+            }),
         }
     }
 
