@@ -1,9 +1,27 @@
 //! The rules of an alliance: who is in it, what is promised, what a voucher is worth, who owes whom.
 //!
-//! Commands go in, records and effects come out; records that are stored are *folded* into views. Nothing here does
-//! I/O, reads a clock or makes randomness: time, random bytes and stored state are arguments.
+//! Commands go in, records come out ([`command`]); records that are stored are folded into views ([`fold`]). Nothing
+//! here does I/O, reads a clock or makes randomness: time, random bytes and stored state are arguments.
 #![cfg_attr(not(test), no_std)]
 
 extern crate alloc;
 
+pub mod alliance;
+pub mod answer;
+mod bounds;
+pub mod charter;
+pub mod code;
+pub mod command;
+pub mod event;
+pub mod fold;
+pub mod ingest;
+pub mod pair;
+pub mod promotion;
+pub mod refusal;
+pub mod report;
+pub mod roster;
+mod table;
 pub mod view;
+pub mod voucher;
+
+pub use table::VIEWS_VERSION;

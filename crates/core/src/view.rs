@@ -65,7 +65,36 @@ impl<'a, R: Reader + ?Sized> Overlay<'a, R> {
     }
 }
 
+/// Stored views under writes that somebody else holds: to read only.
+#[derive(Debug, Clone, Copy)]
+pub struct Layered<'a, R: ?Sized> {
+    base: &'a R,
+    writes: &'a Batch,
+}
+
+impl<'a, R: Reader + ?Sized> Layered<'a, R> {
+    /// `writes` over `base`.
+    pub const fn new(base: &'a R, writes: &'a Batch) -> Self {
+        Self { base, writes }
+    }
+}
+
 impl<R: Reader + ?Sized> Reader for Overlay<'_, R> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ViewError> {
+        Layered::new(self.base, &self.writes).get(key)
+    }
+
+    fn scan(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), ViewError> {
+        Layered::new(self.base, &self.writes).scan(prefix, after, visit)
+    }
+}
+
+impl<R: Reader + ?Sized> Reader for Layered<'_, R> {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ViewError> {
         match self.writes.get(key) {
             Some(written) => Ok(written.clone()),
@@ -112,12 +141,33 @@ impl<R: Reader + ?Sized> Reader for Overlay<'_, R> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
-    struct Map(BTreeMap<Vec<u8>, Vec<u8>>);
+    /// Views in memory, for tests of this crate.
+    #[derive(Debug, Default, Clone, PartialEq, Eq)]
+    pub(crate) struct Map(BTreeMap<Vec<u8>, Vec<u8>>);
+
+    impl Map {
+        pub(crate) fn apply(&mut self, writes: Batch) {
+            for (key, value) in writes {
+                match value {
+                    Some(value) => self.0.insert(key, value),
+                    None => self.0.remove(&key),
+                };
+            }
+        }
+    }
+
+    impl From<Batch> for Map {
+        fn from(writes: Batch) -> Self {
+            let mut map = Self::default();
+            map.apply(writes);
+            map
+        }
+    }
 
     impl Reader for Map {
         fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ViewError> {

@@ -3,7 +3,8 @@
 use bytes::Bytes;
 
 use crate::{
-    AllianceId, Header, HeaderError, PublicKey, Record, RecordId, ShopId, Signature, SignatureError, hash, proto,
+    AllianceId, Header, HeaderError, PublicKey, Record, RecordId, ShopId, Signature, SignatureError, hash,
+    proto,
 };
 
 /// A proof that was verified: the shop broke LOG-1 at this place.
@@ -119,7 +120,11 @@ mod tests {
             kind: Kind::Profile,
             audience: Audience::Alliance,
         };
-        sign(draft, Payload::clear(text, &mut StdRng::seed_from_u64(1)).unwrap(), &SigningKey::from_seed(&[4; 32]))
+        sign(
+            draft,
+            Payload::clear(text, &mut StdRng::seed_from_u64(1)).unwrap(),
+            &SigningKey::from_seed(&[4; 32]),
+        )
     }
 
     fn key(_: ShopId, epoch: u32) -> Option<PublicKey> {

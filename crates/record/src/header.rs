@@ -245,7 +245,10 @@ mod tests {
         repeated_field.extend([0x08, 0x01]);
         assert_eq!(Header::parse(&repeated_field), Err(HeaderError::NotCanonical));
         assert_eq!(Header::parse(&bytes[..bytes.len() - 1]), Err(HeaderError::NotCanonical));
-        assert_eq!(Header::parse(&[8; HEADER_BYTES_MAX + 1]), Err(HeaderError::TooLong(HEADER_BYTES_MAX + 1)));
+        assert_eq!(
+            Header::parse(&[8; HEADER_BYTES_MAX + 1]),
+            Err(HeaderError::TooLong(HEADER_BYTES_MAX + 1))
+        );
     }
 
     #[test]
@@ -262,7 +265,10 @@ mod tests {
         assert_eq!(refused(|h| h.payload_bytes = u32::MAX), HeaderError::PayloadBytes(u32::MAX));
         assert_eq!(refused(|h| h.party_ids = vec![copy(&[2; 32]), copy(&[2; 32])]), HeaderError::Parties);
         assert!(matches!(refused(|h| h.shop_id = copy(&[2; 31])), HeaderError::Id { field: "shop_id", .. }));
-        assert!(matches!(refused(|h| h.party_ids = vec![copy(b"x")]), HeaderError::Id { field: "party_ids", .. }));
+        assert!(matches!(
+            refused(|h| h.party_ids = vec![copy(b"x")]),
+            HeaderError::Id { field: "party_ids", .. }
+        ));
         let many = (0..=16u8).map(|n| copy(&[n; 32])).collect();
         assert_eq!(refused(|h| h.party_ids = many), HeaderError::Parties);
     }

@@ -5,8 +5,8 @@ use prost::Message as _;
 use rand_core::CryptoRng;
 
 use crate::{
-    DecryptionKey, EncryptionKey, KeyError, PublicKey, RecoverySeed, ShopId, SignatureError, SigningKey, TimeError,
-    UnixMillis, hash, proto,
+    DecryptionKey, EncryptionKey, KeyError, PublicKey, RecoverySeed, ShopId, SignatureError, SigningKey,
+    TimeError, UnixMillis, hash, proto,
 };
 
 /// The longest identity, bytes; ours have about 130.
@@ -65,7 +65,8 @@ impl Identity {
         if signed.identity.len() > IDENTITY_BYTES_MAX {
             return Err(IdentityError::Malformed);
         }
-        let message = proto::Identity::decode(signed.identity.clone()).map_err(|_| IdentityError::Malformed)?;
+        let message =
+            proto::Identity::decode(signed.identity.clone()).map_err(|_| IdentityError::Malformed)?;
         let signing_key = PublicKey::admit(&message.signing_key)?;
         let encryption_key = EncryptionKey::admit(&message.encryption_key)?;
         UnixMillis::new(message.created_unix_ms)?;

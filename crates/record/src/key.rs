@@ -66,7 +66,12 @@ impl PublicKey {
         self.verify_bytes(message, signature)
     }
 
-    pub(crate) fn verify(&self, tag: &[u8], bytes: &[u8], signature: &Signature) -> Result<(), SignatureError> {
+    pub(crate) fn verify(
+        &self,
+        tag: &[u8],
+        bytes: &[u8],
+        signature: &Signature,
+    ) -> Result<(), SignatureError> {
         self.verify_bytes(&tagged(tag, bytes), signature)
     }
 
@@ -287,7 +292,11 @@ mod tests {
         for bit in 0..512 {
             let mut bad = good;
             bad[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(key.public().verify(hash::SIGN_HEADER, b"bytes", &bad), Err(SignatureError), "bit {bit}");
+            assert_eq!(
+                key.public().verify(hash::SIGN_HEADER, b"bytes", &bad),
+                Err(SignatureError),
+                "bit {bit}"
+            );
         }
     }
 

@@ -23,8 +23,8 @@ pub use header::{Audience, FORMAT, HEADER_BYTES_MAX, Header, HeaderError, PARTIE
 pub use id::{AllianceId, CardId, IdError, PairId, RecordId, ShopId};
 pub use identity::{Identity, IdentityError};
 pub use key::{
-    DecryptionKey, EncryptionKey, KeyError, PublicKey, RecoverySeed, SIGNATURE_BYTES, Signature, SignatureError, SigningKey,
-    TokenSignature,
+    DecryptionKey, EncryptionKey, KeyError, PublicKey, RecoverySeed, SIGNATURE_BYTES, Signature,
+    SignatureError, SigningKey, TokenSignature,
 };
 pub use money::{Currency, MINOR_MAX, Money, MoneyError};
 pub use payload::{PAYLOAD_BYTES_MAX, Payload, PayloadError, Place, SALT_BYTES};

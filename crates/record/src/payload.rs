@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 use bytes::{Bytes, BytesMut};
 use chacha20poly1305::{ChaCha20Poly1305, KeyInit as _, aead::Aead as _, aead::Payload as AeadPayload};
 use hpke::{
-    Deserializable as _, OpModeR, OpModeS, Serializable as _, aead::ChaCha20Poly1305 as HpkeAead, kdf::HkdfSha256,
-    kem::X25519HkdfSha256 as Kem,
+    Deserializable as _, OpModeR, OpModeS, Serializable as _, aead::ChaCha20Poly1305 as HpkeAead,
+    kdf::HkdfSha256, kem::X25519HkdfSha256 as Kem,
 };
 use prost::Message as _;
 use rand_core::CryptoRng;
@@ -77,7 +77,11 @@ impl Payload {
     /// As it came from the wire or the disk.
     pub fn from_bytes(bytes: Bytes) -> Result<Self, PayloadError> {
         let size = bytes.len();
-        if (SALT_BYTES..=PAYLOAD_BYTES_MAX).contains(&size) { Ok(Self(bytes)) } else { Err(PayloadError::Size(size)) }
+        if (SALT_BYTES..=PAYLOAD_BYTES_MAX).contains(&size) {
+            Ok(Self(bytes))
+        } else {
+            Err(PayloadError::Size(size))
+        }
     }
 
     /// A message that the whole alliance can read.
@@ -132,7 +136,8 @@ impl Payload {
         }
         let data = place.associated_data();
         let content_key = unwrap_key(&sealed.keys[slot], key, &data).ok_or(PayloadError::Unopenable)?;
-        let content_key: &[u8; 32] = content_key.as_slice().try_into().map_err(|_| PayloadError::Unopenable)?;
+        let content_key: &[u8; 32] =
+            content_key.as_slice().try_into().map_err(|_| PayloadError::Unopenable)?;
         ChaCha20Poly1305::new(content_key.into())
             .decrypt(&[0; 12].into(), AeadPayload { msg: &sealed.ciphertext, aad: &data })
             .map(Bytes::from)
@@ -205,7 +210,8 @@ mod tests {
         let keys = [DecryptionKey::from_seed(&[1; 32]), DecryptionKey::from_seed(&[2; 32])];
         let audience = Audience::parties([ShopId::new([1; 32]), ShopId::new([2; 32])]).unwrap();
         let mut rng = StdRng::seed_from_u64(7);
-        let payload = Payload::seal(b"42 yuan", &place(1), &[keys[0].public(), keys[1].public()], &mut rng).unwrap();
+        let payload =
+            Payload::seal(b"42 yuan", &place(1), &[keys[0].public(), keys[1].public()], &mut rng).unwrap();
         (payload, audience, keys)
     }
 

@@ -53,10 +53,11 @@ pub struct Charter {
     /// Added to UTC to find the alliance's day and hour, -840 to 840.
     #[prost(sint32, tag = "4")]
     pub utc_offset_minutes: i32,
-    /// Votes of core members that admit a shop, 1 to 100. While there are fewer core members, all of them.
+    /// Votes of core members that admit a shop, 1 to 100. The founder alone admits the first core members, until they
+    /// are as many as this.
     #[prost(uint32, tag = "5")]
     pub admission_votes: u32,
-    /// Votes of core members, the shop itself left out, that remove a shop, 1 to 100. Likewise.
+    /// Votes of core members, the shop itself left out, that remove a shop, 1 to 100.
     #[prost(uint32, tag = "6")]
     pub removal_votes: u32,
     /// How long after a sale or redemption a till may still report it, milliseconds, at most 100 years.
@@ -94,6 +95,10 @@ pub struct Vote {
     /// Encoded Motion. Votes for the same bytes add up.
     #[prost(bytes = "bytes", tag = "1")]
     pub motion: ::prost::bytes::Bytes,
+    /// The author's own invitation that the motion answers, which is used up by it; the guest's public key, 32 bytes.
+    /// Absent: none.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub guest_key: ::prost::bytes::Bytes,
 }
 /// What core members decide together.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -388,6 +393,8 @@ pub struct Promotion {
     /// True: vouchers are bound to the card that earned them.
     #[prost(bool, tag = "14")]
     pub card_required: bool,
+    #[prost(message, optional, tag = "15")]
+    pub request: ::core::option::Option<Request>,
 }
 /// A shop that hands out vouchers, and how many.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

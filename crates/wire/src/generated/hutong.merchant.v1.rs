@@ -70,7 +70,7 @@ pub struct CreateAllianceRequest {
     /// 1 to 100; 0: 1.
     #[prost(uint32, tag = "5")]
     pub admission_votes: u32,
-    /// 1 to 100; 0: 2.
+    /// 1 to 100; 0: 1.
     #[prost(uint32, tag = "6")]
     pub removal_votes: u32,
     /// Absent: 72 hours.

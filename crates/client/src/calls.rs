@@ -1,0 +1,144 @@
+//! One method for each call.
+
+use hutong_wire::merchant::v1::*;
+use tonic::{Request, Streaming};
+
+use crate::{Client, Error, JOIN_TIMEOUT, retry_unavailable};
+
+/// The largest page that a node gives.
+const PAGE_SIZE: i32 = 1_000;
+/// Pages followed in one listing. More is a node that goes round in circles.
+const PAGES_MAX: usize = 10_000;
+
+/// Calls that may be repeated: they carry a `request_id`, or change nothing.
+macro_rules! repeated {
+    ($($(#[$doc:meta])* $service:ident.$call:ident($request:ty) -> $response:ty;)*) => {
+        impl Client {
+            $($(#[$doc])*
+            pub async fn $call(&self, request: $request) -> Result<$response, Error> {
+                retry_unavailable(|| {
+                    let (mut service, request) = (self.$service(), request.clone());
+                    async move { service.$call(request).await }
+                })
+                .await
+            })*
+        }
+    };
+}
+
+/// Calls that are made once: a second one would do it twice.
+macro_rules! once {
+    ($($(#[$doc:meta])* $service:ident.$call:ident($request:ty) -> $response:ty;)*) => {
+        impl Client {
+            $($(#[$doc])*
+            pub async fn $call(&self, request: $request) -> Result<$response, Error> {
+                Ok(self.$service().$call(request).await?.into_inner())
+            })*
+        }
+    };
+}
+
+repeated! {
+    /// Reports a sale; answers with the vouchers that it earned.
+    sales.report_sale(ReportSaleRequest) -> ReportSaleResponse;
+    /// Hands a voucher out without a sale.
+    vouchers.issue_voucher(IssueVoucherRequest) -> IssueVoucherResponse;
+    /// Uses a voucher at this shop.
+    vouchers.redeem_voucher(RedeemVoucherRequest) -> RedeemVoucherResponse;
+    /// Takes a redemption back.
+    vouchers.void_redemption(VoidRedemptionRequest) -> VoidRedemptionResponse;
+    /// Notes that this shop sent a customer to another one.
+    vouchers.record_touch(RecordTouchRequest) -> RecordTouchResponse;
+    /// Tells how a voucher stands.
+    vouchers.get_voucher(GetVoucherRequest) -> GetVoucherResponse;
+    /// One page of this shop's vouchers.
+    vouchers.list_vouchers(ListVouchersRequest) -> ListVouchersResponse;
+    /// Publishes a promotion, or with `validate_only` only checks it.
+    promotions.create_promotion(CreatePromotionRequest) -> CreatePromotionResponse;
+    /// One promotion.
+    promotions.get_promotion(GetPromotionRequest) -> GetPromotionResponse;
+    /// One page of the alliance's promotions.
+    promotions.list_promotions(ListPromotionsRequest) -> ListPromotionsResponse;
+    /// One alliance.
+    alliances.get_alliance(GetAllianceRequest) -> GetAllianceResponse;
+    /// One page of this shop's alliances.
+    alliances.list_alliances(ListAlliancesRequest) -> ListAlliancesResponse;
+    /// One page of an alliance's shops.
+    alliances.list_members(ListMembersRequest) -> ListMembersResponse;
+    /// This shop's counts.
+    reports.get_summary(GetSummaryRequest) -> GetSummaryResponse;
+    /// One page of this shop's pairs.
+    reports.list_pairs(ListPairsRequest) -> ListPairsResponse;
+    /// Digests that are equal wherever the same records are held.
+    reports.get_state_digest(GetStateDigestRequest) -> GetStateDigestResponse;
+    /// The node itself.
+    node.get_status(GetStatusRequest) -> GetStatusResponse;
+    /// Pauses or resumes the links to other nodes; doing it twice changes nothing.
+    node.set_federation(SetFederationRequest) -> SetFederationResponse;
+}
+
+once! {
+    /// Stops the hand-out of a promotion.
+    promotions.end_promotion(EndPromotionRequest) -> EndPromotionResponse;
+    /// Founds an alliance.
+    alliances.create_alliance(CreateAllianceRequest) -> CreateAllianceResponse;
+    /// Makes an invitation link for one shop.
+    alliances.create_invitation(CreateInvitationRequest) -> CreateInvitationResponse;
+    /// Votes for a shop that waits for admission.
+    alliances.approve_member(ApproveMemberRequest) -> ApproveMemberResponse;
+    /// Votes for a shop's removal.
+    alliances.remove_member(RemoveMemberRequest) -> RemoveMemberResponse;
+    /// Tells the allies this shop's name, trade and address.
+    alliances.update_profile(UpdateProfileRequest) -> UpdateProfileResponse;
+}
+
+/// Listings that follow the pages to the end.
+macro_rules! all_pages {
+    ($($(#[$doc:meta])* $all:ident: $list:ident($request:ident { $($field:ident),* }).$items:ident -> $item:ty;)*) => {
+        impl Client {
+            $($(#[$doc])*
+            pub async fn $all(&self, $($field: &str),*) -> Result<Vec<$item>, Error> {
+                let mut items = Vec::new();
+                let mut page_token = String::new();
+                for _ in 0..PAGES_MAX {
+                    let request = $request { $($field: $field.to_owned(),)* page_size: PAGE_SIZE, page_token };
+                    let page = self.$list(request).await?;
+                    items.extend(page.$items);
+                    if page.next_page_token.is_empty() {
+                        break;
+                    }
+                    page_token = page.next_page_token;
+                }
+                Ok(items)
+            })*
+        }
+    };
+}
+
+all_pages! {
+    /// All alliances of this shop.
+    all_alliances: list_alliances(ListAlliancesRequest {}).alliances -> Alliance;
+    /// All shops of an alliance.
+    all_members: list_members(ListMembersRequest { alliance_id }).members -> Member;
+    /// All promotions of an alliance.
+    all_promotions: list_promotions(ListPromotionsRequest { alliance_id }).promotions -> Promotion;
+    /// All vouchers that this shop hands out, redeems or funds.
+    all_vouchers: list_vouchers(ListVouchersRequest { alliance_id }).vouchers -> Voucher;
+    /// This shop and each of its allies.
+    all_pairs: list_pairs(ListPairsRequest { alliance_id }).pairs -> Pair;
+}
+
+impl Client {
+    /// Joins an alliance by an invitation link; waits up to [`JOIN_TIMEOUT`] for the inviting shop.
+    pub async fn join_alliance(&self, request: JoinAllianceRequest) -> Result<JoinAllianceResponse, Error> {
+        let mut request = Request::new(request);
+        request.set_timeout(JOIN_TIMEOUT);
+        Ok(self.alliances().join_alliance(request).await?.into_inner())
+    }
+
+    /// Every event from the token on. Keep the last `resume_token` that was dealt with, and watch again from there
+    /// when the stream breaks.
+    pub async fn watch(&self, request: WatchRequest) -> Result<Streaming<WatchResponse>, Error> {
+        Ok(self.events().watch(request).await?.into_inner())
+    }
+}

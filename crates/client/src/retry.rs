@@ -1,0 +1,124 @@
+//! Repeating what may be repeated.
+
+use std::{
+    future::Future,
+    hash::{BuildHasher as _, Hasher as _, RandomState},
+    time::Duration,
+};
+
+use tonic::{Code, Status};
+
+use crate::Error;
+
+/// Attempts in all. With the back-off below, a node that restarts has about three seconds.
+pub const ATTEMPTS_MAX: u32 = 6;
+/// The first pause; each further one is twice as long.
+pub const BACKOFF_FIRST: Duration = Duration::from_millis(100);
+/// The longest pause: a till's customer waits.
+pub const BACKOFF_MAX: Duration = Duration::from_secs(2);
+
+/// A fresh `request_id`: 128 random bits, in 32 hex digits.
+///
+/// # Panics
+/// When the operating system has no randomness to give.
+pub fn random_request_id() -> String {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
+    data_encoding::HEXLOWER.encode(&bytes)
+}
+
+/// Makes a call again while it fails with `UNAVAILABLE`, with back-off and jitter, [`ATTEMPTS_MAX`] times in all.
+/// Only for calls that carry a `request_id`, the same each time, and for calls that change nothing.
+pub async fn retry_unavailable<T, F>(attempt: impl FnMut() -> F) -> Result<T, Error>
+where
+    F: Future<Output = Result<tonic::Response<T>, Status>>,
+{
+    retry(attempt, tokio::time::sleep).await
+}
+
+async fn retry<T, F, S>(mut attempt: impl FnMut() -> F, sleep: impl Fn(Duration) -> S) -> Result<T, Error>
+where
+    F: Future<Output = Result<tonic::Response<T>, Status>>,
+    S: Future<Output = ()>,
+{
+    let mut made = 1;
+    loop {
+        match attempt().await {
+            Ok(response) => return Ok(response.into_inner()),
+            Err(status) if status.code() == Code::Unavailable && made < ATTEMPTS_MAX => {
+                sleep(pause(made)).await;
+                made += 1;
+            }
+            Err(status) => return Err(status.into()),
+        }
+    }
+}
+
+/// The pause after attempt `made`, half of it random: tills that lost the node together do not come back together.
+fn pause(made: u32) -> Duration {
+    let full = BACKOFF_FIRST.saturating_mul(1 << made.saturating_sub(1).min(16)).min(BACKOFF_MAX);
+    let random = RandomState::new().build_hasher().finish() % 1_000;
+    full / 2 + full * u32::try_from(random).unwrap_or(0) / 2_000
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn unavailable_is_tried_again_and_then_given_up() {
+        let calls = Cell::new(0);
+        let result: Result<(), Error> = retry(
+            || {
+                calls.set(calls.get() + 1);
+                async { Err(Status::unavailable("down")) }
+            },
+            |_| async {},
+        )
+        .await;
+        assert!(result.unwrap_err().is_unavailable());
+        assert_eq!(calls.get(), ATTEMPTS_MAX);
+    }
+
+    #[tokio::test]
+    async fn an_answer_ends_it_and_a_refusal_is_not_repeated() {
+        let calls = Cell::new(0);
+        let result = retry(
+            || {
+                calls.set(calls.get() + 1);
+                let up = calls.get() == 3;
+                async move { if up { Ok(tonic::Response::new(7)) } else { Err(Status::unavailable("down")) } }
+            },
+            |_| async {},
+        )
+        .await;
+        assert_eq!((result.unwrap(), calls.get()), (7, 3));
+
+        calls.set(0);
+        let refused: Result<(), Error> = retry(
+            || {
+                calls.set(calls.get() + 1);
+                async { Err(Status::invalid_argument("no")) }
+            },
+            |_| async {},
+        )
+        .await;
+        assert_eq!((refused.is_err(), calls.get()), (true, 1));
+    }
+
+    #[test]
+    fn pauses_grow_to_their_bound() {
+        for made in 1..40 {
+            let pause = pause(made);
+            assert!(pause >= BACKOFF_FIRST / 2 && pause <= BACKOFF_MAX, "{made}: {pause:?}");
+        }
+    }
+
+    #[test]
+    fn request_ids_differ() {
+        assert_eq!(random_request_id().len(), 32);
+        assert_ne!(random_request_id(), random_request_id());
+    }
+}

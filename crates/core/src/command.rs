@@ -1,0 +1,335 @@
+//! Commands: what this shop's people and tills ask for. Deciding one reads the views and gives drafts of records, or a
+//! refusal; it changes nothing. What the records then mean, folding says.
+
+use alloc::{string::String, vec::Vec};
+
+use hutong_record::{Audience, CardId, Money, RecordId, ShopId, SigningKey, UnixMillis, proto, proto::Kind};
+use prost::Message as _;
+use rand_core::CryptoRng;
+
+use crate::{
+    alliance::Alliance,
+    answer::RequestTag,
+    bounds,
+    refusal::{Reason, Refusal},
+    view::{Reader, ViewError},
+    voucher::Presented,
+};
+
+mod governance;
+mod touch;
+mod voucher;
+
+pub use governance::open_invitations;
+
+/// Addresses in one profile.
+const ADDRESSES_MAX: usize = 8;
+const ADDRESS_BYTES_MAX: usize = 255;
+const SHOP_NAME_CHARS_MAX: usize = 80;
+const CATEGORY_CHARS_MAX: usize = 40;
+const REFERENCE_CHARS_MAX: usize = 64;
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// The founder's first record.
+    Found,
+    /// Tell the allies name, trade and addresses.
+    Profile(proto::Profile),
+    /// Give out an invitation.
+    Invite(proto::Invitation),
+    /// Vote for the shop that answers an invitation.
+    AdmitGuest {
+        /// The guest key that its connection proved.
+        guest_key: [u8; 32],
+        /// Who it is.
+        identity: proto::SignedIdentity,
+    },
+    /// Vote for a shop that waits, or for a member to become a core member.
+    Approve {
+        /// Which.
+        shop: ShopId,
+        /// As a core member.
+        core: bool,
+    },
+    /// Vote for a shop's removal.
+    Remove {
+        /// Which.
+        shop: ShopId,
+        /// Its last record that counts; none: what another voter named, or all that this node holds.
+        last_sequence: Option<u64>,
+        /// How many records of it this node holds.
+        held: u64,
+        /// Why.
+        reason: String,
+    },
+    /// Publish a promotion that this shop funds.
+    Publish {
+        /// The till's request.
+        request: RequestTag,
+        /// The terms.
+        promotion: proto::Promotion,
+    },
+    /// Stop handing out a promotion's vouchers.
+    EndPromotion {
+        /// Which.
+        promotion: RecordId,
+    },
+    /// Book a sale.
+    Sell(SaleCommand),
+    /// Hand a voucher out.
+    Issue(IssueCommand),
+    /// Use a voucher here.
+    Redeem(RedeemCommand),
+    /// Take a redemption back.
+    Void(VoidCommand),
+    /// Note a touch.
+    Touch(TouchCommand),
+}
+
+/// A purchase at this shop.
+#[derive(Debug, Clone)]
+pub struct SaleCommand {
+    /// The till's request.
+    pub request: RequestTag,
+    /// When it took place.
+    pub sold: UnixMillis,
+    /// The customer's card, if one was shown.
+    pub card: Option<CardId>,
+    /// How much.
+    pub amount: Money,
+    /// The till's own reference.
+    pub reference: String,
+}
+
+/// A voucher to be handed out.
+#[derive(Debug, Clone)]
+pub struct IssueCommand {
+    /// The till's request.
+    pub request: RequestTag,
+    /// Of which promotion.
+    pub promotion: RecordId,
+    /// For which card; none: bearer.
+    pub card: Option<CardId>,
+    /// When.
+    pub at: UnixMillis,
+}
+
+/// A voucher that a customer presents.
+#[derive(Debug, Clone)]
+pub struct RedeemCommand {
+    /// The till's request.
+    pub request: RequestTag,
+    /// What the customer shows.
+    pub presented: Option<Presented>,
+    /// What the customer buys.
+    pub purchase: Money,
+    /// The card that the customer shows.
+    pub card: Option<CardId>,
+    /// When.
+    pub at: UnixMillis,
+    /// The till's own reference.
+    pub reference: String,
+}
+
+/// A redemption to be taken back.
+#[derive(Debug, Clone)]
+pub struct VoidCommand {
+    /// The till's request.
+    pub request: RequestTag,
+    /// The receipt's record.
+    pub redemption: RecordId,
+    /// When.
+    pub at: UnixMillis,
+    /// Why.
+    pub reason: String,
+}
+
+/// A customer sent to another shop without a voucher.
+#[derive(Debug, Clone)]
+pub struct TouchCommand {
+    /// The till's request.
+    pub request: RequestTag,
+    /// How.
+    pub kind: proto::TouchKind,
+    /// Where to.
+    pub to: ShopId,
+    /// Whose card.
+    pub card: CardId,
+    /// When.
+    pub at: UnixMillis,
+    /// Which poster, receipt or post.
+    pub channel: String,
+}
+
+/// A record to be: kind, readers, message.
+#[derive(Debug, Clone)]
+pub struct DraftRecord {
+    /// What it says.
+    pub kind: Kind,
+    /// Who can read it.
+    pub audience: Audience,
+    /// The encoded message.
+    pub message: Vec<u8>,
+}
+
+/// Why a command gives no records.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecideError {
+    /// Refused, by the rules.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// The views cannot be read.
+    #[error(transparent)]
+    View(#[from] ViewError),
+}
+
+impl From<Refusal> for DecideError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+type Decided<T = Vec<DraftRecord>> = Result<T, DecideError>;
+
+impl Command {
+    /// The till's request that the command belongs to.
+    pub const fn request(&self) -> Option<&RequestTag> {
+        match self {
+            Self::Publish { request, .. }
+            | Self::Sell(SaleCommand { request, .. })
+            | Self::Issue(IssueCommand { request, .. })
+            | Self::Redeem(RedeemCommand { request, .. })
+            | Self::Void(VoidCommand { request, .. })
+            | Self::Touch(TouchCommand { request, .. }) => Some(request),
+            _ => None,
+        }
+    }
+
+    /// The name and time under which a refused attempt is kept; none for commands whose refusals are not.
+    const fn attempt(&self) -> Option<(&'static str, UnixMillis)> {
+        match self {
+            Self::Issue(issue) => Some(("issue", issue.at)),
+            Self::Redeem(redeem) => Some(("redeem", redeem.at)),
+            Self::Void(void) => Some(("void", void.at)),
+            _ => None,
+        }
+    }
+}
+
+/// Decides commands for this shop.
+#[derive(Debug)]
+pub struct Decider<'a, R: ?Sized> {
+    /// The alliance.
+    pub alliance: &'a Alliance,
+    /// Its views, with all that was decided before.
+    pub view: &'a R,
+    /// The node's clock.
+    pub now: UnixMillis,
+    /// What signs vouchers.
+    pub key: &'a SigningKey,
+}
+
+impl<R: Reader + ?Sized> Decider<'_, R> {
+    /// The records that carry a command out, oldest first.
+    pub fn decide(&self, command: &Command, rng: &mut impl CryptoRng) -> Decided {
+        if let Some(request) = command.request() {
+            request.check()?;
+        }
+        match command {
+            Command::Found => self.found(),
+            Command::Profile(profile) => self.profile(profile),
+            Command::Invite(invitation) => self.invite(invitation),
+            Command::AdmitGuest { guest_key, identity } => self.admit_guest(guest_key, identity),
+            Command::Approve { shop, core } => self.approve(*shop, *core),
+            Command::Remove { shop, last_sequence, held, reason } => {
+                self.remove(*shop, *last_sequence, *held, reason)
+            }
+            Command::Publish { request, promotion } => self.publish(request, promotion),
+            Command::EndPromotion { promotion } => self.end_promotion(*promotion),
+            Command::Sell(sale) => self.sell(sale, rng),
+            Command::Issue(issue) => self.issue(issue, rng),
+            Command::Redeem(redeem) => self.redeem(redeem),
+            Command::Void(void) => self.void(void),
+            Command::Touch(touch) => self.touch(touch),
+        }
+    }
+
+    /// The record that keeps a refused attempt, for attempts that are kept: those of a member's till that were refused
+    /// by the rules of trade and not for their form.
+    pub fn keep_refusal(&self, command: &Command, refusal: &Refusal) -> Option<DraftRecord> {
+        use Reason::{CurrencyMismatch, FieldInvalid, LogFrozen, NotMember, RequestIdReused};
+        let (operation, at) = command.attempt()?;
+        let not_kept = [FieldInvalid, RequestIdReused, NotMember, LogFrozen, CurrencyMismatch];
+        if not_kept.contains(&refusal.reason) {
+            return None;
+        }
+        let fact =
+            |(name, value): &(String, String)| proto::Fact { name: name.clone(), value: value.clone() };
+        let message = proto::Refusal {
+            request: command.request().map(RequestTag::message),
+            refused_unix_ms: at.ms(),
+            reason: refusal.reason.code().into(),
+            operation: operation.into(),
+            voucher: Default::default(),
+            facts: refusal.facts.iter().map(fact).collect(),
+        };
+        Some(self.for_myself(Kind::Refusal, &message))
+    }
+
+    fn me(&self) -> ShopId {
+        self.alliance.me()
+    }
+
+    fn for_all(kind: Kind, message: &impl prost::Message) -> DraftRecord {
+        DraftRecord { kind, audience: Audience::Alliance, message: message.encode_to_vec() }
+    }
+
+    fn for_myself(&self, kind: Kind, message: &impl prost::Message) -> DraftRecord {
+        Self::for_parties(kind, [self.me()], message)
+    }
+
+    fn for_parties(
+        kind: Kind,
+        shops: impl IntoIterator<Item = ShopId>,
+        message: &impl prost::Message,
+    ) -> DraftRecord {
+        let audience = Audience::parties(shops).expect("a record has one to four parties");
+        DraftRecord { kind, audience, message: message.encode_to_vec() }
+    }
+
+    fn check_currency(&self, money: Money) -> Result<(), Refusal> {
+        let currency = self.alliance.charter().currency;
+        if money.currency() == currency {
+            return Ok(());
+        }
+        Err(Refusal::new(Reason::CurrencyMismatch).with("currency", currency.code()))
+    }
+
+    /// An amount that a till reports: the alliance's currency, more than nothing.
+    fn check_purchase(&self, field: &str, money: Money) -> Result<(), Refusal> {
+        self.check_currency(money)?;
+        if money.minor() > 0 { Ok(()) } else { Err(Refusal::field(field, "must be more than nothing")) }
+    }
+
+    /// The name by which people know a shop.
+    fn shop_name(&self, shop: ShopId) -> Result<String, ViewError> {
+        let profile = crate::report::profile(self.view, shop)?;
+        Ok(profile.map_or_else(|| shop.short(), |p| p.name))
+    }
+}
+
+/// Checks what a shop says of itself.
+pub fn check_profile(profile: &proto::Profile) -> Result<(), Refusal> {
+    bounds::text("name", &profile.name, 1..=SHOP_NAME_CHARS_MAX)?;
+    bounds::text("category", &profile.category, 0..=CATEGORY_CHARS_MAX)?;
+    bounds::number("addresses", profile.addresses.len(), 0..=ADDRESSES_MAX)?;
+    for address in &profile.addresses {
+        bounds::number("addresses", address.len(), 1..=ADDRESS_BYTES_MAX)?;
+        let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+        if port.is_none() || !address.is_ascii() {
+            return Err(Refusal::field("addresses", "an address is host:port"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,177 @@
+//! Deciding what concerns the alliance itself, and its promotions.
+
+use alloc::format;
+
+use bytes::Bytes;
+use hutong_record::{Identity, motion_id};
+
+use super::*;
+use crate::{
+    promotion::{self, Promotion},
+    roster::{MEMBERS_MAX, Motion, Standing},
+    table,
+};
+
+/// How far ahead an invitation may reach.
+const INVITATION_MS_MAX: i64 = 90 * 86_400_000;
+const NOTE_CHARS_MAX: usize = 80;
+
+impl<R: Reader + ?Sized> Decider<'_, R> {
+    pub(super) fn found(&self) -> Decided {
+        let message = self.alliance.charter().bytes().to_vec();
+        Ok(alloc::vec![DraftRecord { kind: Kind::Charter, audience: Audience::Alliance, message }])
+    }
+
+    pub(super) fn profile(&self, profile: &proto::Profile) -> Decided {
+        self.alliance.own_membership()?;
+        check_profile(profile)?;
+        Ok(alloc::vec![Self::for_all(Kind::Profile, profile)])
+    }
+
+    pub(super) fn invite(&self, invitation: &proto::Invitation) -> Decided {
+        self.alliance.check_core()?;
+        bounds::text("note", &invitation.note, 0..=NOTE_CHARS_MAX)?;
+        let expires = bounds::time("validity", invitation.expires_unix_ms)?;
+        bounds::number("validity", expires.ms_since(self.now), 1..=INVITATION_MS_MAX)?;
+        Ok(alloc::vec![self.for_myself(Kind::Invitation, invitation)])
+    }
+
+    pub(super) fn admit_guest(&self, guest_key: &[u8; 32], signed: &proto::SignedIdentity) -> Decided {
+        self.alliance.check_core()?;
+        let identity = Identity::verify(signed).map_err(|e| Refusal::field("identity", e))?;
+        let invalid = || Refusal::new(Reason::InvitationInvalid);
+        let stored = table::read::<(Vec<u8>, [u8; 32])>(self.view, &table::invitation(guest_key))?;
+        let (invitation, used_for) = stored.ok_or_else(invalid)?;
+        let invitation = proto::Invitation::decode(invitation.as_slice())
+            .map_err(|_| ViewError::Damaged("table of invitations".into()))?;
+        let vote = self.admission(signed.clone(), invitation.core);
+        if used_for == motion_id(&vote.motion) {
+            return Ok(Vec::new()); // asked again: the vote stands
+        }
+        if used_for != [0; 32] || invitation.expires_unix_ms <= self.now.ms() {
+            return Err(invalid().into());
+        }
+        match self.alliance.roster().shop(identity.id()).map(|m| m.standing) {
+            Some(Standing::Member | Standing::Frozen | Standing::Removed) => {
+                return Err(Refusal::new(Reason::MemberExists).into());
+            }
+            Some(Standing::Pending) => {}
+            None => self.check_room()?,
+        }
+        let vote = proto::Vote { guest_key: Bytes::copy_from_slice(guest_key), ..vote };
+        Ok(alloc::vec![Self::for_all(Kind::Vote, &vote)])
+    }
+
+    fn check_room(&self) -> Result<(), Refusal> {
+        if self.alliance.roster().iter().count() < MEMBERS_MAX {
+            return Ok(());
+        }
+        Err(Refusal::field("shop_id", format!("an alliance has at most {MEMBERS_MAX} shops")))
+    }
+
+    fn admission(&self, identity: proto::SignedIdentity, core: bool) -> proto::Vote {
+        let admission = proto::Admission { identity: Some(identity), core };
+        vote(proto::motion::Motion::Admission(admission))
+    }
+
+    pub(super) fn approve(&self, shop: ShopId, core: bool) -> Decided {
+        self.alliance.check_core()?;
+        let member = self.alliance.roster().shop(shop).ok_or(Refusal::new(Reason::MemberUnknown))?;
+        let done = match member.standing {
+            Standing::Pending => false,
+            Standing::Member => member.core || !core,
+            Standing::Removed | Standing::Frozen => true,
+        };
+        let vote = self.admission(member.identity.signed().clone(), core);
+        if done || self.has_voted(&vote)? {
+            return Err(Refusal::new(Reason::MemberExists).into());
+        }
+        Ok(alloc::vec![Self::for_all(Kind::Vote, &vote)])
+    }
+
+    pub(super) fn remove(&self, shop: ShopId, last: Option<u64>, held: u64, reason: &str) -> Decided {
+        self.alliance.check_core()?;
+        let member = self.alliance.roster().shop(shop).ok_or(Refusal::new(Reason::MemberUnknown))?;
+        if member.standing == Standing::Removed || shop == self.me() {
+            return Err(Refusal::new(Reason::MemberUnknown).with("shop_id", shop).into());
+        }
+        let proposed = match last {
+            Some(_) => None,
+            None => self.proposed_removal(shop)?,
+        };
+        let vote = match proposed {
+            Some(motion) => proto::Vote { motion: motion.into(), guest_key: Bytes::new() },
+            None => vote(proto::motion::Motion::Removal(proto::Removal {
+                shop_id: Bytes::copy_from_slice(shop.as_bytes()),
+                last_sequence: last.unwrap_or(held),
+                reason: reason.into(),
+            })),
+        };
+        Motion::parse(&vote.motion, self.alliance.roster())?;
+        if self.has_voted(&vote)? {
+            return Ok(Vec::new());
+        }
+        Ok(alloc::vec![Self::for_all(Kind::Vote, &vote)])
+    }
+
+    /// A removal of the shop that others have proposed already: voting for the same one, the votes add up.
+    fn proposed_removal(&self, shop: ShopId) -> Result<Option<Vec<u8>>, ViewError> {
+        let motions = table::collect(self.view, &[table::MOTION], |_, motion| Ok(motion.to_vec()))?;
+        let is_it = |motion: &Vec<u8>| matches!(Motion::parse(motion, self.alliance.roster()), Ok(Motion::Removal { shop: s, .. }) if s == shop);
+        Ok(motions.into_iter().find(is_it))
+    }
+
+    fn has_voted(&self, vote: &proto::Vote) -> Result<bool, ViewError> {
+        Ok(self.view.get(&table::vote(&motion_id(&vote.motion), self.me()))?.is_some())
+    }
+
+    pub(super) fn publish(&self, request: &RequestTag, promotion: &proto::Promotion) -> Decided {
+        self.alliance.own_membership()?;
+        let currency = self.alliance.charter().currency;
+        let unpublished = RecordId::new([0; 32]);
+        let terms = Promotion::check(promotion, unpublished, self.me(), currency)?;
+        if terms.ends <= self.now.saturating_add_ms(-self.alliance.charter().late_entry_ms_max) {
+            return Err(Refusal::field("ends_unix_ms", "the hand-out is over before it begins").into());
+        }
+        let shops = terms.distributors.iter().map(|d| d.shop).chain([terms.redeemer]);
+        for shop in shops {
+            if self.alliance.roster().member(shop).is_none() {
+                return Err(Refusal::new(Reason::MemberUnknown).with("shop_id", shop).into());
+            }
+        }
+        let message = proto::Promotion { request: Some(request.message()), ..promotion.clone() };
+        Ok(alloc::vec![Self::for_all(Kind::Promotion, &message)])
+    }
+
+    pub(super) fn end_promotion(&self, id: RecordId) -> Decided {
+        self.alliance.own_membership()?;
+        let found = Promotion::load(self.view, id, self.alliance.charter().currency)?;
+        let promotion = found.ok_or(Refusal::new(Reason::PromotionUnknown))?;
+        if promotion.funder != self.me() {
+            return Err(Refusal::new(Reason::NotFunder).into());
+        }
+        if promotion::ended(self.view, id)?.is_some() {
+            return Ok(Vec::new());
+        }
+        let message = proto::PromotionEnd { promotion_id: Bytes::copy_from_slice(id.as_bytes()) };
+        Ok(alloc::vec![Self::for_all(Kind::PromotionEnd, &message)])
+    }
+}
+
+fn vote(motion: proto::motion::Motion) -> proto::Vote {
+    let motion = proto::Motion { motion: Some(motion) }.encode_to_vec();
+    proto::Vote { motion: motion.into(), guest_key: Bytes::new() }
+}
+
+/// The guest keys that may knock at a moment: invitations that are neither past their time nor used, and used ones
+/// too while they last, so that a guest whose answer got lost can ask again.
+pub fn open_invitations(view: &(impl Reader + ?Sized), at: UnixMillis) -> Result<Vec<[u8; 32]>, ViewError> {
+    let damaged = || ViewError::Damaged("table of invitations".into());
+    let all = table::collect(view, &table::invitations(), |key, value| {
+        let (invitation, _): (Vec<u8>, [u8; 32]) = table::decode(key, value)?;
+        let invitation = proto::Invitation::decode(invitation.as_slice()).map_err(|_| damaged())?;
+        let guest_key: [u8; 32] = invitation.guest_key.as_ref().try_into().map_err(|_| damaged())?;
+        Ok((guest_key, invitation.expires_unix_ms))
+    })?;
+    Ok(all.into_iter().filter(|(_, expires)| *expires > at.ms()).map(|(key, _)| key).collect())
+}

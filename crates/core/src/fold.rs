@@ -1,0 +1,229 @@
+//! Fold: what a stored record means for the views. The outcome depends only on the set of records, in each author's
+//! own order: a record that needs another which has not arrived stops its author's log until that one is there.
+
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+use hutong_record::{ForkProof, Record, RecordId, ShopId, motion_id, proto, proto::Kind};
+use prost::Message as _;
+
+use crate::{
+    alliance::Alliance,
+    promotion::Promotion,
+    roster::{Motion, Roster},
+    table::{self, Need},
+    view::{Overlay, Reader, ViewError},
+};
+
+mod governance;
+mod trade;
+
+pub(crate) use trade::Issued;
+
+/// What folding one record did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Effects {
+    /// Whether the author's log went forward by this record.
+    pub folded: bool,
+    /// Why the record does not count, if it does not.
+    pub ignored: Option<&'static str>,
+    /// Logs that waited for this record and can go on.
+    pub resume: Vec<ShopId>,
+    /// The roster may have changed.
+    pub roster_changed: bool,
+    /// Records that were folded before do not count any more (a seal, a fork): rebuild the views.
+    pub rebuild: bool,
+}
+
+/// What a record came to.
+enum Outcome {
+    Counts,
+    Ignored(&'static str),
+    Waits(Need),
+}
+
+/// A handler's result: `?` on [`Stop`] leaves with an outcome.
+enum Stop {
+    View(ViewError),
+    Outcome(Outcome),
+}
+
+impl From<ViewError> for Stop {
+    fn from(error: ViewError) -> Self {
+        Self::View(error)
+    }
+}
+
+type Handled = Result<(), Stop>;
+
+const fn ignore(why: &'static str) -> Stop {
+    Stop::Outcome(Outcome::Ignored(why))
+}
+
+const fn wait(need: Need) -> Stop {
+    Stop::Outcome(Outcome::Waits(need))
+}
+
+/// How far a shop's log is folded.
+pub fn cursor(view: &(impl Reader + ?Sized), shop: ShopId) -> Result<u64, ViewError> {
+    Ok(table::read(view, &table::cursor(shop))?.unwrap_or_default())
+}
+
+/// One record on its way into the views.
+struct Folding<'f, 'v, R: ?Sized> {
+    alliance: &'f Alliance,
+    view: &'f mut Overlay<'v, R>,
+    record: &'f Record,
+    message: Bytes,
+}
+
+impl Alliance {
+    /// Folds a record. `message` is its opened payload; none where it is sealed to others or was dropped.
+    pub fn fold<R: Reader + ?Sized>(
+        &mut self,
+        view: &mut Overlay<'_, R>,
+        record: &Record,
+        message: Option<Bytes>,
+    ) -> Result<Effects, ViewError> {
+        let header = record.header();
+        if header.sequence != cursor(view, header.shop)? + 1 {
+            return Ok(Effects::default());
+        }
+        let sealed = self.counts_up_to(header.shop).is_some_and(|last| header.sequence > last);
+        let outcome = match message {
+            _ if sealed => Outcome::Ignored("past the seal"),
+            None => Outcome::Counts,
+            Some(message) => match (Folding { alliance: self, view, record, message }).run() {
+                Ok(()) => Outcome::Counts,
+                Err(Stop::Outcome(outcome)) => outcome,
+                Err(Stop::View(error)) => return Err(error),
+            },
+        };
+        self.settle(view, record, outcome)
+    }
+
+    fn settle<R: Reader + ?Sized>(
+        &mut self,
+        view: &mut Overlay<'_, R>,
+        record: &Record,
+        outcome: Outcome,
+    ) -> Result<Effects, ViewError> {
+        let header = record.header();
+        let mut effects = Effects::default();
+        match outcome {
+            Outcome::Waits(need) => {
+                table::write(view, table::wait(&need, header.shop), &());
+                return Ok(effects);
+            }
+            Outcome::Ignored(why) => {
+                view.put(table::ignored(header.shop, header.sequence), why.into());
+                effects.ignored = Some(why);
+            }
+            Outcome::Counts => {}
+        }
+        table::write(view, table::cursor(header.shop), &header.sequence);
+        effects.folded = true;
+        if effects.ignored.is_none() {
+            match header.kind {
+                Kind::Promotion => effects.resume = resume(view, record.id().as_bytes())?,
+                Kind::Vote | Kind::ForkProof => self.update_roster(view, &mut effects)?,
+                _ => {}
+            }
+        }
+        Ok(effects)
+    }
+
+    fn update_roster<R: Reader + ?Sized>(
+        &mut self,
+        view: &mut Overlay<'_, R>,
+        effects: &mut Effects,
+    ) -> Result<(), ViewError> {
+        let after = Roster::compute(self.charter(), view, &self.roster)?;
+        for (shop, member) in after.iter() {
+            if member.was_admitted() && self.admitted_key(shop).is_none() {
+                effects.resume.extend(resume(view, shop.as_bytes())?);
+            }
+            let known = self.counts_up_to(shop);
+            let lowered = member.counts_up_to.filter(|last| known.is_none_or(|known| *last < known));
+            if let Some(last) = lowered {
+                effects.rebuild |= cursor(view, shop)? > last;
+            }
+        }
+        effects.roster_changed = after != self.roster;
+        self.roster = after;
+        Ok(())
+    }
+}
+
+/// Takes the logs that wait for something off the list, and names them.
+fn resume<R: Reader + ?Sized>(view: &mut Overlay<'_, R>, need: &Need) -> Result<Vec<ShopId>, ViewError> {
+    let shops = table::collect(view, &table::waits_for(need), |key, _| {
+        ShopId::try_from(&key[33..]).map_err(|_| ViewError::Damaged("table of waits".into()))
+    })?;
+    shops.iter().for_each(|shop| view.remove(table::wait(need, *shop)));
+    Ok(shops)
+}
+
+impl<R: Reader + ?Sized> Folding<'_, '_, R> {
+    fn run(&mut self) -> Handled {
+        match self.record.header().kind {
+            Kind::Charter => self.charter(),
+            Kind::Profile => self.profile(),
+            Kind::Vote => self.vote(),
+            Kind::Invitation => self.invitation(),
+            Kind::ForkProof => self.fork_proof(),
+            Kind::Promotion => self.promotion(),
+            Kind::PromotionEnd => self.promotion_end(),
+            Kind::Sale => self.sale(),
+            Kind::VoucherIssue => self.voucher_issue(),
+            Kind::Redemption => self.redemption(),
+            Kind::RedemptionVoid => self.redemption_void(),
+            Kind::Refusal => self.refusal(),
+            Kind::Touch => self.touch(),
+            Kind::Unspecified => Err(ignore("kind")),
+        }
+    }
+
+    fn decode<M: prost::Message + Default>(&self) -> Result<M, Stop> {
+        M::decode(self.message.clone()).map_err(|_| ignore("payload is not the message that its kind names"))
+    }
+
+    const fn me(&self) -> ShopId {
+        self.alliance.me()
+    }
+
+    fn author(&self) -> ShopId {
+        self.record.header().shop
+    }
+
+    fn id(&self) -> RecordId {
+        self.record.id()
+    }
+
+    fn is_own(&self) -> bool {
+        self.author() == self.me()
+    }
+
+    /// Only a record for all counts where all must fold it alike.
+    fn check_public(&self) -> Handled {
+        match self.record.header().audience.named() {
+            [] => Ok(()),
+            _ => Err(ignore("sealed, where everybody must see it")),
+        }
+    }
+
+    /// A record about shops counts only if just these can read it, so that they all fold it.
+    fn check_parties(&self, shops: impl IntoIterator<Item = ShopId>) -> Handled {
+        let wanted = hutong_record::Audience::parties(shops);
+        if wanted.as_ref() == Some(&self.record.header().audience) {
+            Ok(())
+        } else {
+            Err(ignore("wrong parties"))
+        }
+    }
+
+    fn promotion_of(&self, id: RecordId) -> Result<Promotion, Stop> {
+        let found = Promotion::load(self.view, id, self.alliance.charter().currency)?;
+        found.ok_or_else(|| wait(*id.as_bytes()))
+    }
+}

@@ -1,0 +1,73 @@
+//! Folding what the alliance decides about itself.
+
+use super::*;
+
+impl<R: Reader + ?Sized> Folding<'_, '_, R> {
+    pub(super) fn charter(&self) -> Handled {
+        let charter = self.alliance.charter();
+        let header = self.record.header();
+        let founding =
+            header.shop == charter.founder.id() && header.sequence == 1 && self.message == charter.bytes();
+        if founding { Ok(()) } else { Err(ignore("not the alliance's charter")) }
+    }
+
+    pub(super) fn profile(&mut self) -> Handled {
+        self.check_public()?;
+        let message: proto::Profile = self.decode()?;
+        crate::command::check_profile(&message).map_err(|_| ignore("profile out of bounds"))?;
+        self.view.put(table::profile(self.author()), message.encode_to_vec());
+        Ok(())
+    }
+
+    pub(super) fn vote(&mut self) -> Handled {
+        self.check_public()?;
+        let message: proto::Vote = self.decode()?;
+        Motion::parse(&message.motion, self.alliance.roster()).map_err(|_| ignore("motion is malformed"))?;
+        let id = motion_id(&message.motion);
+        self.view.put(table::motion(&id), message.motion.to_vec());
+        let key = table::vote(&id, self.author());
+        if self.view.get(&key)?.is_none() {
+            table::write(self.view, key, &self.record.header().sequence);
+        }
+        if self.is_own() && !message.guest_key.is_empty() {
+            let key = table::invitation(&message.guest_key);
+            if let Some((invitation, _)) = table::read::<(Vec<u8>, [u8; 32])>(self.view, &key)? {
+                table::write(self.view, key, &(invitation, id));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn invitation(&mut self) -> Handled {
+        self.check_parties([self.author()])?;
+        let message: proto::Invitation = self.decode()?;
+        let entry = (message.encode_to_vec(), [0u8; 32]);
+        table::write(self.view, table::invitation(&message.guest_key), &entry);
+        Ok(())
+    }
+
+    pub(super) fn fork_proof(&mut self) -> Handled {
+        self.check_public()?;
+        let message: proto::ForkProof = self.decode()?;
+        let accused =
+            message.first.as_ref().and_then(|signed| hutong_record::Header::parse(&signed.header).ok());
+        let accused = accused.ok_or_else(|| ignore("proof is malformed"))?;
+        if self.alliance.admitted_key(accused.shop).is_none() {
+            return Err(wait(*accused.shop.as_bytes()));
+        }
+        let keys = |shop, epoch| self.alliance.roster().signing_key(shop, epoch);
+        let proof = ForkProof::verify(&message, keys).map_err(|_| ignore("proof does not hold"))?;
+        if proof.alliance() != self.alliance.charter().id {
+            return Err(ignore("proof is about another alliance"));
+        }
+        // Of several proofs the earliest fork counts, and of several for that place the least bytes: the order of
+        // arrival must not show.
+        let key = table::fork(proof.shop());
+        let new = (proof.sequence(), message.encode_to_vec());
+        let before: Option<(u64, Vec<u8>)> = table::read(self.view, &key)?;
+        if before.is_none_or(|before| new < before) {
+            table::write(self.view, key, &new);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,132 @@
+//! The ingest ladder: the one way in for records of other nodes. Cheap checks first, nothing is allocated on a peer's
+//! word, and each rung has a refusal of its own: size, canonical form, membership and key epoch, sequence and previous
+//! id, signature, time, payload. What a record then means, [`Alliance::fold`] says; a record that is well signed but
+//! makes no sense is kept, so that the chain goes on, and does not count.
+
+use alloc::vec::Vec;
+
+use hutong_record::{
+    AllianceId, PAYLOAD_BYTES_MAX, RUN_RECORDS_MAX, Record, RecordError, RecordId, RunError, ShopId,
+    UnixMillis, VerifiedRun, proto, verify_run,
+};
+
+use crate::{alliance::Alliance, charter::CLOCK_AHEAD_MS_MAX};
+
+/// How far a log goes at this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// Sequence number of the last record.
+    pub sequence: u64,
+    /// Its id.
+    pub id: RecordId,
+    /// Its incarnation.
+    pub incarnation: u32,
+}
+
+/// Why a peer's records are not taken in.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IngestError {
+    /// No records, or more than a run has.
+    #[error("a run has 1 to {RUN_RECORDS_MAX} records, not {0}")]
+    Length(usize),
+    /// A payload beyond its bound.
+    #[error("a payload of {0} bytes is beyond {PAYLOAD_BYTES_MAX}")]
+    Size(usize),
+    /// Not canonical.
+    #[error("malformed: {0}")]
+    Malformed(#[from] RecordError),
+    /// For another alliance.
+    #[error("the record belongs to alliance {0:?}")]
+    WrongAlliance(AllianceId),
+    /// By a shop that was never admitted, as far as this node knows.
+    #[error("{0:?} is not a member")]
+    NotMember(ShopId),
+    /// Under a key that this node does not know.
+    #[error("key epoch {0} is unknown")]
+    KeyEpoch(u32),
+    /// Past the seal of a removed or frozen shop.
+    #[error("the log ends at record {0}")]
+    Sealed(u64),
+    /// Records in between are missing.
+    #[error("record {found} does not follow record {head}")]
+    Gap {
+        /// The last record held.
+        head: u64,
+        /// What came.
+        found: u64,
+    },
+    /// A record that contradicts the one held: the author may have forked its log.
+    #[error("record {} is another than the one held", .0.header().sequence)]
+    Diverged(alloc::boxed::Box<Record>),
+    /// Not a chain, or not signed.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// From too far in the future: not refused, to be asked for again later.
+    #[error("held back: dated {0:?}")]
+    HeldBack(UnixMillis),
+}
+
+impl Alliance {
+    /// Climbs the ladder with records of one log. `head` is how far the log is held; `held` gives the ids of records
+    /// held. `None`: nothing new in them.
+    pub fn admit(
+        &self,
+        messages: Vec<proto::Record>,
+        head: impl FnOnce(ShopId) -> Option<Head>,
+        held: impl Fn(ShopId, u64) -> Option<RecordId>,
+        now: UnixMillis,
+    ) -> Result<Option<VerifiedRun>, IngestError> {
+        if messages.is_empty() || messages.len() > RUN_RECORDS_MAX {
+            return Err(IngestError::Length(messages.len()));
+        }
+        if let Some(message) = messages.iter().find(|m| m.payload.len() > PAYLOAD_BYTES_MAX) {
+            return Err(IngestError::Size(message.payload.len()));
+        }
+        let records = messages.into_iter().map(Record::parse).collect::<Result<Vec<_>, _>>()?;
+        let first = records[0].header();
+        let shop = first.shop;
+        if let Some(record) = records.iter().find(|r| r.header().alliance != self.charter().id) {
+            return Err(IngestError::WrongAlliance(record.header().alliance));
+        }
+        let key = self.admitted_key(shop).ok_or(IngestError::NotMember(shop))?;
+        if let Some(record) = records.iter().find(|r| r.header().key_epoch != 0) {
+            return Err(IngestError::KeyEpoch(record.header().key_epoch));
+        }
+        let head = head(shop);
+        let new = continue_log(records, head, |sequence| held(shop, sequence))?;
+        let Some(last) = new.last().map(|r| r.header()) else { return Ok(None) };
+        if let Some(seal) = self.roster().counts_up_to(shop).filter(|seal| last.sequence > *seal) {
+            return Err(IngestError::Sealed(seal));
+        }
+        let run = verify_run(new, &key)?;
+        let ahead = |record: &&Record| record.header().time.ms_since(now) > CLOCK_AHEAD_MS_MAX;
+        match run.records().iter().find(ahead) {
+            Some(record) => Err(IngestError::HeldBack(record.header().time)),
+            None => Ok(Some(run)),
+        }
+    }
+}
+
+/// The records after the head, which must follow it; those up to the head must be the ones held.
+fn continue_log(
+    records: Vec<Record>,
+    head: Option<Head>,
+    held: impl Fn(u64) -> Option<RecordId>,
+) -> Result<Vec<Record>, IngestError> {
+    let head_sequence = head.map_or(0, |h| h.sequence);
+    for record in &records {
+        let sequence = record.header().sequence;
+        if sequence <= head_sequence && held(sequence).is_some_and(|id| id != record.id()) {
+            return Err(IngestError::Diverged(alloc::boxed::Box::new(record.clone())));
+        }
+    }
+    let new: Vec<_> = records.into_iter().filter(|r| r.header().sequence > head_sequence).collect();
+    let Some(first) = new.first() else { return Ok(new) };
+    let sequence = first.header().sequence;
+    if sequence != head_sequence + 1 {
+        return Err(IngestError::Gap { head: head_sequence, found: sequence });
+    }
+    let follows = first.header().previous == head.map(|h| h.id)
+        && head.is_none_or(|h| first.header().incarnation >= h.incarnation);
+    if follows { Ok(new) } else { Err(IngestError::Diverged(alloc::boxed::Box::new(first.clone()))) }
+}

@@ -1,0 +1,234 @@
+//! Refusals: the closed list of reasons for which a command is not carried out. Each has a stable name, facts, and a
+//! text in Chinese and English.
+
+use alloc::{
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
+use core::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A command that was not carried out, and why. Nothing was changed by it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// Why.
+    pub reason: Reason,
+    /// The facts behind it, as name and value: amounts, times, ids. Never a secret.
+    pub facts: Vec<(String, String)>,
+}
+
+/// The language of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Language {
+    /// 简体中文.
+    Chinese,
+    /// English.
+    #[default]
+    English,
+}
+
+/// Whose turn it is after a refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// The request itself is wrong.
+    Invalid,
+    /// What it names does not exist here.
+    NotFound,
+    /// The caller or this shop may not do that.
+    Forbidden,
+    /// The rules or the state of things speak against it.
+    State,
+    /// Something of that name exists already.
+    Exists,
+    /// Nothing is wrong; another time it may work.
+    Later,
+    /// The caller did not say who it is.
+    Unauthenticated,
+    /// This node is at fault.
+    Internal,
+}
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident, $code:literal, $class:ident, $zh:literal, $en:literal;)*) => {
+        /// Why a command was not carried out. Names never change their meaning.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum Reason {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Reason {
+            /// Every reason there is.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// The stable name, as in `ErrorInfo.reason`.
+            pub const fn code(self) -> &'static str {
+                match self { $(Self::$name => $code),* }
+            }
+
+            /// The reason of that stable name.
+            pub fn from_code(code: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|reason| reason.code() == code)
+            }
+
+            /// Whose turn it is.
+            pub const fn class(self) -> Class {
+                match self { $(Self::$name => Class::$class),* }
+            }
+
+            const fn template(self, language: Language) -> &'static str {
+                match (self, language) {
+                    $((Self::$name, Language::Chinese) => $zh, (Self::$name, Language::English) => $en),*
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// A field is missing, malformed or out of bounds.
+    FieldInvalid, "FIELD_INVALID", Invalid, "字段 {field} 有误：{why}", "field {field}: {why}";
+    /// The request id was used for another request.
+    RequestIdReused, "REQUEST_ID_REUSED", Exists, "请求号已用于另一笔请求", "this request id was used for another request";
+    /// The time lies more than ten minutes ahead of the node's clock.
+    TimeAhead, "TIME_AHEAD", Invalid, "时间超前于本店时钟", "the time lies ahead of this node's clock";
+    /// Too long ago to be entered now.
+    TimeTooOld, "TIME_TOO_OLD", State, "补录超过章程允许的时限", "too long ago to be entered under the charter";
+    /// Not the alliance's currency.
+    CurrencyMismatch, "CURRENCY_MISMATCH", Invalid, "联盟只用 {currency} 记账", "the alliance keeps its books in {currency}";
+    /// This shop is no member of the alliance, or not any more.
+    NotMember, "NOT_MEMBER", Forbidden, "本店不是联盟成员", "this shop is not a member of the alliance";
+    /// Only core members may do that.
+    NotCore, "NOT_CORE", Forbidden, "只有核心成员可以这样做", "only core members may do that";
+    /// This shop's log forked, and is frozen.
+    LogFrozen, "LOG_FROZEN", Forbidden, "本店的日志已被冻结", "this shop's log is frozen";
+    /// The node is in no such alliance.
+    AllianceUnknown, "ALLIANCE_UNKNOWN", NotFound, "本店不在这个联盟", "this node is in no such alliance";
+    /// The node is in several alliances, and the request names none.
+    AllianceUnnamed, "ALLIANCE_UNNAMED", Invalid, "本店在多个联盟，请指明一个", "this node is in several alliances: name one";
+    /// The node is in the alliance already.
+    AllianceExists, "ALLIANCE_EXISTS", Exists, "本店已在这个联盟", "this node is in the alliance already";
+    /// The shop that sent the invitation does not answer.
+    InviterUnreachable, "INVITER_UNREACHABLE", Later, "联系不上邀请方：{why}", "the inviting shop does not answer: {why}";
+    /// This shop's peer port has no address to give to a guest.
+    AddressUnknown, "ADDRESS_UNKNOWN", State, "请在配置 peer.advertise 中写明本店地址", "set peer.advertise: this node does not know its own address";
+    /// The node's queue is full.
+    Busy, "BUSY", Later, "本店节点繁忙，请稍候", "the node is busy";
+    /// The node is stopping, or its disk failed.
+    Stopped, "STOPPED", Later, "本店节点正在停止", "the node is stopping";
+    /// The caller did not show a valid token.
+    TokenInvalid, "TOKEN_INVALID", Unauthenticated, "令牌无效", "a valid token is needed";
+    /// Something failed that is nobody's request's fault.
+    Internal, "INTERNAL", Internal, "本店节点内部错误", "the node failed; its log says why";
+    /// No such shop in the roster.
+    MemberUnknown, "MEMBER_UNKNOWN", NotFound, "名册中没有这家店", "no such shop in the roster";
+    /// The shop is a member already.
+    MemberExists, "MEMBER_EXISTS", Exists, "这家店已是成员", "the shop is a member already";
+    /// The invitation does not exist, was used by another shop, or is past its time.
+    InvitationInvalid, "INVITATION_INVALID", Forbidden, "邀请无效或已过期", "the invitation is not valid any more";
+    /// No such promotion.
+    PromotionUnknown, "PROMOTION_UNKNOWN", NotFound, "没有这个活动", "no such promotion";
+    /// The promotion has not begun.
+    PromotionNotStarted, "PROMOTION_NOT_STARTED", State, "活动尚未开始", "the promotion has not begun";
+    /// The promotion is over, or was ended by its funder.
+    PromotionEnded, "PROMOTION_ENDED", State, "活动已结束", "the promotion is over";
+    /// Only the funder may do that.
+    NotFunder, "NOT_FUNDER", Forbidden, "只有出资方可以这样做", "only the promotion's funder may do that";
+    /// This shop does not hand out vouchers of the promotion.
+    NotDistributor, "NOT_DISTRIBUTOR", Forbidden, "本店不是该活动的发券店", "this shop does not hand out vouchers of that promotion";
+    /// The distributor's quota is used up.
+    QuotaUsedUp, "QUOTA_USED_UP", State, "配额已发完（{quota} 张）", "the quota of {quota} vouchers is used up";
+    /// The day's vouchers are all handed out.
+    DayLimitReached, "DAY_LIMIT_REACHED", State, "今日已发完（{limit} 张）", "the day's {limit} vouchers are handed out";
+    /// The card has its vouchers of the promotion.
+    CardLimitReached, "CARD_LIMIT_REACHED", State, "该会员已领满（{limit} 张）", "this card has had its {limit} vouchers";
+    /// The promotion is for cards alone.
+    CardRequired, "CARD_REQUIRED", State, "请出示会员号", "a card is needed";
+    /// The voucher belongs to another card.
+    CardMismatch, "CARD_MISMATCH", State, "此券属于另一位会员", "the voucher belongs to another card";
+    /// Unknown, forged or mistyped: one answer for all.
+    VoucherUnknown, "VOUCHER_UNKNOWN", NotFound, "查无此券", "no such voucher";
+    /// The voucher is for another shop.
+    VoucherWrongShop, "VOUCHER_WRONG_SHOP", State, "此券须在 {redeemer_name} 使用", "the voucher is for {redeemer_name}";
+    /// Past its time.
+    VoucherExpired, "VOUCHER_EXPIRED", State, "券已过期", "the voucher is past its time";
+    /// Used before.
+    VoucherAlreadyRedeemed, "VOUCHER_ALREADY_REDEEMED", State, "此券已使用", "the voucher was used before";
+    /// Handed out after the moment at which it is presented.
+    VoucherNotYetValid, "VOUCHER_NOT_YET_VALID", State, "此券尚未生效", "the voucher is not valid yet";
+    /// The shop that handed it out was removed, and its hand-out is not on record here.
+    DistributorRemoved, "DISTRIBUTOR_REMOVED", State, "发券店已离开联盟", "the shop that handed it out has left the alliance";
+    /// The purchase is below the voucher's least.
+    PurchaseTooLow, "PURCHASE_TOO_LOW", State, "消费未满 {minimum}", "the purchase is below {minimum}";
+    /// No such redemption at this shop.
+    RedemptionUnknown, "REDEMPTION_UNKNOWN", NotFound, "本店没有这笔核销", "no such redemption at this shop";
+    /// The redemption was taken back before.
+    RedemptionAlreadyVoided, "REDEMPTION_ALREADY_VOIDED", State, "这笔核销已撤销", "the redemption was taken back before";
+}
+
+impl Refusal {
+    /// A reason that needs no facts.
+    pub const fn new(reason: Reason) -> Self {
+        Self { reason, facts: Vec::new() }
+    }
+
+    /// A field that is wrong, and how.
+    pub fn field(field: &str, why: impl fmt::Display) -> Self {
+        Self::new(Reason::FieldInvalid).with("field", field).with("why", why)
+    }
+
+    /// Adds a fact.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl fmt::Display) -> Self {
+        self.facts.push((name.into(), value.to_string()));
+        self
+    }
+
+    /// The value of a fact.
+    pub fn fact(&self, name: &str) -> Option<&str> {
+        self.facts.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+
+    /// What to tell a person.
+    pub fn text(&self, language: Language) -> String {
+        let fill =
+            |text: String, (name, value): &(String, String)| text.replace(&format!("{{{name}}}"), value);
+        self.facts.iter().fold(self.reason.template(language).into(), fill)
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.reason.code(), self.text(Language::English))
+    }
+}
+
+impl core::error::Error for Refusal {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_a_name_of_its_own_and_two_texts() {
+        let mut codes: Vec<_> = Reason::ALL.iter().map(|r| r.code()).collect();
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), Reason::ALL.len());
+        assert!(Reason::ALL.len() > 20);
+        for reason in Reason::ALL {
+            assert_eq!(Reason::from_code(reason.code()), Some(*reason));
+            let refusal = Refusal::new(*reason);
+            assert_ne!(refusal.text(Language::Chinese), refusal.text(Language::English));
+        }
+    }
+
+    #[test]
+    fn facts_fill_the_text() {
+        let refusal = Refusal::new(Reason::QuotaUsedUp).with("quota", 40);
+        assert_eq!(refusal.text(Language::English), "the quota of 40 vouchers is used up");
+        assert_eq!(refusal.text(Language::Chinese), "配额已发完（40 张）");
+        assert_eq!(refusal.fact("quota"), Some("40"));
+    }
+}

@@ -1,0 +1,122 @@
+//! Reports: this shop's counts, and what it and each ally hold of each other.
+
+use alloc::{string::String, vec::Vec};
+
+use hutong_record::{ShopId, UnixMillis, proto};
+use prost::Message as _;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    table,
+    view::{Reader, ViewError},
+    voucher::{Voucher, VoucherKey, VoucherState},
+};
+
+/// This shop's counts since it joined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Summary {
+    /// Sales reported.
+    pub sales: u64,
+    /// Their sum, minor units.
+    pub sales_minor: i128,
+    /// Vouchers handed out here.
+    pub vouchers_issued: u64,
+    /// Of these, used at the ally's as far as is known.
+    pub vouchers_used: u64,
+    /// Vouchers redeemed here, less those taken back.
+    pub redemptions: u64,
+    /// Redemptions taken back.
+    pub voids: u64,
+    /// Discounts given, minor units.
+    pub discounts_minor: i128,
+    /// Second uses of one voucher in any record that this shop can read: VOU-1 says none.
+    pub double_redemptions: u64,
+}
+
+impl Summary {
+    /// Reads the counts.
+    pub fn load(view: &(impl Reader + ?Sized)) -> Result<Self, ViewError> {
+        Ok(table::read(view, &table::summary())?.unwrap_or_default())
+    }
+}
+
+/// Refused attempts by reason's stable name.
+pub fn refusals(view: &(impl Reader + ?Sized)) -> Result<Vec<(String, u64)>, ViewError> {
+    table::collect(view, &[table::REFUSED], |key, value| {
+        let reason = String::from_utf8_lossy(&key[1..]).into_owned();
+        Ok((reason, table::decode(key, value)?))
+    })
+}
+
+/// The voucher of a key, if this shop is a party to it.
+pub fn voucher(view: &(impl Reader + ?Sized), key: &VoucherKey) -> Result<Option<Voucher>, ViewError> {
+    table::read(view, &table::voucher(key))
+}
+
+/// Vouchers that this shop is a party to, in the order of keys, after a key; at most `most`.
+pub fn vouchers(
+    view: &(impl Reader + ?Sized),
+    after: Option<&VoucherKey>,
+    most: usize,
+) -> Result<Vec<Voucher>, ViewError> {
+    let after = after.map(table::voucher);
+    let mut found = Vec::new();
+    let mut failed = None;
+    view.scan(&[table::VOUCHER], after.as_deref(), &mut |key, value| {
+        match table::decode(key, value) {
+            Ok(voucher) => found.push(voucher),
+            Err(error) => failed = Some(error),
+        }
+        failed.is_none() && found.len() < most
+    })?;
+    failed.map_or(Ok(found), Err)
+}
+
+/// Vouchers handed out by this shop that were not used and are past their time at a moment.
+pub fn expired_count(view: &(impl Reader + ?Sized), me: ShopId, at: UnixMillis) -> Result<u64, ViewError> {
+    let mut count = 0;
+    let mut after = None;
+    let mut mine: Option<(hutong_record::RecordId, Option<u8>)> = None;
+    loop {
+        let page = vouchers(view, after.as_ref(), 1_000)?;
+        let Some(last) = page.last() else { return Ok(count) };
+        after = Some(last.token.body().key);
+        for voucher in &page {
+            let key = voucher.token.body().key;
+            if mine.is_none_or(|(promotion, _)| promotion != key.promotion) {
+                mine = Some((key.promotion, own_index(view, key.promotion, me)?));
+            }
+            let own = mine.is_some_and(|(_, index)| index == Some(key.distributor));
+            count += u64::from(own && voucher.state(at) == VoucherState::Expired);
+        }
+    }
+}
+
+fn own_index(
+    view: &(impl Reader + ?Sized),
+    promotion: hutong_record::RecordId,
+    me: ShopId,
+) -> Result<Option<u8>, ViewError> {
+    let Some(stored) = view.get(&table::promotion(promotion))? else { return Ok(None) };
+    let message = proto::Promotion::decode(stored.get(ShopId::BYTES..).unwrap_or_default())
+        .map_err(|_| ViewError::Damaged("table of promotions".into()))?;
+    let index = message.distributors.iter().position(|d| d.shop_id.as_ref() == me.as_bytes());
+    Ok(index.and_then(|i| u8::try_from(i).ok()))
+}
+
+/// How many vouchers of a promotion this shop has handed out.
+pub fn issued_count(
+    view: &(impl Reader + ?Sized),
+    promotion: hutong_record::RecordId,
+) -> Result<u32, ViewError> {
+    let issued: Option<crate::fold::Issued> = table::read(view, &table::issued(promotion))?;
+    Ok(issued.unwrap_or_default().count)
+}
+
+/// What a shop says of itself.
+pub fn profile(view: &(impl Reader + ?Sized), shop: ShopId) -> Result<Option<proto::Profile>, ViewError> {
+    let Some(stored) = view.get(&table::profile(shop))? else { return Ok(None) };
+    proto::Profile::decode(stored.as_slice())
+        .map(Some)
+        .map_err(|_| ViewError::Damaged("table of profiles".into()))
+}

@@ -1,0 +1,358 @@
+//! The configuration: `hutong.toml`, overridden by `HUTONG_<SECTION>__<KEY>` of the environment.
+
+use std::{
+    fmt,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use config::{Environment, File, FileFormat, Map};
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// Bounds of sled's cache, bytes: with less it thrashes, with more a small machine swaps.
+const VIEWS_CACHE_BYTES: std::ops::RangeInclusive<u64> = 8 << 20..=4 << 30;
+/// As in a profile record.
+const NAME_CHARS_MAX: usize = 80;
+const CATEGORY_CHARS_MAX: usize = 40;
+const ADVERTISE_MAX: usize = 8;
+const HOST_PORT_BYTES_MAX: usize = 255;
+const ENV_PREFIX: &str = "HUTONG_";
+/// Every setting there is, so that a slip in the environment is named as exactly as one in the file.
+const KEYS: [&str; 9] = [
+    "shop.name",
+    "shop.category",
+    "peer.listen",
+    "peer.advertise",
+    "merchant.listen",
+    "merchant.allow_plaintext_lan",
+    "storage.views_cache_bytes",
+    "log.filter",
+    "log.format",
+];
+
+/// The node's settings. A value that exists is valid.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// How the shop shows itself.
+    pub shop: Shop,
+    /// The port for other nodes.
+    #[serde(default)]
+    pub peer: Peer,
+    /// The port for tills, apps and the command line.
+    #[serde(default)]
+    pub merchant: Merchant,
+    /// What the node keeps.
+    #[serde(default)]
+    pub storage: Storage,
+    /// What the node says.
+    #[serde(default)]
+    pub log: Log,
+}
+
+/// `[shop]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shop {
+    /// 1 to 80 characters.
+    pub name: String,
+    /// Trade, at most 40 characters.
+    #[serde(default)]
+    pub category: String,
+}
+
+/// `[peer]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Peer {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Where others reach this node, at most 8; empty: see [`Peer::advertised`].
+    #[serde(deserialize_with = "list")]
+    pub advertise: Vec<HostPort>,
+}
+
+/// `[merchant]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Merchant {
+    /// Where to listen; this machine only, unless `allow_plaintext_lan`.
+    pub listen: SocketAddr,
+    /// Whether tokens, cards and vouchers may cross the shop's network unencrypted.
+    pub allow_plaintext_lan: bool,
+}
+
+/// `[storage]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Storage {
+    /// Cache of the views, 8 MiB to 4 GiB.
+    pub views_cache_bytes: u64,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// Directives of tracing-subscriber's `EnvFilter`, such as `info` or `warn,hutong_node=debug`.
+    pub filter: String,
+    /// One line a message, or one JSON object.
+    pub format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For collectors.
+    Json,
+}
+
+/// A host name or address, and a port: what another node dials.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct HostPort(String);
+
+/// The text is not `host:port`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not an address such as shop.example.com:7710, 192.0.2.7:7710 or [2001:db8::7]:7710")]
+pub struct HostPortError(String);
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// There is no such file.
+    #[error("{0} does not exist: set a node up with `hutong init`")]
+    Missing(PathBuf),
+    /// Not TOML, a key that does not exist, or a value of another type.
+    #[error("{path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What and where.
+        #[source]
+        source: Box<config::ConfigError>,
+    },
+    /// An environment variable for a setting that does not exist.
+    #[error("{variable} sets nothing: the settings are {}", KEYS.map(variable_of).join(", "))]
+    Variable {
+        /// Its name.
+        variable: String,
+    },
+    /// A value out of bounds.
+    #[error("{key}: {problem}")]
+    Value {
+        /// Section and key.
+        key: &'static str,
+        /// What is wrong, and what would be right.
+        problem: String,
+    },
+}
+
+impl Default for Peer {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([0, 0, 0, 0], 7710)), advertise: Vec::new() }
+    }
+}
+
+impl Default for Merchant {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 7711)), allow_plaintext_lan: false }
+    }
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self { views_cache_bytes: 64 << 20 }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { filter: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+impl Peer {
+    /// What to tell others: the configured addresses; else the bound one, unless it stands for all interfaces; else
+    /// nothing (a node behind NAT dials out).
+    pub fn advertised(&self, bound: SocketAddr) -> Vec<HostPort> {
+        if !self.advertise.is_empty() {
+            return self.advertise.clone();
+        }
+        if bound.ip().is_unspecified() { Vec::new() } else { vec![HostPort(bound.to_string())] }
+    }
+}
+
+impl HostPort {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for HostPort {
+    type Err = HostPortError;
+
+    fn from_str(text: &str) -> Result<Self, HostPortError> {
+        let wrong = || HostPortError(text.to_owned());
+        let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+        let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let host_fits = match bracketed {
+            Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+            None => {
+                !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-')
+            }
+        };
+        let port_fits = port.parse::<u16>().is_ok_and(|number| number != 0);
+        if host_fits && port_fits && text.len() <= HOST_PORT_BYTES_MAX {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(wrong())
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for HostPort {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A list, or for the environment one text with commas.
+fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<HostPort>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum List {
+        Text(String),
+        Items(Vec<String>),
+    }
+    let items = match List::deserialize(deserializer)? {
+        List::Text(text) => text.split(',').map(|item| item.trim().to_owned()).collect(),
+        List::Items(items) => items,
+    };
+    let filled = items.iter().filter(|item| !item.is_empty());
+    filled.map(|item| item.parse().map_err(serde::de::Error::custom)).collect()
+}
+
+impl Config {
+    /// Reads a file, lets the environment override it, and checks every value.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let variables = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        Self::load_with(path, variables)
+    }
+
+    fn load_with(
+        path: &Path,
+        variables: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        if !path.exists() {
+            return Err(ConfigError::Missing(path.to_owned()));
+        }
+        let mut overrides = Map::new();
+        for (variable, value) in variables {
+            // `HUTONG_DATA` and the like are not settings; those have a section.
+            if variable.strip_prefix(ENV_PREFIX).is_some_and(|rest| rest.contains("__")) {
+                if !KEYS.iter().any(|key| variable_of(key) == variable) {
+                    return Err(ConfigError::Variable { variable });
+                }
+                overrides.insert(variable, value);
+            }
+        }
+        let environment =
+            Environment::with_prefix("HUTONG").prefix_separator("_").separator("__").source(Some(overrides));
+        let config: Self = config::Config::builder()
+            .add_source(File::from(path).format(FileFormat::Toml))
+            .add_source(environment)
+            .build()
+            .and_then(config::Config::try_deserialize)
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source: Box::new(source) })?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Checks what types cannot say.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let wrong = |key, problem: String| Err(ConfigError::Value { key, problem });
+        if let Some(problem) = text_problem(&self.shop.name, 1, NAME_CHARS_MAX) {
+            return wrong("shop.name", problem);
+        }
+        if let Some(problem) = text_problem(&self.shop.category, 0, CATEGORY_CHARS_MAX) {
+            return wrong("shop.category", problem);
+        }
+        if self.peer.advertise.len() > ADVERTISE_MAX {
+            return wrong("peer.advertise", format!("at most {ADVERTISE_MAX} addresses"));
+        }
+        if !self.merchant.listen.ip().is_loopback() && !self.merchant.allow_plaintext_lan {
+            return wrong(
+                "merchant.listen",
+                format!(
+                    "{} can be reached from the network, and this port is not encrypted: use 127.0.0.1, or set \
+                     merchant.allow_plaintext_lan = true if you trust everyone on it",
+                    self.merchant.listen
+                ),
+            );
+        }
+        if self.peer.listen == self.merchant.listen && self.peer.listen.port() != 0 {
+            return wrong("merchant.listen", "the same as peer.listen".to_owned());
+        }
+        if !VIEWS_CACHE_BYTES.contains(&self.storage.views_cache_bytes) {
+            let (least, most) = (VIEWS_CACHE_BYTES.start(), VIEWS_CACHE_BYTES.end());
+            return wrong("storage.views_cache_bytes", format!("between {least} and {most}"));
+        }
+        if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.log.filter) {
+            return wrong("log.filter", error.to_string());
+        }
+        Ok(())
+    }
+
+    /// The file that `hutong init` writes: these values, with comments.
+    pub fn to_toml(&self) -> String {
+        let text = |value: &str| toml::Value::from(value).to_string();
+        let advertise: Vec<_> = self.peer.advertise.iter().map(|address| text(address.as_str())).collect();
+        let format = match self.log.format {
+            LogFormat::Text => "text",
+            LogFormat::Json => "json",
+        };
+        format!(
+            include_str!("config_template.toml"),
+            name = text(&self.shop.name),
+            category = text(&self.shop.category),
+            peer_listen = self.peer.listen,
+            advertise = advertise.join(", "),
+            merchant_listen = self.merchant.listen,
+            allow_plaintext_lan = self.merchant.allow_plaintext_lan,
+            views_cache_bytes = self.storage.views_cache_bytes,
+            filter = text(&self.log.filter),
+            format = format,
+        )
+    }
+}
+
+fn text_problem(text: &str, chars_min: usize, chars_max: usize) -> Option<String> {
+    let chars = text.chars().count();
+    if chars < chars_min || chars > chars_max {
+        return Some(format!("{chars_min} to {chars_max} characters, not {chars}"));
+    }
+    text.chars().any(char::is_control).then(|| "no control characters".to_owned())
+}
+
+/// The environment variable of a key.
+fn variable_of(key: &str) -> String {
+    format!("{ENV_PREFIX}{}", key.to_uppercase().replace('.', "__"))
+}
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;

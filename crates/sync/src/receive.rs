@@ -1,0 +1,309 @@
+//! What each frame does.
+
+use alloc::vec::Vec;
+
+use hutong_record::{AllianceId, ShopId, UnixMillis};
+
+use crate::{
+    ClosedBy, Frame, FrontierDigest, GoodbyeReason, LinkId, Output, PeerHead, RawRun, ReadPurpose,
+    ReadRequest, Replica,
+    frame::{Fault, check_heads, check_runs, check_versions, check_want},
+    intake::{Arrival, Span, SpanError, predecessor, trim},
+    limits::{
+        HEADS_PER_FRAME_MAX, INGEST_BYTES_MAX, INGESTS_PER_SHOP_MAX, PUSH_BYTES, VERSIONS, WANT_BYTES_MAX,
+        WANTS_PER_LINK_MAX,
+    },
+    link::{Known, Link, Purpose, Stage},
+    replica::bytes_of,
+};
+
+impl Replica {
+    pub(crate) fn receive(&mut self, link: LinkId, frame: Frame, now: UnixMillis) -> Result<(), Fault> {
+        let greeting = self.link(link)?.stage == Stage::Greeting;
+        match frame {
+            Frame::Goodbye { reason, .. } => {
+                self.forget(link);
+                self.emit(Output::Close { link, reason, by: ClosedBy::Peer });
+                Ok(())
+            }
+            Frame::Hello { versions, alliance, digest } if greeting => {
+                self.hello(link, &versions, alliance, digest, now)
+            }
+            _ if greeting => Err(Fault::Order),
+            Frame::Hello { .. } => Err(Fault::Order),
+            Frame::Frontier { heads, complete } => self.frontier(link, &heads, complete),
+            Frame::Have { heads } => {
+                check_heads(&heads)?;
+                self.learn(link, &heads)
+            }
+            Frame::Want { shop, from_sequence, body_bytes_max } => {
+                self.want(link, shop, from_sequence, body_bytes_max)
+            }
+            Frame::Records { shop, runs, pushed: true } => self.pushed(link, shop, runs, now),
+            Frame::Records { shop, runs, pushed: false } => self.answered(link, shop, runs, now),
+        }
+    }
+
+    fn link(&mut self, link: LinkId) -> Result<&mut Link, Fault> {
+        // A frame is handled only for a link that exists; a missing one would be our own fault, and harmless.
+        self.links.get_mut(&link).ok_or(Fault::Order)
+    }
+
+    fn hello(
+        &mut self,
+        id: LinkId,
+        versions: &[u32],
+        alliance: AllianceId,
+        digest: FrontierDigest,
+        now: UnixMillis,
+    ) -> Result<(), Fault> {
+        check_versions(versions)?;
+        if alliance != self.alliance {
+            self.goodbye(id, GoodbyeReason::Membership, "another alliance");
+            return Ok(());
+        }
+        // The highest common version; there is one so far, and nothing that depends on it.
+        if !VERSIONS.iter().rev().any(|version| versions.contains(version)) {
+            self.goodbye(id, GoodbyeReason::Version, "no common version");
+            return Ok(());
+        }
+        let link = self.link(id)?;
+        // Both sides compare the two Hellos, so both come to the same answer whatever was committed meanwhile.
+        if link.digest == digest {
+            link.stage = Stage::Equal;
+            self.flush_haves(id, now);
+            return Ok(());
+        }
+        link.stage = Stage::Listing;
+        link.known.clear();
+        link.announce.clear();
+        self.send_frontier(id);
+        Ok(())
+    }
+
+    fn send_frontier(&mut self, link: LinkId) {
+        let heads: Vec<_> = self.heads.keys().filter_map(|shop| self.own_view(shop)).collect();
+        let mut chunks: Vec<_> = heads.chunks(HEADS_PER_FRAME_MAX).map(<[PeerHead]>::to_vec).collect();
+        let last = chunks.pop().unwrap_or_default();
+        for heads in chunks {
+            self.send(link, Frame::Frontier { heads, complete: false });
+        }
+        self.send(link, Frame::Frontier { heads: last, complete: true });
+    }
+
+    fn frontier(&mut self, id: LinkId, heads: &[PeerHead], complete: bool) -> Result<(), Fault> {
+        check_heads(heads)?;
+        let link = self.link(id)?;
+        if link.stage != Stage::Listing {
+            return Err(Fault::Frontier);
+        }
+        let continues = heads.first().is_none_or(|first| link.listed_to.is_none_or(|last| last < first.shop));
+        // An empty chunk that is not the last would let a peer talk for ever.
+        if !continues || (heads.is_empty() && !complete) {
+            return Err(Fault::Heads);
+        }
+        link.listed_to = heads.last().map(|head| head.shop).or(link.listed_to);
+        if complete {
+            link.stage = Stage::Listed;
+        }
+        self.learn(id, heads)
+    }
+
+    /// Takes in what a peer says it holds.
+    fn learn(&mut self, id: LinkId, heads: &[PeerHead]) -> Result<(), Fault> {
+        let me = self.me;
+        for head in heads {
+            let link = self.link(id)?;
+            link.learn(head.shop, Known::from(*head))?;
+            if head.shop == me {
+                link.push.acknowledged(head.sequence);
+            }
+            self.review.insert(head.shop);
+            self.compare(id, head.shop);
+        }
+        Ok(())
+    }
+
+    /// Looks for a divergence, and for more of our own log than we have.
+    pub(crate) fn compare(&mut self, id: LinkId, shop: ShopId) {
+        let ours = self.heads.get(&shop).copied();
+        let Some(link) = self.links.get_mut(&id) else { return };
+        let theirs = link.known(&shop);
+        let sequence = ours.map_or(0, |head| head.sequence);
+        if shop == self.me && theirs.sequence > sequence && !link.own_log_ahead_told {
+            link.own_log_ahead_told = true;
+            self.emit(Output::OwnLogAhead { link: id, sequence: theirs.sequence });
+            return;
+        }
+        let differs = |head: &crate::Head| {
+            head.sequence == theirs.sequence && theirs.prefix.is_some_and(|prefix| prefix != head.prefix())
+        };
+        if ours.as_ref().is_some_and(differs) {
+            self.diverged(id, shop, sequence);
+        }
+    }
+
+    fn diverged(&mut self, id: LinkId, shop: ShopId, sequence: u64) {
+        if let Some(link) = self.links.get_mut(&id)
+            && link.blocked.insert(shop)
+        {
+            self.emit(Output::Diverged { link: id, shop, sequence });
+        }
+    }
+
+    fn want(&mut self, id: LinkId, shop: ShopId, from_sequence: u64, bytes_max: u32) -> Result<(), Fault> {
+        check_want(from_sequence, bytes_max)?;
+        let head_sequence = self.heads.get(&shop).map_or(0, |head| head.sequence);
+        let me = self.me;
+        let link = self.link(id)?;
+        if link.serving.len() >= WANTS_PER_LINK_MAX || link.serving.contains(&shop) {
+            return Err(Fault::Credit);
+        }
+        link.lower(shop, from_sequence - 1);
+        if shop == me {
+            link.push.rewind(from_sequence - 1);
+        }
+        if from_sequence > head_sequence {
+            self.send(id, Frame::Records { shop, runs: Vec::new(), pushed: false });
+            return Ok(());
+        }
+        link.serving.insert(shop);
+        let purpose = ReadPurpose::Answer;
+        self.emit(Output::Read(ReadRequest { link: id, shop, from_sequence, bytes_max, purpose }));
+        Ok(())
+    }
+
+    fn answered(
+        &mut self,
+        id: LinkId,
+        shop: ShopId,
+        runs: Vec<RawRun>,
+        now: UnixMillis,
+    ) -> Result<(), Fault> {
+        let link = self.link(id)?;
+        let asked = link.asked.remove(&shop).ok_or(Fault::Unasked)?;
+        link.answered_at = now;
+        if !asked.late {
+            link.slow = false;
+            self.wants.remove(&shop);
+        }
+        self.review.insert(shop);
+        check_runs(&runs, asked.bytes_max)?;
+        if asked.purpose == Purpose::Evidence {
+            if !asked.late {
+                self.emit(Output::Evidence { link: id, shop, sequence: asked.from_sequence, runs });
+            }
+            return Ok(());
+        }
+        if runs.is_empty() {
+            self.broken_promise(id, shop, asked.from_sequence);
+            return Ok(());
+        }
+        let Some(span) = self.span(id, shop, &runs, now)? else { return Ok(()) };
+        if span.first > asked.from_sequence {
+            return Err(Fault::Log);
+        }
+        if span.last.sequence < asked.from_sequence {
+            self.broken_promise(id, shop, asked.from_sequence);
+            return Ok(());
+        }
+        self.link(id)?.learn(shop, Known::from(span.last))?;
+        self.take_in(Arrival { link: id, shop, runs, span, pushed: false }, now)
+    }
+
+    /// The peer does not have what it said; it is not asked for that record again until it says that it has grown.
+    fn broken_promise(&mut self, id: LinkId, shop: ShopId, from_sequence: u64) {
+        if let Some(link) = self.links.get_mut(&id) {
+            link.lacks.insert(shop, from_sequence);
+            link.broken_promises = link.broken_promises.saturating_add(1);
+        }
+    }
+
+    fn pushed(&mut self, id: LinkId, shop: ShopId, runs: Vec<RawRun>, now: UnixMillis) -> Result<(), Fault> {
+        if runs.is_empty() {
+            return Err(Fault::Size);
+        }
+        check_runs(&runs, WANT_BYTES_MAX.max(PUSH_BYTES))?;
+        let Some(span) = self.span(id, shop, &runs, now)? else { return Ok(()) };
+        let wanted = self.wanted.contains(&shop);
+        let link = self.link(id)?;
+        link.learn(shop, Known::from(span.last))?;
+        self.compare(id, shop);
+        if !wanted {
+            return Ok(());
+        }
+        self.link(id)?.owed.insert(shop, span.last.sequence);
+        self.take_in(Arrival { link: id, shop, runs, span, pushed: true }, now)?;
+        // What was already here is acknowledged at once.
+        self.flush_haves(id, now);
+        Ok(())
+    }
+
+    /// Where the runs claim to belong; none if that cannot be used, which is already dealt with.
+    fn span(
+        &mut self,
+        id: LinkId,
+        shop: ShopId,
+        runs: &[RawRun],
+        now: UnixMillis,
+    ) -> Result<Option<Span>, Fault> {
+        let span = Span::of(runs, self.alliance, shop);
+        span.map(Some).or_else(|error| self.unreadable(id, shop, error, now).map(|()| None))
+    }
+
+    fn unreadable(
+        &mut self,
+        id: LinkId,
+        shop: ShopId,
+        error: SpanError,
+        now: UnixMillis,
+    ) -> Result<(), Fault> {
+        match error {
+            SpanError::Fault(fault) => return Err(fault),
+            SpanError::Malformed => self.goodbye(id, GoodbyeReason::Record, "a header is malformed"),
+            SpanError::Newer if self.wanted.contains(&shop) => {
+                self.held_back.insert(shop, now);
+            }
+            SpanError::Newer => {}
+        }
+        Ok(())
+    }
+
+    /// Passes on to the ladder what continues our log, and nothing that is already there or on its way.
+    fn take_in(&mut self, arrival: Arrival, now: UnixMillis) -> Result<(), Fault> {
+        let Arrival { link, shop, runs, span, pushed } = arrival;
+        let intake = self.intakes.get(&shop);
+        let tail = intake.map_or_else(|| self.heads.get(&shop).copied(), |intake| intake.tail);
+        let tail_sequence = tail.map_or(0, |head| head.sequence);
+        self.review.insert(shop);
+        let useless = !self.wanted.contains(&shop)
+            || span.last.sequence <= tail_sequence
+            || span.first > tail_sequence.saturating_add(1)
+            || intake.is_some_and(|intake| intake.broken);
+        if useless || (pushed && !self.has_room(shop)) {
+            return Ok(());
+        }
+        let runs = trim(runs, (tail_sequence + 1).saturating_sub(span.first));
+        match predecessor(&runs) {
+            Err(error) => return self.unreadable(link, shop, error, now),
+            Ok(previous) if previous != tail.map(|head| head.id) => {
+                // Against an unverified tail nothing is proved; the log is wanted once the ladder has spoken.
+                if !self.intakes.contains_key(&shop) {
+                    self.diverged(link, shop, tail_sequence);
+                }
+                return Ok(());
+            }
+            Ok(_) => {}
+        }
+        let bytes = bytes_of(&runs);
+        self.intakes.entry(shop).or_default().add(bytes, span.last);
+        self.ingest_bytes += bytes;
+        self.emit(Output::Ingest { link, shop, runs });
+        Ok(())
+    }
+
+    fn has_room(&self, shop: ShopId) -> bool {
+        self.ingest_bytes < INGEST_BYTES_MAX
+            && self.intakes.get(&shop).is_none_or(|intake| intake.len() < INGESTS_PER_SHOP_MAX)
+    }
+}

@@ -1,0 +1,139 @@
+//! Who is asked for what: one want a log over all links, a few a link, each with a deadline.
+
+use alloc::vec::Vec;
+
+use hutong_record::{ShopId, UnixMillis};
+
+use crate::{
+    Frame, LinkId, Replica,
+    frame::Fault,
+    limits::{INGEST_BYTES_MAX, RETRY_MS, WANT_BYTES, WANTS_MAX},
+    link::{Asked, Link, Purpose, Stage},
+};
+
+/// What an attempt to ask came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Attempt {
+    /// Asked, or nothing to ask: looked at again when something changes.
+    Done,
+    /// There is whom to ask, and no slot: looked at again at the next occasion.
+    Full,
+}
+
+impl Replica {
+    /// Time has passed: wants that are due are asked elsewhere, held-back announcements go out. To be called by
+    /// [`Replica::next_wakeup`]; earlier or later does no harm.
+    pub fn tick(&mut self, now: UnixMillis) {
+        let overdue: Vec<_> = self
+            .links
+            .iter()
+            .flat_map(|(id, link)| {
+                let due = link.asked.iter().filter(|(_, asked)| link.overdue(asked, now));
+                due.map(|(shop, asked)| (*id, *shop, *asked))
+            })
+            .collect();
+        for (link, shop, asked) in overdue {
+            self.overdue(link, shop, asked, now);
+        }
+        let links: Vec<_> = self.links.keys().copied().collect();
+        for link in links {
+            self.flush_haves(link, now);
+        }
+        let due = |since: &UnixMillis| now >= since.saturating_add_ms(RETRY_MS) || now < *since;
+        let retries: Vec<_> =
+            self.held_back.iter().filter(|(_, since)| due(since)).map(|(s, _)| *s).collect();
+        for shop in retries {
+            self.held_back.remove(&shop);
+            self.review.insert(shop);
+        }
+        self.ask(now);
+    }
+
+    /// When [`Replica::tick`] has something to do at the latest; none: nothing waits for time.
+    pub fn next_wakeup(&self) -> Option<UnixMillis> {
+        let wants =
+            self.links.values().flat_map(|link| link.asked.values().map(|asked| link.deadline(asked)));
+        let haves = self.links.values().filter_map(|link| self.have_due(link));
+        let retries = self.held_back.values().map(|since| since.saturating_add_ms(RETRY_MS));
+        wants.chain(haves).chain(retries).min()
+    }
+
+    fn overdue(&mut self, id: LinkId, shop: ShopId, asked: Asked, now: UnixMillis) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        if asked.late {
+            self.fault(id, Fault::Unanswered);
+            return;
+        }
+        link.slow = true;
+        link.asked.insert(shop, Asked { late: true, since: now, ..asked });
+        self.wants.remove(&shop);
+        self.review.insert(shop);
+        self.give_up_evidence(id, shop, asked.purpose, asked.from_sequence);
+    }
+
+    /// Sends the wants that are due, for all logs to which something happened.
+    pub(crate) fn ask(&mut self, now: UnixMillis) {
+        let review = core::mem::take(&mut self.review);
+        for shop in review {
+            if self.ask_for(shop, now) == Attempt::Full {
+                self.review.insert(shop);
+            }
+        }
+    }
+
+    fn ask_for(&mut self, shop: ShopId, now: UnixMillis) -> Attempt {
+        // Each of these puts the log under review again when it ends.
+        let busy = self.wants.contains_key(&shop) || self.intakes.contains_key(&shop);
+        if busy {
+            return Attempt::Done;
+        }
+        if self.wants.len() >= WANTS_MAX || self.ingest_bytes >= INGEST_BYTES_MAX {
+            return Attempt::Full;
+        }
+        if let Some((link, sequence)) = self.exacts.get(&shop).copied() {
+            return self.ask_exact(link, shop, sequence, now);
+        }
+        if !self.wanted.contains(&shop) || self.held_back.contains_key(&shop) {
+            return Attempt::Done;
+        }
+        let from_sequence = self.heads.get(&shop).map_or(0, |head| head.sequence).saturating_add(1);
+        let able = |link: &Link| link.stage != Stage::Greeting && link.can_serve(&shop, from_sequence);
+        let mut able: Vec<_> = self.links.iter().filter(|(_, link)| able(link)).collect();
+        if able.is_empty() {
+            return Attempt::Done;
+        }
+        able.retain(|(_, link)| link.has_slot());
+        let rank = |link: &Link| (link.slow, link.broken_promises, link.asked.len());
+        let Some(best) = able.into_iter().min_by_key(|(id, link)| (rank(link), **id)).map(|(id, _)| *id)
+        else {
+            return Attempt::Full;
+        };
+        self.send_want(best, shop, from_sequence, WANT_BYTES, Purpose::CatchUp, now);
+        Attempt::Done
+    }
+
+    fn ask_exact(&mut self, id: LinkId, shop: ShopId, sequence: u64, now: UnixMillis) -> Attempt {
+        let Some(link) = self.links.get(&id) else { return Attempt::Done };
+        if link.stage == Stage::Greeting || !link.has_slot() || link.asked.contains_key(&shop) {
+            return Attempt::Full;
+        }
+        self.exacts.remove(&shop);
+        self.send_want(id, shop, sequence, 1, Purpose::Evidence, now);
+        Attempt::Done
+    }
+
+    fn send_want(
+        &mut self,
+        id: LinkId,
+        shop: ShopId,
+        from_sequence: u64,
+        bytes_max: u32,
+        purpose: Purpose,
+        now: UnixMillis,
+    ) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        link.asked.insert(shop, Asked { from_sequence, bytes_max, since: now, purpose, late: false });
+        self.wants.insert(shop, id);
+        self.send(id, Frame::Want { shop, from_sequence, body_bytes_max: bytes_max });
+    }
+}
