@@ -61,8 +61,10 @@ impl Till {
         let rolls = self.street.chance.rolls(visit.line);
         let card = self.street.chance.card_id(visit.customer);
         match self.wallet.choose(visit, &rolls) {
-            Some((Intent::Use, held)) => self.redeem(visit, &rolls, &card, held).await?,
-            Some((intent, held)) => self.redeem_in_vain(visit, &card, intent, held).await?,
+            Some((intent, held)) => match due_refusal(intent) {
+                None => self.redeem(visit, &rolls, &card, held).await?,
+                Some(reason) => self.redeem_in_vain(visit, &card, reason, held).await?,
+            },
             None => {}
         }
         self.sell(visit, &rolls, &card).await?;
@@ -212,24 +214,18 @@ impl Till {
         Ok((scanned, answer))
     }
 
-    /// A voucher that must be refused here and now.
+    /// A voucher that must be refused here and now. The customer keeps it, unless its time is over.
     async fn redeem_in_vain(
         &mut self,
         visit: &Visit,
         card: &str,
-        intent: Intent,
+        reason: &str,
         held: Held,
     ) -> anyhow::Result<()> {
         let request = self.request(visit, card, "in-vain", &held.qr_text);
         let answer = self.ask(visit.shop, &request).await?;
-        let reason = match intent {
-            Intent::Use => unreachable!("a good voucher is not shown in vain"),
-            Intent::Expired => EXPIRED,
-            Intent::TooSmall => TOO_LOW,
-            Intent::WrongShop => WRONG_SHOP,
-        };
         self.must_refuse(visit, &held, reason, answer);
-        if intent != Intent::Expired {
+        if visit.at < held.expires {
             self.wallet.put(visit.customer, held);
         }
         Ok(())
@@ -313,6 +309,16 @@ impl Till {
         self.ledger.violations.require(first == again, "LOG-2", || {
             format!("{} answers the repeated {what} of line {} otherwise", visit.shop.key(), visit.line)
         });
+    }
+}
+
+/// Why the customer must be refused; none where all is as it should be.
+fn due_refusal(intent: Intent) -> Option<&'static str> {
+    match intent {
+        Intent::Use => None,
+        Intent::Expired => Some(EXPIRED),
+        Intent::TooSmall => Some(TOO_LOW),
+        Intent::WrongShop => Some(WRONG_SHOP),
     }
 }
 
