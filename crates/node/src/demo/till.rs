@@ -60,12 +60,11 @@ impl Till {
     pub(super) async fn serve(&mut self, visit: &Visit) -> anyhow::Result<()> {
         let rolls = self.street.chance.rolls(visit.line);
         let card = self.street.chance.card_id(visit.customer);
-        match self.wallet.choose(visit, &rolls) {
-            Some((intent, held)) => match due_refusal(intent) {
+        if let Some((intent, held)) = self.wallet.choose(visit, &rolls) {
+            match due_refusal(intent) {
                 None => self.redeem(visit, &rolls, &card, held).await?,
                 Some(reason) => self.redeem_in_vain(visit, &card, reason, held).await?,
-            },
-            None => {}
+            }
         }
         self.sell(visit, &rolls, &card).await?;
         self.street.bar.inc(1);
