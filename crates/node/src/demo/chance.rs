@@ -7,7 +7,7 @@ const ODDS: [(Habit, u16); 8] = [
     (Habit::ShowAgain, 25),
     (Habit::TwoTills, 40),
     (Habit::TryExpired, 4),
-    (Habit::TryTooSmall, 20),
+    (Habit::TryTooSmall, 8),
     (Habit::TryWrongShop, 60),
     (Habit::TakeBack, 50),
 ];
@@ -71,7 +71,7 @@ impl Rolls {
     pub(super) fn shows(&self, habit: Habit) -> bool {
         let die = ODDS.iter().position(|(h, _)| *h == habit).expect("every habit has its odds");
         let roll = u16::from_le_bytes([self.0[2 * die], self.0[2 * die + 1]]);
-        roll % ODDS[die].1 == 0
+        roll.is_multiple_of(ODDS[die].1)
     }
 }
 

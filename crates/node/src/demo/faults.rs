@@ -1,9 +1,6 @@
 //! Two things that go wrong while the tills go on: a node dies, and another one is cut off.
 
-use std::{
-    sync::atomic::Ordering,
-    time::Duration,
-};
+use std::{sync::atomic::Ordering, time::Duration};
 
 use hutong_wire::merchant::v1::{
     self as pb, node_service_client::NodeServiceClient, report_service_client::ReportServiceClient,

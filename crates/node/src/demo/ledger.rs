@@ -60,11 +60,6 @@ impl Violations {
         }
         self.more += other.more;
     }
-
-    /// Whether all is well.
-    pub(super) fn is_empty(&self) -> bool {
-        self.list.is_empty()
-    }
 }
 
 /// A redemption that a node said yes to.
@@ -93,6 +88,15 @@ pub(super) struct Entry {
     pub(super) expires: UnixMillis,
     /// Its use that stands: neither refused nor taken back.
     pub(super) used: Option<Use>,
+    /// Shops that were credited with a use of it, taken back or not: they hold its receipts.
+    pub(super) credited: Vec<Shop>,
+}
+
+impl Entry {
+    /// Whether a shop's node holds the voucher: that of its distributor, its redeemer, and each credited shop.
+    pub(super) fn is_held_by(&self, shop: Shop, offer: &Offer) -> bool {
+        offer.from == shop || offer.to == shop || self.credited.contains(&shop)
+    }
 }
 
 /// Sales that a shop's node acknowledged.
@@ -165,6 +169,7 @@ impl Ledger {
             self.double_uses += 1;
             self.violations.note("VOU-1", format!("voucher {} was redeemed twice", entry.voucher_id));
         }
+        entry.credited.extend(used.credited);
         entry.used = Some(used);
     }
 
@@ -280,6 +285,7 @@ pub(super) mod fixture {
             customer,
             expires: UnixMillis::new(100).unwrap(),
             used: None,
+            credited: Vec::new(),
         }
     }
 
@@ -331,7 +337,7 @@ mod tests {
         assert_eq!(books.accounts[shop("bakery").index()].voids, 1);
         ledger.used(0, used("deli"));
         assert_eq!(ledger.double_uses, 0);
-        assert!(ledger.violations.is_empty());
+        assert_eq!(ledger.violations.list, []);
     }
 
     #[test]

@@ -8,13 +8,13 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use tokio::time::Instant;
 use tonic::{
     Code, Request, Response, Status,
     metadata::{Ascii, MetadataValue},
     service::{Interceptor, interceptor::InterceptedService},
     transport::{Channel, Endpoint},
 };
-use tokio::time::Instant;
 
 use super::{reason, street::Shop};
 
@@ -162,9 +162,10 @@ impl Verdict {
     fn on(status: &Status) -> Self {
         match (status.code(), reason::of(status)) {
             (Code::Unavailable, _) => Self::Down,
-            (Code::Internal | Code::Unknown | Code::Cancelled | Code::DeadlineExceeded | Code::Aborted, _) => {
-                Self::Broken
-            }
+            (
+                Code::Internal | Code::Unknown | Code::Cancelled | Code::DeadlineExceeded | Code::Aborted,
+                _,
+            ) => Self::Broken,
             (_, Some(reason)) => Self::Refused(reason),
             (_, None) => Self::Hopeless,
         }
@@ -224,7 +225,8 @@ mod tests {
     #[tokio::test]
     async fn a_call_outlasts_a_node_that_is_down_for_a_while() {
         let asked = Cell::new(0);
-        let answer = link().call("Test", |_| {
+        let link = link();
+        let answer = link.call("Test", |_| {
             asked.set(asked.get() + 1);
             let back = asked.get() == 4;
             async move { if back { Ok(Response::new(7)) } else { Err(Status::unavailable("down")) } }
@@ -242,7 +244,8 @@ mod tests {
     #[tokio::test]
     async fn a_node_that_keeps_failing_is_not_asked_forever() {
         let asked = Cell::new(0);
-        let answer = link().call::<(), _, _>("Test", |_| {
+        let link = link();
+        let answer = link.call::<(), _, _>("Test", |_| {
             asked.set(asked.get() + 1);
             async { Err(Status::internal("bug")) }
         });

@@ -31,7 +31,6 @@ const LOG_TAIL_BYTES: usize = 2_000;
 /// One shop's node.
 #[derive(Debug)]
 struct Node {
-    shop: Shop,
     folder: PathBuf,
     link: Arc<Link>,
     process: Option<Child>,
@@ -47,7 +46,8 @@ impl Fleet {
     /// Creates thirteen data folders below `home` and starts a node on each.
     pub(super) async fn start(&mut self, home: &Path) -> anyhow::Result<()> {
         let ports = free_ports()?;
-        try_join_all(Shop::all().zip(ports).map(|(shop, port)| init(shop, home.join(shop.key()), port))).await?;
+        try_join_all(Shop::all().zip(ports).map(|(shop, port)| init(shop, home.join(shop.key()), port)))
+            .await?;
         self.nodes = try_join_all(Shop::all().map(|shop| Node::launch(shop, home.join(shop.key())))).await?;
         Ok(())
     }
@@ -104,16 +104,7 @@ impl Node {
         let (process, address) = serve(shop, &folder).await?;
         let token = read_line(&folder.join("merchant.token"))?;
         let link = Arc::new(Link::new(shop, &address, &token)?);
-        Ok(Self { shop, folder, link, process: Some(process) })
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        if let Some(process) = &mut self.process {
-            tracing::debug!(shop = self.shop.key(), "node is killed");
-            let _ = process.start_kill();
-        }
+        Ok(Self { folder, link, process: Some(process) })
     }
 }
 

@@ -47,7 +47,6 @@ impl Acknowledged {
 }
 
 /// What all tills share.
-#[derive(Debug)]
 pub(super) struct Street {
     /// Lines to the nodes, in the order of [`Shop::all`].
     pub(super) links: Vec<Arc<Link>>,
@@ -134,7 +133,73 @@ fn lane_of(customer: u32) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::collections::BTreeSet;
+
+    use super::{
+        super::{
+            fake::{Fake, Manner},
+            plan::{self, Baskets},
+        },
+        *,
+    };
+
+    /// Long enough for vouchers of a day to be used and to expire.
+    const DAYS: u32 = 3;
+
+    async fn replay(manner: Manner) -> (Fake, Ledger) {
+        let baskets = Baskets::of(EmbeddedVisits::embedded(DAYS)).unwrap();
+        let (fake, street) = Fake::open(plan::offers(&baskets, DAYS), manner).await;
+        let span = Span { days: DAYS, visits: baskets.count() };
+        let ledger = run(street, span, None).await.unwrap();
+        assert_eq!(ledger.sales.iter().map(|s| s.count).sum::<u64>(), baskets.count() as u64);
+        (fake, ledger)
+    }
+
+    fn used(ledger: &Ledger) -> usize {
+        ledger.entries.iter().filter(|entry| entry.used.is_some()).count()
+    }
+
+    fn broken(ledger: &Ledger) -> BTreeSet<&'static str> {
+        ledger.violations.list.iter().map(|v| v.invariant).collect()
+    }
+
+    #[tokio::test]
+    async fn on_an_honest_street_every_habit_is_borne_and_the_books_are_right() {
+        let (fake, ledger) = replay(Manner::Honest).await;
+        assert_eq!(ledger.violations.list, []);
+        assert_eq!((ledger.entries.len(), used(&ledger)), fake.counts());
+        assert!(used(&ledger) > 100, "{} uses", used(&ledger));
+        assert!(ledger.repeats > 0 && ledger.voids.iter().sum::<u64>() > 0);
+        let reasons: BTreeSet<_> = ledger.refusals.keys().map(|(_, reason)| reason.as_str()).collect();
+        let expected = [
+            "PURCHASE_TOO_LOW",
+            "VOUCHER_ALREADY_REDEEMED",
+            "VOUCHER_EXPIRED",
+            "VOUCHER_UNKNOWN",
+            "VOUCHER_WRONG_SHOP",
+        ];
+        assert_eq!(reasons, BTreeSet::from(expected));
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_lost_is_asked_for_again_and_counts_once() {
+        let (fake, ledger) = replay(Manner::LosesAnswers).await;
+        assert_eq!(ledger.violations.list, []);
+        assert_eq!((ledger.entries.len(), used(&ledger)), fake.counts());
+    }
+
+    #[tokio::test]
+    async fn a_street_that_redeems_twice_is_caught() {
+        let (_, ledger) = replay(Manner::RedeemsTwice).await;
+        assert!(broken(&ledger).contains("VOU-1"), "{:?}", ledger.violations);
+        assert!(ledger.double_uses > 0);
+    }
+
+    #[tokio::test]
+    async fn a_street_that_forgets_requests_is_caught() {
+        let (_, ledger) = replay(Manner::ForgetsRequests).await;
+        assert!(broken(&ledger).contains("LOG-2"), "{:?}", ledger.violations);
+    }
 
     #[test]
     fn a_customer_keeps_to_one_lane_and_lanes_share_the_work() {

@@ -51,7 +51,8 @@ pub(super) async fn found_alliance(links: &[Arc<Link>]) -> anyhow::Result<()> {
         join(guest, invitation).await
     }))
     .await?;
-    try_join_all(links.iter().map(|link| hear_of_all("members", link, SHOP_COUNT, move || members(link)))).await?;
+    try_join_all(links.iter().map(|link| hear_of_all("members", link, SHOP_COUNT, move || members(link))))
+        .await?;
     Ok(())
 }
 
@@ -120,7 +121,8 @@ pub(super) async fn publish(
     }))
     .await?;
     let all = offers.len();
-    try_join_all(links.iter().map(|link| hear_of_all("promotions", link, all, move || promotions(link)))).await?;
+    try_join_all(links.iter().map(|link| hear_of_all("promotions", link, all, move || promotions(link))))
+        .await?;
     Ok(ids.into_iter().collect())
 }
 

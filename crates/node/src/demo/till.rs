@@ -27,6 +27,12 @@ const ALREADY_REDEEMED: &str = "VOUCHER_ALREADY_REDEEMED";
 /// Why a voucher past its time is refused.
 const EXPIRED: &str = "VOUCHER_EXPIRED";
 
+/// Why a purchase below the voucher's least is refused.
+const TOO_LOW: &str = "PURCHASE_TOO_LOW";
+
+/// Why a voucher for another shop is refused.
+const WRONG_SHOP: &str = "VOUCHER_WRONG_SHOP";
+
 type Redeemed = Answer<pb::RedeemVoucherResponse>;
 
 /// The tills that a lane of customers goes to, with what those customers carry.
@@ -54,10 +60,11 @@ impl Till {
     pub(super) async fn serve(&mut self, visit: &Visit) -> anyhow::Result<()> {
         let rolls = self.street.chance.rolls(visit.line);
         let card = self.street.chance.card_id(visit.customer);
-        match self.wallet.choose(visit, &rolls) {
-            Some((Intent::Use, held)) => self.redeem(visit, &rolls, &card, held).await?,
-            Some((intent, held)) => self.redeem_in_vain(visit, &card, intent, held).await?,
-            None => {}
+        if let Some((intent, held)) = self.wallet.choose(visit, &rolls) {
+            match due_refusal(intent) {
+                None => self.redeem(visit, &rolls, &card, held).await?,
+                Some(reason) => self.redeem_in_vain(visit, &card, reason, held).await?,
+            }
         }
         self.sell(visit, &rolls, &card).await?;
         self.street.bar.inc(1);
@@ -107,7 +114,10 @@ impl Till {
         let offer = self.street.offer_of.get(&voucher.promotion_id).copied();
         let expires = voucher.expire_time.as_ref().and_then(|t| unix_millis(t.seconds, t.nanos));
         let (Some(number), Some(expires)) = (offer, expires) else {
-            return self.ledger.violations.note("VOU-2", format!("voucher {} is of no known kind", voucher.id));
+            return self
+                .ledger
+                .violations
+                .note("VOU-2", format!("voucher {} is of no known kind", voucher.id));
         };
         let offer = &self.street.offers[number];
         let earned = offer.from == visit.shop && visit.amount_cents >= offer.earn_min_cents;
@@ -128,6 +138,7 @@ impl Till {
             customer: visit.customer,
             expires,
             used: None,
+            credited: Vec::new(),
         });
         self.wallet.put(visit.customer, held);
     }
@@ -153,7 +164,7 @@ impl Till {
         if rolls.shows(Habit::ShowAgain) {
             let again = self.request(visit, card, "again", &held.qr_text);
             let answer = self.ask(visit.shop, &again).await?;
-            self.must_refuse(visit, &held, Some(ALREADY_REDEEMED), answer);
+            self.must_refuse(visit, &held, ALREADY_REDEEMED, answer);
         }
         if rolls.shows(Habit::TakeBack) {
             self.take_back(visit, redeemed.redemption_id).await?;
@@ -176,15 +187,19 @@ impl Till {
             let other = self.request(visit, card, "other-till", &held.qr_text);
             let (first, second) =
                 futures::try_join!(self.ask(visit.shop, &scanned), self.ask(visit.shop, &other))?;
-            let (winner, won, lost) =
-                if matches!(first, Answer::Done(_)) { (scanned, first, second) } else { (other, second, first) };
+            let (winner, won, lost) = if matches!(first, Answer::Done(_)) {
+                (scanned, first, second)
+            } else {
+                (other, second, first)
+            };
             self.book(visit.shop, held, &won);
-            if matches!(won, Answer::Done(_)) {
-                self.must_refuse(visit, held, Some(ALREADY_REDEEMED), lost);
+            match won {
+                Answer::Done(_) => self.must_refuse(visit, held, ALREADY_REDEEMED, lost),
+                Answer::Refused(_) => self.book(visit.shop, held, &lost),
             }
             return Ok((winner, won));
         }
-        if held.entry % TYPED_EVERY == 0 {
+        if held.entry.is_multiple_of(TYPED_EVERY) {
             let typed = self.request(visit, card, "typed", &held.code);
             let answer = self.ask(visit.shop, &typed).await?;
             self.book(visit.shop, held, &answer);
@@ -198,34 +213,32 @@ impl Till {
         Ok((scanned, answer))
     }
 
-    /// A voucher that must be refused here and now.
+    /// A voucher that must be refused here and now. The customer keeps it, unless its time is over.
     async fn redeem_in_vain(
         &mut self,
         visit: &Visit,
         card: &str,
-        intent: Intent,
+        reason: &str,
         held: Held,
     ) -> anyhow::Result<()> {
         let request = self.request(visit, card, "in-vain", &held.qr_text);
         let answer = self.ask(visit.shop, &request).await?;
-        let reason = (intent == Intent::Expired).then_some(EXPIRED);
         self.must_refuse(visit, &held, reason, answer);
-        if intent != Intent::Expired {
+        if visit.at < held.expires {
             self.wallet.put(visit.customer, held);
         }
         Ok(())
     }
 
-    fn must_refuse(&mut self, visit: &Visit, held: &Held, expected: Option<&str>, answer: Redeemed) {
+    fn must_refuse(&mut self, visit: &Visit, held: &Held, expected: &str, answer: Redeemed) {
         self.book(visit.shop, held, &answer);
         let id = &self.ledger.entries[held.entry].voucher_id;
         let place = format!("{} on line {}, voucher {id}", visit.shop.key(), visit.line);
-        match (answer, expected) {
-            (Answer::Done(_), _) => self.ledger.violations.note("VOU-2", format!("accepted at {place}")),
-            (Answer::Refused(reason), Some(expected)) if reason != expected => {
-                self.ledger.violations.note("VOU-2", format!("refused as {reason}, not {expected}, at {place}"));
-            }
-            (Answer::Refused(_), _) => {}
+        match answer {
+            Answer::Done(_) => self.ledger.violations.note("VOU-2", format!("accepted at {place}")),
+            Answer::Refused(reason) => self.ledger.violations.require(reason == expected, "VOU-2", || {
+                format!("refused as {reason}, not {expected}, at {place}")
+            }),
         }
     }
 
@@ -284,11 +297,27 @@ impl Till {
         Ok(())
     }
 
-    fn require_same<T: PartialEq>(&mut self, visit: &Visit, what: &str, first: &Answer<T>, again: &Answer<T>) {
+    fn require_same<T: PartialEq>(
+        &mut self,
+        visit: &Visit,
+        what: &str,
+        first: &Answer<T>,
+        again: &Answer<T>,
+    ) {
         self.ledger.repeats += 1;
         self.ledger.violations.require(first == again, "LOG-2", || {
             format!("{} answers the repeated {what} of line {} otherwise", visit.shop.key(), visit.line)
         });
+    }
+}
+
+/// Why the customer must be refused; none where all is as it should be.
+fn due_refusal(intent: Intent) -> Option<&'static str> {
+    match intent {
+        Intent::Use => None,
+        Intent::Expired => Some(EXPIRED),
+        Intent::TooSmall => Some(TOO_LOW),
+        Intent::WrongShop => Some(WRONG_SHOP),
     }
 }
 
