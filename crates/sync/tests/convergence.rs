@@ -1,4 +1,5 @@
 //! Properties of whole networks, over many seeds.
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 
 mod net;
 

@@ -1,4 +1,5 @@
 //! Single rules, one replica against scripted peers.
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 
 mod net;
 
@@ -399,6 +400,50 @@ fn pushes_with_a_gap_are_wanted_and_pushes_held_already_are_acknowledged() {
     assert_eq!(said.last(), Some(&acknowledged(4)));
     replica.frame_received(A, push(4), at(100));
     assert_eq!(sent(&drain(&mut replica)), [acknowledged(4)]);
+}
+
+/// A want is on its way while pushes bring part of what it asks for.
+#[test]
+fn an_answer_that_overlaps_a_push_loses_what_is_held_already() {
+    let shop = shop_of(1);
+    let log = chain(shop, 5, 10, 1);
+    let mut replica = greeted();
+    list(&mut replica, A, vec![peer_head(shop, &log)]);
+    for record in &log[..2] {
+        replica.frame_received(A, records(shop, vec![vec![record.to_message()]], true), at(0));
+    }
+    assert_eq!(drain(&mut replica).len(), 2);
+    replica.frame_received(A, records(shop, read(&log, 1, 1), false), at(0));
+    let rest = Output::Ingest { link: A, shop, runs: read(&log, 3, 1) };
+    assert_eq!(drain(&mut replica), [rest]);
+}
+
+#[test]
+fn a_peer_with_another_branch_of_our_log_is_not_pushed_to() {
+    let me = shop_of(0);
+    let (ours, theirs) = (chain(me, 4, 10, 1), chain(me, 3, 10, 2));
+    let mut replica = Replica::new(ALLIANCE, me, BTreeMap::from([(me, head_of(&ours[..3]).unwrap())]));
+    greet(&mut replica, A, 1);
+    assert_eq!(
+        list(&mut replica, A, vec![peer_head(me, &theirs)]),
+        [Output::Diverged { link: A, shop: me, sequence: 3 }]
+    );
+    replica.committed([(me, head_of(&ours).unwrap())], at(0));
+    assert_eq!(sent(&drain(&mut replica)), [(A, Frame::Have { heads: vec![peer_head(me, &ours)] })]);
+}
+
+#[test]
+fn what_the_frontier_said_is_not_said_again() {
+    let shop = shop_of(5);
+    let log = chain(shop, 2, 10, 1);
+    let mut replica = Replica::new(ALLIANCE, shop_of(0), BTreeMap::new());
+    replica.link_up(A, shop_of(1), at(0));
+    replica.committed([(shop, head_of(&log).unwrap())], at(0));
+    drain(&mut replica);
+    replica.frame_received(A, hello(1), at(0));
+    assert!(matches!(sent(&drain(&mut replica))[..], [(A, Frame::Frontier { .. })]));
+    replica.tick(at(HAVE_INTERVAL_MS));
+    assert_eq!(drain(&mut replica), []);
 }
 
 #[test]
