@@ -7,6 +7,7 @@ use prost::Message as _;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    code::SECRET_BYTES,
     table,
     view::{Reader, ViewError},
     voucher::{Voucher, VoucherKey, VoucherState},
@@ -51,6 +52,15 @@ pub fn refusals(view: &(impl Reader + ?Sized)) -> Result<Vec<(String, u64)>, Vie
 /// The voucher of a key, if this shop is a party to it.
 pub fn voucher(view: &(impl Reader + ?Sized), key: &VoucherKey) -> Result<Option<Voucher>, ViewError> {
     table::read(view, &table::voucher(key))
+}
+
+/// The voucher of a typed code, if this shop is a party to it.
+pub fn voucher_of_code(
+    view: &(impl Reader + ?Sized),
+    secret: &[u8; SECRET_BYTES],
+) -> Result<Option<Voucher>, ViewError> {
+    let key: Option<VoucherKey> = table::read(view, &table::code(secret))?;
+    key.map_or(Ok(None), |key| voucher(view, &key))
 }
 
 /// Vouchers that this shop is a party to, in the order of keys, after a key; at most `most`.

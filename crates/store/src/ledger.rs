@@ -37,7 +37,7 @@ use staged::Staged;
 #[derive(Debug)]
 pub struct ShopKeys {
     /// Signs records and vouchers.
-    pub signing: SigningKey,
+    pub signing: Arc<SigningKey>,
     /// Opens what is sealed to the shop.
     pub decryption: DecryptionKey,
 }

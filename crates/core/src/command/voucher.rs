@@ -177,8 +177,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         let token = match presented {
             Some(Presented::Token(token)) => token.clone(),
             Some(Presented::Secret(secret)) => {
-                let key: VoucherKey = table::read(self.view, &table::code(secret))?.ok_or_else(unknown)?;
-                report::voucher(self.view, &key)?.ok_or_else(unknown)?.token
+                report::voucher_of_code(self.view, secret)?.ok_or_else(unknown)?.token
             }
             Some(Presented::Key(_)) | None => return Err(unknown()),
         };

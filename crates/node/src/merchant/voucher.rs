@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use hutong_core::{
     answer::Answer,
-    code::SECRET_BYTES,
     command::{Command, IssueCommand, RedeemCommand, TouchCommand, VoidCommand},
     promotion::Promotion,
     refusal::{Reason, Refusal},
@@ -181,19 +180,12 @@ impl MerchantPort {
 async fn find(hosted: &Hosted, presented: Presented) -> Result<Option<Voucher>, Refusal> {
     let found = hosted.query(move |view| match &presented {
         Presented::Key(key) => report::voucher(view, key),
-        Presented::Secret(secret) => by_secret(view, secret),
+        Presented::Secret(secret) => report::voucher_of_code(view, secret),
         Presented::Token(token) => {
             Ok(report::voucher(view, &token.body().key)?.filter(|voucher| voucher.token == *token))
         }
     });
     found.await
-}
-
-fn by_secret(
-    view: &hutong_store::views::SledViews,
-    secret: &[u8; SECRET_BYTES],
-) -> Result<Option<Voucher>, hutong_core::view::ViewError> {
-    report::voucher_of_code(view, secret)
 }
 
 async fn describe(hosted: &Arc<Hosted>, vouchers: Vec<Voucher>) -> Result<Vec<VoucherMessage>, Refusal> {

@@ -1,0 +1,225 @@
+//! Alliances: founded, joined, shown, governed.
+
+use hutong_core::{
+    command::Command,
+    refusal::{Reason, Refusal},
+    report,
+    roster::{Member as RosterMember, Standing},
+};
+use hutong_record::{ShopId, proto};
+use hutong_wire::{
+    merchant::v1::{
+        Alliance, ApproveMemberRequest, ApproveMemberResponse, CreateAllianceRequest, CreateAllianceResponse,
+        CreateInvitationRequest, CreateInvitationResponse, GetAllianceRequest, GetAllianceResponse,
+        JoinAllianceRequest, JoinAllianceResponse, ListAlliancesRequest, ListAlliancesResponse, ListMembersRequest,
+        ListMembersResponse, Member, MemberState, RemoveMemberRequest, RemoveMemberResponse, UpdateProfileRequest,
+        UpdateProfileResponse, alliance_service_server::AllianceService,
+    },
+    trade,
+};
+use tonic::{Request, Response, Status};
+
+use super::{MerchantPort, page, respond};
+use crate::{
+    alliance::Hosted,
+    clock,
+    join::{self, Founding},
+};
+
+const DAY_MS: i64 = 86_400_000;
+const LATE_ENTRY_MS_DEFAULT: i64 = 3 * DAY_MS;
+const ATTRIBUTION_WINDOW_MS_DEFAULT: i64 = 30 * DAY_MS;
+const INVITATION_MS_DEFAULT: i64 = 7 * DAY_MS;
+
+#[tonic::async_trait]
+impl AllianceService for MerchantPort {
+    async fn create_alliance(
+        &self,
+        request: Request<CreateAllianceRequest>,
+    ) -> Result<Response<CreateAllianceResponse>, Status> {
+        respond(request, async |request| {
+            let hosted = join::found(&self.0, founding(request)?).await?;
+            hosted.execute(Command::Found).await?;
+            Ok(CreateAllianceResponse { alliance: Some(describe(&hosted)) })
+        })
+        .await
+    }
+
+    async fn join_alliance(
+        &self,
+        request: Request<JoinAllianceRequest>,
+    ) -> Result<Response<JoinAllianceResponse>, Status> {
+        respond(request, async |request| {
+            let hosted = join::join(&self.0, &request.link).await?;
+            Ok(JoinAllianceResponse { alliance: Some(describe(&hosted)) })
+        })
+        .await
+    }
+
+    async fn create_invitation(
+        &self,
+        request: Request<CreateInvitationRequest>,
+    ) -> Result<Response<CreateInvitationResponse>, Status> {
+        respond(request, async |request| {
+            let hosted = self.hosted(&request.alliance_id)?;
+            let validity = request.validity.as_ref().map(|v| trade::duration_ms("validity", v)).transpose()?;
+            let expires = clock::now().saturating_add_ms(validity.unwrap_or(INVITATION_MS_DEFAULT));
+            let link = join::invite(&self.0, &hosted, expires, request.core, request.note).await?;
+            Ok(CreateInvitationResponse { link, expire_time: Some(trade::timestamp(expires)) })
+        })
+        .await
+    }
+
+    async fn get_alliance(
+        &self,
+        request: Request<GetAllianceRequest>,
+    ) -> Result<Response<GetAllianceResponse>, Status> {
+        respond(request, async |request| {
+            let hosted = self.hosted(&request.alliance_id)?;
+            Ok(GetAllianceResponse { alliance: Some(describe(&hosted)) })
+        })
+        .await
+    }
+
+    async fn list_alliances(
+        &self,
+        request: Request<ListAlliancesRequest>,
+    ) -> Result<Response<ListAlliancesResponse>, Status> {
+        respond(request, async |request| {
+            let all = self.0.all().into_iter().map(|(hosted, _)| describe(&hosted));
+            let (alliances, next_page_token) = page(all, |a| a.id.clone(), request.page_size, &request.page_token)?;
+            Ok(ListAlliancesResponse { alliances, next_page_token })
+        })
+        .await
+    }
+
+    async fn list_members(
+        &self,
+        request: Request<ListMembersRequest>,
+    ) -> Result<Response<ListMembersResponse>, Status> {
+        respond(request, async |request| {
+            let hosted = self.hosted(&request.alliance_id)?;
+            let shops: Vec<_> = hosted.alliance().roster().iter().map(|(shop, _)| shop).collect();
+            let (shops, next_page_token) = page(shops, ShopId::to_string, request.page_size, &request.page_token)?;
+            Ok(ListMembersResponse { members: members(&hosted, shops).await?, next_page_token })
+        })
+        .await
+    }
+
+    async fn approve_member(
+        &self,
+        request: Request<ApproveMemberRequest>,
+    ) -> Result<Response<ApproveMemberResponse>, Status> {
+        respond(request, async |request| {
+            let hosted = self.hosted(&request.alliance_id)?;
+            let shop = trade::shop("shop_id", &request.shop_id)?;
+            hosted.execute(Command::Approve { shop, core: request.core }).await?;
+            Ok(ApproveMemberResponse { member: members(&hosted, vec![shop]).await?.pop() })
+        })
+        .await
+    }
+
+    async fn remove_member(
+        &self,
+        request: Request<RemoveMemberRequest>,
+    ) -> Result<Response<RemoveMemberResponse>, Status> {
+        respond(request, async |request| {
+            let hosted = self.hosted(&request.alliance_id)?;
+            let shop = trade::shop("shop_id", &request.shop_id)?;
+            let held = hosted.reader().head_of(shop).map_or(0, |head| head.sequence);
+            let RemoveMemberRequest { last_sequence, reason, .. } = request;
+            hosted.execute(Command::Remove { shop, last_sequence, held, reason }).await?;
+            Ok(RemoveMemberResponse { member: members(&hosted, vec![shop]).await?.pop() })
+        })
+        .await
+    }
+
+    async fn update_profile(
+        &self,
+        request: Request<UpdateProfileRequest>,
+    ) -> Result<Response<UpdateProfileResponse>, Status> {
+        respond(request, async |request| {
+            let hosted = self.hosted(&request.alliance_id)?;
+            let UpdateProfileRequest { name, category, .. } = request;
+            let addresses = self.0.advertised();
+            hosted.execute(Command::Profile(proto::Profile { name, category, addresses })).await?;
+            Ok(UpdateProfileResponse { member: members(&hosted, vec![hosted.me()]).await?.pop() })
+        })
+        .await
+    }
+}
+
+fn founding(request: CreateAllianceRequest) -> Result<Founding, Refusal> {
+    let span = |field: &str, duration: &Option<prost_types::Duration>, default| {
+        duration.as_ref().map_or(Ok(default), |d| trade::duration_ms(field, d))
+    };
+    let or_one = |votes| if votes == 0 { 1 } else { votes };
+    Ok(Founding {
+        late_entry_ms_max: span("late_entry_max", &request.late_entry_max, LATE_ENTRY_MS_DEFAULT)?,
+        attribution_window_ms: span(
+            "attribution_window",
+            &request.attribution_window,
+            ATTRIBUTION_WINDOW_MS_DEFAULT,
+        )?,
+        name: request.name,
+        purpose: request.purpose,
+        currency_code: if request.currency_code.is_empty() { "CNY".into() } else { request.currency_code },
+        utc_offset_minutes: request.utc_offset_minutes,
+        admission_votes: or_one(request.admission_votes),
+        removal_votes: or_one(request.removal_votes),
+    })
+}
+
+fn describe(hosted: &Hosted) -> Alliance {
+    let alliance = hosted.alliance();
+    let charter = alliance.charter();
+    let own = alliance.roster().shop(hosted.me());
+    let members = alliance.roster().iter().filter(|(_, m)| m.standing == Standing::Member).count();
+    Alliance {
+        id: charter.id.to_string(),
+        name: charter.name.clone(),
+        purpose: charter.purpose.clone(),
+        currency_code: charter.currency.code().into(),
+        utc_offset_minutes: charter.utc_offset_minutes,
+        admission_votes: charter.admission_votes,
+        removal_votes: charter.removal_votes,
+        late_entry_max: Some(trade::duration(charter.late_entry_ms_max)),
+        attribution_window: Some(trade::duration(charter.attribution_window_ms)),
+        create_time: Some(trade::timestamp(charter.created)),
+        own_state: own.map_or(MemberState::Pending, state).into(),
+        member_count: u32::try_from(members).unwrap_or(u32::MAX),
+    }
+}
+
+const fn state(member: &RosterMember) -> MemberState {
+    match member.standing {
+        Standing::Pending => MemberState::Pending,
+        Standing::Member => MemberState::Member,
+        Standing::Removed => MemberState::Removed,
+        Standing::Frozen => MemberState::Frozen,
+    }
+}
+
+/// The given shops, as the roster and their profiles have them.
+async fn members(hosted: &Hosted, shops: Vec<ShopId>) -> Result<Vec<Member>, Refusal> {
+    let wanted = shops.clone();
+    let profiles = hosted
+        .query(move |view| wanted.iter().map(|shop| report::profile(view, *shop)).collect::<Result<Vec<_>, _>>())
+        .await?;
+    let alliance = hosted.alliance();
+    let member = |(shop, profile): (ShopId, Option<proto::Profile>)| {
+        let member = alliance.roster().shop(shop).ok_or(Refusal::new(Reason::MemberUnknown))?;
+        let profile = profile.unwrap_or_default();
+        Ok(Member {
+            shop_id: shop.to_string(),
+            name: profile.name,
+            category: profile.category,
+            addresses: profile.addresses,
+            state: state(member).into(),
+            core: member.core,
+            record_count: hosted.reader().head_of(shop).map_or(0, |head| head.sequence),
+            votes: member.votes,
+        })
+    };
+    shops.into_iter().zip(profiles).map(member).collect()
+}
