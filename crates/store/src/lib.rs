@@ -1,1 +1,12 @@
-//! Placeholder.
+//! Storage: the journal is the truth, views hold what can be rebuilt from it.
+//!
+//! * [`journal`]: append-only segment files of signed records, one `fdatasync` a group, a sparse index.
+//! * [`views`]: ordered keys and values in sled, each group of writes atomic with the journal position it reflects.
+//! * [`disk`]: the few file operations that the journal needs, for the system's disk and for one in memory whose power
+//!   can be cut.
+//!
+//! Absent on purpose: clocks, threads and queues (the caller groups commits), and knowledge of what a record means.
+
+pub mod disk;
+pub mod journal;
+pub mod views;
