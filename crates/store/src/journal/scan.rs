@@ -123,7 +123,7 @@ impl<'a, F: DiskFile> Scan<'a, F> {
     fn find_frame(&mut self) -> io::Result<Option<(u32, u32)>> {
         let (index, durable, start) = (self.index, self.durable, self.offset);
         for offset in start + 1..self.window.end {
-            let lost_max = (offset - start).div_ceil(FRAME_BYTES_MIN as u32);
+            let lost_max = u32::try_from((offset - start) as usize / FRAME_BYTES_MIN + 1).unwrap_or(u32::MAX);
             let fits = |p: &frame::Prefix| {
                 (index..=index.saturating_add(lost_max)).contains(&p.index)
                     && (durable..=offset).contains(&p.durable)

@@ -8,17 +8,20 @@ use std::{
 
 use hutong_store::{
     disk::OsDisk,
-    journal::{Journal, Lsn, SegmentJournal},
+    journal::{Journal, JournalConfig, Lsn, SegmentJournal},
 };
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
 use crate::shops::{Shops, check_holds, read_all, small};
 
 const ROUNDS: u64 = 100;
+/// Then a new journal is begun: checking a long one takes longer than writing it.
+const ROUNDS_A_JOURNAL: u64 = 5;
 const FOLDER_VARIABLE: &str = "HUTONG_STORE_KILL_TEST_FOLDER";
 
 fn open(folder: &Path) -> SegmentJournal<OsDisk> {
-    SegmentJournal::open(OsDisk::open(folder).unwrap(), small()).unwrap()
+    let config = JournalConfig { segment_bytes_max: 20_000, ..small() };
+    SegmentJournal::open(OsDisk::open(folder).unwrap(), config).unwrap()
 }
 
 /// Not a rule of its own: the process that the test below starts and kills. Without its variable it does nothing.
@@ -44,7 +47,7 @@ fn what_was_acknowledged_survives_kill_nine() {
     let mut rng = StdRng::seed_from_u64(9);
     let mut folder = tempfile::tempdir().unwrap();
     for round in 0..ROUNDS {
-        if round % 20 == 0 {
+        if round % ROUNDS_A_JOURNAL == 0 {
             folder = tempfile::tempdir().unwrap();
         }
         let acknowledged = kill_after(folder.path(), rng.random_range(1..8));
