@@ -260,3 +260,21 @@ fn a_cut_log_opens_as_a_state_that_once_was_or_empty() {
         assert!(check_consistent(&copy), "cut at {cut}/24 of {length}");
     }
 }
+
+#[test]
+fn a_flipped_byte_in_the_log_is_noticed_or_opens_as_a_state_that_once_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let original = folder.path().join("original");
+    filled(&original);
+    let log = fs::read(original.join("db")).unwrap();
+    let written = log.iter().rposition(|byte| *byte != 0).unwrap();
+    for flip in 0..40 {
+        let copy = folder.path().join(format!("flip{flip}"));
+        copy_folder(&original, &copy);
+        let mut damaged = log.clone();
+        damaged[written * flip / 40] ^= 0x10;
+        fs::write(copy.join("db"), damaged).unwrap();
+        assert!(check_consistent(&copy), "flip {flip}/40 of {written}");
+        fs::remove_dir_all(&copy).unwrap();
+    }
+}
