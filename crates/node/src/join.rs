@@ -111,7 +111,8 @@ fn parse_link(text: &str) -> Result<Link, Refusal> {
         return Err(wrong("is too long"));
     }
     let bytes = BASE64URL_NOPAD.decode(encoded.as_bytes()).map_err(|_| wrong("was not copied whole"))?;
-    let message = proto::InvitationLink::decode(bytes.as_slice()).map_err(|_| wrong("was not copied whole"))?;
+    let message =
+        proto::InvitationLink::decode(bytes.as_slice()).map_err(|_| wrong("was not copied whole"))?;
     if message.expires_unix_ms <= clock::now().ms() {
         return Err(Refusal::new(Reason::InvitationInvalid));
     }
@@ -181,7 +182,9 @@ mod tests {
     #[test]
     fn texts_that_are_no_links_are_refused_with_the_field() {
         let prefixed = |rest: &str| format!("{LINK_PREFIX}{rest}");
-        for text in ["", "https://example.com", &prefixed("%%%"), &prefixed("AAAA"), &prefixed(&"A".repeat(20_000))] {
+        for text in
+            ["", "https://example.com", &prefixed("%%%"), &prefixed("AAAA"), &prefixed(&"A".repeat(20_000))]
+        {
             let refusal = parse_link(text).err().expect("no link");
             let named = refusal.fact("field") == Some("link") || refusal.reason == Reason::InvitationInvalid;
             assert!(named, "{text}: {refusal}");

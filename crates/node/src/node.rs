@@ -156,7 +156,11 @@ impl Node {
     ///
     /// # Errors
     /// `ALLIANCE_EXISTS`, or `INTERNAL` where the disk refuses.
-    pub async fn add(self: &Arc<Self>, charter: Charter, bootstrap: Option<Bootstrap>) -> Result<Arc<Hosted>, Refusal> {
+    pub async fn add(
+        self: &Arc<Self>,
+        charter: Charter,
+        bootstrap: Option<Bootstrap>,
+    ) -> Result<Arc<Hosted>, Refusal> {
         let id = charter.id;
         self.check_room(id)?;
         let node = self.clone();
@@ -187,7 +191,10 @@ impl Node {
         Ok(())
     }
 
-    fn open(&self, id: AllianceId) -> Result<(Hosted, mpsc::UnboundedReceiver<crate::alliance::Notice>), OpenError> {
+    fn open(
+        &self,
+        id: AllianceId,
+    ) -> Result<(Hosted, mpsc::UnboundedReceiver<crate::alliance::Notice>), OpenError> {
         let (sender, notices) = mpsc::unbounded_channel();
         let folder = AllianceFolder::new(self.data.alliance(id));
         let cache = self.config.storage.views_cache_bytes;
@@ -276,7 +283,8 @@ impl Node {
                     admit(*member.identity.signing_key(), Caller::Member(shop));
                 }
             }
-            if let Some(bootstrap) = running.hosted.bootstrap().filter(|_| alliance.own_membership().is_err()) {
+            if let Some(bootstrap) = running.hosted.bootstrap().filter(|_| alliance.own_membership().is_err())
+            {
                 admit(*bootstrap.inviter.signing_key(), Caller::Member(bootstrap.inviter.id()));
             }
             let guests = running.hosted.open_invitations(clock::now()).unwrap_or_else(|error| {
@@ -297,7 +305,9 @@ impl Node {
     pub fn hosted(&self, id: Option<AllianceId>) -> Result<Arc<Hosted>, Refusal> {
         let alliances = self.running();
         match (id, alliances.len()) {
-            (Some(id), _) => alliances.get(&id).map(|r| r.hosted.clone()).ok_or(Refusal::new(Reason::AllianceUnknown)),
+            (Some(id), _) => {
+                alliances.get(&id).map(|r| r.hosted.clone()).ok_or(Refusal::new(Reason::AllianceUnknown))
+            }
             (None, 0) => Err(Refusal::new(Reason::AllianceUnknown)),
             (None, 1) => {
                 let only = alliances.values().next().map(|r| r.hosted.clone());

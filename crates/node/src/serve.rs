@@ -14,8 +14,7 @@ use crate::{
     config::Config,
     data_folder::DataFolder,
     federation::{hub::MESSAGE_BYTES_MAX, service::PeerPort},
-    identity_file,
-    merchant,
+    identity_file, merchant,
     node::Node,
     transport::{self, ListenLimits},
 };
@@ -70,7 +69,8 @@ pub async fn run(data: DataFolder, config: Config) -> anyhow::Result<()> {
 }
 
 async fn serve_peers(node: Arc<Node>, listener: TcpListener) -> Result<(), tonic::transport::Error> {
-    let incoming = transport::listen(listener, node.credential(), node.door().clone(), ListenLimits::default());
+    let incoming =
+        transport::listen(listener, node.credential(), node.door().clone(), ListenLimits::default());
     let port = PeerPort(node.clone());
     let sync = SyncServiceServer::new(port.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let join = JoinServiceServer::new(port).max_decoding_message_size(JOIN_MESSAGE_BYTES_MAX);

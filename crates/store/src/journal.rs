@@ -88,6 +88,9 @@ impl JournalConfig {
 }
 
 /// A part of the journal that cannot be read any more. Nothing in it is served; what surrounds it is.
+///
+/// If it held the last record of a log, [`JournalReader::head_of`] names an earlier one. So with any damage, a node must
+/// learn its own head from its peers before it signs again (LOG-1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Damage {
     /// Number of the segment file, `<8 hex digits>.seg`.

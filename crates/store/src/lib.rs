@@ -5,7 +5,9 @@
 //! * [`disk`]: the few file operations that the journal needs, for the system's disk and for one in memory whose power
 //!   can be cut.
 //!
-//! Absent on purpose: clocks, threads and queues (the caller groups commits), and knowledge of what a record means.
+//! * [`ledger`]: one shop's copy of one alliance over both: parse, decide, journal, sync, fold.
+//!
+//! Absent on purpose: clocks, threads and queues (the caller groups commits), and what a record means (the rules' crate says).
 
 pub mod disk;
 pub mod journal;

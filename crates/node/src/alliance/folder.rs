@@ -124,7 +124,9 @@ impl AllianceFolder {
 
     fn bootstrap(&self) -> Result<Option<Bootstrap>, OpenError> {
         let bytes = match self.read(BOOTSTRAP_FILE) {
-            Err(OpenError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(OpenError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                return Ok(None);
+            }
             read => read?,
         };
         let malformed = || OpenError::Bootstrap(IdentityError::Malformed);

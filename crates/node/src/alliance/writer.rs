@@ -148,7 +148,11 @@ impl Writer {
         }
     }
 
-    fn ingest(&mut self, shop: ShopId, runs: Vec<Vec<proto::Record>>) -> Result<Option<LinkRefusal>, LedgerError> {
+    fn ingest(
+        &mut self,
+        shop: ShopId,
+        runs: Vec<Vec<proto::Record>>,
+    ) -> Result<Option<LinkRefusal>, LedgerError> {
         for run in runs {
             if let Err(error) = self.ledger.ingest(run, clock::now())? {
                 tracing::debug!(shop = shop.short(), %error, "records refused");

@@ -1,11 +1,7 @@
 //! Dialling: keeps a few links up, to members spread over the roster, so that every record reaches every member in a
 //! few hops and no node carries more than a handful of links.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use hutong_core::report;
 use hutong_record::{PublicKey, ShopId};
@@ -13,7 +9,7 @@ use hutong_wire::{
     frame,
     peer::v1::{SyncRequest, sync_service_client::SyncServiceClient},
 };
-use rand::RngExt as _;
+use rand::{RngExt as _, rngs::StdRng};
 use tokio::{sync::watch, task::JoinSet, time::Instant};
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tokio_util::sync::CancellationToken;
@@ -71,6 +67,7 @@ impl Dialling {
         let mut dials: JoinSet<(ShopId, Result<(), String>)> = JoinSet::new();
         let mut under_way: Vec<ShopId> = Vec::new();
         let mut roster = self.hosted.alliance_changes();
+        let mut rng: StdRng = rand::make_rng();
         loop {
             tokio::select! {
                 biased;
@@ -78,7 +75,7 @@ impl Dialling {
                 Some(done) = dials.join_next() => {
                     if let Ok((shop, outcome)) = done {
                         under_way.retain(|s| *s != shop);
-                        self.dialled(shop, outcome, &mut back_off);
+                        self.dialled(shop, outcome, &mut back_off, &mut rng);
                     }
                     continue;
                 }
@@ -104,7 +101,13 @@ impl Dialling {
         }
     }
 
-    fn dialled(&self, shop: ShopId, outcome: Result<(), String>, back_off: &mut BTreeMap<ShopId, BackOff>) {
+    fn dialled(
+        &self,
+        shop: ShopId,
+        outcome: Result<(), String>,
+        back_off: &mut BTreeMap<ShopId, BackOff>,
+        rng: &mut StdRng,
+    ) {
         match outcome {
             Ok(()) => drop(back_off.remove(&shop)),
             Err(error) => {
@@ -112,7 +115,7 @@ impl Dialling {
                 self.hub.table().failed(shop, error);
                 let entry = back_off.entry(shop).or_default();
                 let wait = BACK_OFF_FIRST.saturating_mul(1 << entry.failures.min(8)).min(BACK_OFF_LAST);
-                let jitter = rand::rng().random_range(0.5..1.5);
+                let jitter = rng.random_range(0.5..1.5);
                 entry.failures += 1;
                 entry.not_before = Some(Instant::now() + wait.mul_f64(jitter));
             }
@@ -171,7 +174,8 @@ impl Dialling {
 /// Places on a circle of `n` others to link to, ascending.
 fn fingers(n: usize) -> Vec<usize> {
     let cube_root = (1..=n).find(|root| root * root * root >= n).unwrap_or(1);
-    let mut places: Vec<_> = [1, cube_root, cube_root * cube_root].iter().map(|d| d - 1).filter(|p| *p < n).collect();
+    let mut places: Vec<_> =
+        [1, cube_root, cube_root * cube_root].iter().map(|d| d - 1).filter(|p| *p < n).collect();
     places.dedup();
     places
 }
@@ -185,7 +189,8 @@ async fn connect(
 ) -> Result<(), String> {
     let mut failure = "no address".to_owned();
     for address in &target.addresses {
-        let attempt = tokio::time::timeout(DIAL_LIMIT, open_stream(&dialer, &hub, &target, address, alliance));
+        let attempt =
+            tokio::time::timeout(DIAL_LIMIT, open_stream(&dialer, &hub, &target, address, alliance));
         match attempt.await {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => failure = format!("{address}: {error}"),
@@ -202,12 +207,14 @@ async fn open_stream(
     address: &str,
     alliance: hutong_record::AllianceId,
 ) -> Result<(), String> {
-    let channel = dialer.dial(target.key, Tcp::to(address)).await.map_err(|error: DialError| error.to_string())?;
+    let channel =
+        dialer.dial(target.key, Tcp::to(address)).await.map_err(|error: DialError| error.to_string())?;
     let (new, outbound, stop) = link::open(hub, target.shop, true);
     let id = new.id;
     // The hub says Hello first; the other side answers the call when it has read that.
     hub.send(Event::LinkUp(new)).await.map_err(|e| e.to_string())?;
-    let requests = ReceiverStream::new(outbound).map(|frame| SyncRequest { frame: Some(frame::to_wire(frame)) });
+    let requests =
+        ReceiverStream::new(outbound).map(|frame| SyncRequest { frame: Some(frame::to_wire(frame)) });
     let response = SyncServiceClient::new(channel)
         .max_decoding_message_size(super::hub::MESSAGE_BYTES_MAX)
         .sync(requests)

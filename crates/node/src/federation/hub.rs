@@ -161,7 +161,8 @@ impl Hub {
         let now = clock::now();
         match notice {
             Notice::Committed(heads) => {
-                let heads = heads.into_iter().map(|(shop, h)| (shop, Head { sequence: h.sequence, id: h.id }));
+                let heads =
+                    heads.into_iter().map(|(shop, h)| (shop, Head { sequence: h.sequence, id: h.id }));
                 self.replica.committed(heads, now);
             }
             Notice::Ingested { link, shop, outcome } => self.replica.ingested(link, shop, outcome, now),
@@ -245,7 +246,10 @@ impl Hub {
                     let _ = self.replica.want_exact(link, shop, sequence, clock::now());
                 }
                 Output::OwnLogAhead { sequence, .. } => {
-                    tracing::error!(sequence, "a peer holds more of this shop's own log than this node: was an old backup restored?");
+                    tracing::error!(
+                        sequence,
+                        "a peer holds more of this shop's own log than this node: was an old backup restored?"
+                    );
                 }
                 // Frames queued before go out first: the stream ends when its sender is gone and its queue empty.
                 Output::Close { link, reason, by } => {

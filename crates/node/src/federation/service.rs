@@ -86,9 +86,11 @@ impl JoinService for PeerPort {
 
 impl PeerPort {
     async fn admit(&self, guest_key: [u8; 32], request: JoinRequest) -> Result<JoinState, Refusal> {
-        let id = AllianceId::try_from(request.alliance_id.as_ref()).map_err(|e| Refusal::field("alliance_id", e))?;
+        let id = AllianceId::try_from(request.alliance_id.as_ref())
+            .map_err(|e| Refusal::field("alliance_id", e))?;
         let identity = request.identity.ok_or_else(|| Refusal::field("identity", "is missing"))?;
-        let verified = hutong_record::Identity::verify(&identity).map_err(|e| Refusal::field("identity", e))?;
+        let verified =
+            hutong_record::Identity::verify(&identity).map_err(|e| Refusal::field("identity", e))?;
         let hosted = self.0.hosted(Some(id))?;
         hosted.execute(Command::AdmitGuest { guest_key, identity }).await?;
         tracing::info!(shop = verified.id().short(), "an invited shop asked to join");

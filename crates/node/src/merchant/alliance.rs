@@ -11,9 +11,10 @@ use hutong_wire::{
     merchant::v1::{
         Alliance, ApproveMemberRequest, ApproveMemberResponse, CreateAllianceRequest, CreateAllianceResponse,
         CreateInvitationRequest, CreateInvitationResponse, GetAllianceRequest, GetAllianceResponse,
-        JoinAllianceRequest, JoinAllianceResponse, ListAlliancesRequest, ListAlliancesResponse, ListMembersRequest,
-        ListMembersResponse, Member, MemberState, RemoveMemberRequest, RemoveMemberResponse, UpdateProfileRequest,
-        UpdateProfileResponse, alliance_service_server::AllianceService,
+        JoinAllianceRequest, JoinAllianceResponse, ListAlliancesRequest, ListAlliancesResponse,
+        ListMembersRequest, ListMembersResponse, Member, MemberState, RemoveMemberRequest,
+        RemoveMemberResponse, UpdateProfileRequest, UpdateProfileResponse,
+        alliance_service_server::AllianceService,
     },
     trade,
 };
@@ -62,7 +63,8 @@ impl AllianceService for MerchantPort {
     ) -> Result<Response<CreateInvitationResponse>, Status> {
         respond(request, async |request| {
             let hosted = self.hosted(&request.alliance_id)?;
-            let validity = request.validity.as_ref().map(|v| trade::duration_ms("validity", v)).transpose()?;
+            let validity =
+                request.validity.as_ref().map(|v| trade::duration_ms("validity", v)).transpose()?;
             let expires = clock::now().saturating_add_ms(validity.unwrap_or(INVITATION_MS_DEFAULT));
             let link = join::invite(&self.0, &hosted, expires, request.core, request.note).await?;
             Ok(CreateInvitationResponse { link, expire_time: Some(trade::timestamp(expires)) })
@@ -87,7 +89,8 @@ impl AllianceService for MerchantPort {
     ) -> Result<Response<ListAlliancesResponse>, Status> {
         respond(request, async |request| {
             let all = self.0.all().into_iter().map(|(hosted, _)| describe(&hosted));
-            let (alliances, next_page_token) = page(all, |a| a.id.clone(), request.page_size, &request.page_token)?;
+            let (alliances, next_page_token) =
+                page(all, |a| a.id.clone(), request.page_size, &request.page_token)?;
             Ok(ListAlliancesResponse { alliances, next_page_token })
         })
         .await
@@ -100,7 +103,8 @@ impl AllianceService for MerchantPort {
         respond(request, async |request| {
             let hosted = self.hosted(&request.alliance_id)?;
             let shops: Vec<_> = hosted.alliance().roster().iter().map(|(shop, _)| shop).collect();
-            let (shops, next_page_token) = page(shops, ShopId::to_string, request.page_size, &request.page_token)?;
+            let (shops, next_page_token) =
+                page(shops, ShopId::to_string, request.page_size, &request.page_token)?;
             Ok(ListMembersResponse { members: members(&hosted, shops).await?, next_page_token })
         })
         .await
@@ -204,7 +208,9 @@ const fn state(member: &RosterMember) -> MemberState {
 async fn members(hosted: &Hosted, shops: Vec<ShopId>) -> Result<Vec<Member>, Refusal> {
     let wanted = shops.clone();
     let profiles = hosted
-        .query(move |view| wanted.iter().map(|shop| report::profile(view, *shop)).collect::<Result<Vec<_>, _>>())
+        .query(move |view| {
+            wanted.iter().map(|shop| report::profile(view, *shop)).collect::<Result<Vec<_>, _>>()
+        })
         .await?;
     let alliance = hosted.alliance();
     let member = |(shop, profile): (ShopId, Option<proto::Profile>)| {

@@ -93,7 +93,9 @@ async fn follow(
 fn read(hosted: &Hosted, from: Lsn) -> Result<(Vec<WatchResponse>, Lsn), JournalError> {
     let records = match hosted.reader().read(from, READ_RECORDS_MAX, READ_BYTES_MAX) {
         Ok(records) => records,
-        Err(JournalError::Damaged { resume, .. }) => return Ok((Vec::new(), Lsn(resume.0.saturating_sub(1).max(from.0)))),
+        Err(JournalError::Damaged { resume, .. }) => {
+            return Ok((Vec::new(), Lsn(resume.0.saturating_sub(1).max(from.0))));
+        }
         Err(error) => return Err(error),
     };
     let last = records.last().map_or(from, |(lsn, _)| *lsn);

@@ -3,8 +3,8 @@
 use hutong_core::{refusal::Refusal, report};
 use hutong_wire::{
     merchant::v1::{
-        AllianceStatus, GetStatusRequest, GetStatusResponse, Link, SetFederationRequest, SetFederationResponse,
-        node_service_server::NodeService,
+        AllianceStatus, GetStatusRequest, GetStatusResponse, Link, SetFederationRequest,
+        SetFederationResponse, node_service_server::NodeService,
     },
     trade,
 };
@@ -15,7 +15,10 @@ use crate::{alliance::Hosted, federation::hub::HubHandle};
 
 #[tonic::async_trait]
 impl NodeService for MerchantPort {
-    async fn get_status(&self, request: Request<GetStatusRequest>) -> Result<Response<GetStatusResponse>, Status> {
+    async fn get_status(
+        &self,
+        request: Request<GetStatusRequest>,
+    ) -> Result<Response<GetStatusResponse>, Status> {
         respond(request, async |_| self.node_status().await).await
     }
 
@@ -54,7 +57,8 @@ impl MerchantPort {
 async fn alliance_status(hosted: &Hosted, hub: &HubHandle) -> Result<AllianceStatus, Refusal> {
     let alliance = hosted.alliance();
     let table = hub.table().snapshot();
-    let others: Vec<_> = alliance.roster().iter().map(|(shop, _)| shop).filter(|s| *s != hosted.me()).collect();
+    let others: Vec<_> =
+        alliance.roster().iter().map(|(shop, _)| shop).filter(|s| *s != hosted.me()).collect();
     let shops = others.clone();
     let profiles = hosted.query(move |view| {
         others.iter().map(|shop| report::profile(view, *shop)).collect::<Result<Vec<_>, _>>()

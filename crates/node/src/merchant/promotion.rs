@@ -64,7 +64,10 @@ impl PromotionService for MerchantPort {
 }
 
 impl MerchantPort {
-    async fn create_promotion(&self, request: CreatePromotionRequest) -> Result<CreatePromotionResponse, Refusal> {
+    async fn create_promotion(
+        &self,
+        request: CreatePromotionRequest,
+    ) -> Result<CreatePromotionResponse, Refusal> {
         let hosted = self.hosted(&request.alliance_id)?;
         let currency = hosted.alliance().charter().currency;
         let terms = request.promotion.as_ref().ok_or_else(|| Refusal::field("promotion", "is missing"))?;
@@ -72,7 +75,9 @@ impl MerchantPort {
         if request.validate_only {
             let checked = Promotion::check(&terms, RecordId::new([0; 32]), hosted.me(), currency)?;
             let promotion = trade::promotion_message(&checked, None, (hosted.me(), 0));
-            return Ok(CreatePromotionResponse { promotion: Some(PromotionMessage { id: String::new(), ..promotion }) });
+            return Ok(CreatePromotionResponse {
+                promotion: Some(PromotionMessage { id: String::new(), ..promotion }),
+            });
         }
         let tag = trade::request_tag(&request.request_id, "CreatePromotion", &request)?;
         match hosted.ask(Command::Publish { request: tag, promotion: terms }).await? {
@@ -83,11 +88,15 @@ impl MerchantPort {
         }
     }
 
-    async fn list_promotions(&self, request: ListPromotionsRequest) -> Result<ListPromotionsResponse, Refusal> {
+    async fn list_promotions(
+        &self,
+        request: ListPromotionsRequest,
+    ) -> Result<ListPromotionsResponse, Refusal> {
         let hosted = self.hosted(&request.alliance_id)?;
         let currency = hosted.alliance().charter().currency;
         let all = hosted.query(move |view| Promotion::load_all(view, currency)).await?;
-        let (shown, next_page_token) = page(all, |p| p.id.to_string(), request.page_size, &request.page_token)?;
+        let (shown, next_page_token) =
+            page(all, |p| p.id.to_string(), request.page_size, &request.page_token)?;
         let mut promotions = Vec::with_capacity(shown.len());
         for promotion in shown {
             promotions.push(describe(&hosted, promotion).await?);

@@ -12,8 +12,8 @@ use hutong_store::views::SledViews;
 use hutong_sync::{Head, frontier_digest};
 use hutong_wire::{
     merchant::v1::{
-        GetStateDigestRequest, GetStateDigestResponse, GetSummaryRequest, GetSummaryResponse, ListPairsRequest,
-        ListPairsResponse, Pair, RefusalCount, report_service_server::ReportService,
+        GetStateDigestRequest, GetStateDigestResponse, GetSummaryRequest, GetSummaryResponse,
+        ListPairsRequest, ListPairsResponse, Pair, RefusalCount, report_service_server::ReportService,
     },
     trade,
 };
@@ -24,11 +24,17 @@ use crate::clock;
 
 #[tonic::async_trait]
 impl ReportService for MerchantPort {
-    async fn get_summary(&self, request: Request<GetSummaryRequest>) -> Result<Response<GetSummaryResponse>, Status> {
+    async fn get_summary(
+        &self,
+        request: Request<GetSummaryRequest>,
+    ) -> Result<Response<GetSummaryResponse>, Status> {
         respond(request, async |request| self.summary(request).await).await
     }
 
-    async fn list_pairs(&self, request: Request<ListPairsRequest>) -> Result<Response<ListPairsResponse>, Status> {
+    async fn list_pairs(
+        &self,
+        request: Request<ListPairsRequest>,
+    ) -> Result<Response<ListPairsResponse>, Status> {
         respond(request, async |request| self.pairs(request).await).await
     }
 
@@ -71,7 +77,8 @@ impl MerchantPort {
         let me = hosted.me();
         let allies: Vec<ShopId> =
             alliance.roster().iter().filter(|(s, m)| *s != me && m.was_admitted()).map(|(s, _)| s).collect();
-        let (allies, next_page_token) = page(allies, ShopId::to_string, request.page_size, &request.page_token)?;
+        let (allies, next_page_token) =
+            page(allies, ShopId::to_string, request.page_size, &request.page_token)?;
         let read = move |view: &SledViews| {
             allies.iter().map(|ally| read_pair(view, me, *ally, currency)).collect::<Result<Vec<_>, _>>()
         };
@@ -83,7 +90,8 @@ impl MerchantPort {
         let reader = hosted.reader().clone();
         let read = move |view: &SledViews| Ok((Alliance::public_digest(view)?, reader.frontier()));
         let (public, frontier) = hosted.query(read).await?;
-        let heads = frontier.into_iter().map(|(shop, h)| (shop, Head { sequence: h.sequence, id: h.id })).collect();
+        let heads =
+            frontier.into_iter().map(|(shop, h)| (shop, Head { sequence: h.sequence, id: h.id })).collect();
         Ok(GetStateDigestResponse {
             public_digest: hex(&public),
             frontier_digest: hex(frontier_digest(&heads).as_bytes()),

@@ -21,7 +21,10 @@ use crate::{
 
 #[tonic::async_trait]
 impl SaleService for MerchantPort {
-    async fn report_sale(&self, request: Request<ReportSaleRequest>) -> Result<Response<ReportSaleResponse>, Status> {
+    async fn report_sale(
+        &self,
+        request: Request<ReportSaleRequest>,
+    ) -> Result<Response<ReportSaleResponse>, Status> {
         respond(request, async |request| self.report_sale(request).await).await
     }
 }
@@ -38,9 +41,10 @@ impl MerchantPort {
             reference: request.reference,
         };
         match hosted.ask(Command::Sell(command)).await? {
-            Answer::HandedOut { sale: Some(sale), tokens } => {
-                Ok(ReportSaleResponse { sale_id: sale.to_string(), vouchers: handed_out(&hosted, tokens).await? })
-            }
+            Answer::HandedOut { sale: Some(sale), tokens } => Ok(ReportSaleResponse {
+                sale_id: sale.to_string(),
+                vouchers: handed_out(&hosted, tokens).await?,
+            }),
             other => Err(unexpected(&other)),
         }
     }

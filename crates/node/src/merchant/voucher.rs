@@ -12,10 +12,10 @@ use hutong_core::{
 };
 use hutong_wire::{
     merchant::v1::{
-        GetVoucherRequest, GetVoucherResponse, IssueVoucherRequest, IssueVoucherResponse, ListVouchersRequest,
-        ListVouchersResponse, RecordTouchRequest, RecordTouchResponse, RedeemVoucherRequest, RedeemVoucherResponse,
-        VoidRedemptionRequest, VoidRedemptionResponse, Voucher as VoucherMessage, VoucherState,
-        voucher_service_server::VoucherService,
+        GetVoucherRequest, GetVoucherResponse, IssueVoucherRequest, IssueVoucherResponse,
+        ListVouchersRequest, ListVouchersResponse, RecordTouchRequest, RecordTouchResponse,
+        RedeemVoucherRequest, RedeemVoucherResponse, VoidRedemptionRequest, VoidRedemptionResponse,
+        Voucher as VoucherMessage, VoucherState, voucher_service_server::VoucherService,
     },
     trade,
 };
@@ -50,7 +50,10 @@ impl VoucherService for MerchantPort {
         respond(request, async |request| self.void(request).await).await
     }
 
-    async fn get_voucher(&self, request: Request<GetVoucherRequest>) -> Result<Response<GetVoucherResponse>, Status> {
+    async fn get_voucher(
+        &self,
+        request: Request<GetVoucherRequest>,
+    ) -> Result<Response<GetVoucherResponse>, Status> {
         respond(request, async |request| self.get(request).await).await
     }
 

@@ -98,6 +98,20 @@ impl MemDisk {
         }
     }
 
+    /// An independent copy, as of a disk's image. Everything in it is durable.
+    #[must_use]
+    pub fn image(&self) -> Self {
+        let state = self.state();
+        let copy = |inode: &Inode| Inode { bytes: inode.bytes.clone(), durable_bytes: inode.bytes.len() };
+        Self(Arc::new(Mutex::new(State {
+            inodes: state.inodes.iter().map(|(number, inode)| (*number, copy(inode))).collect(),
+            inodes_made: state.inodes_made,
+            names: state.names.clone(),
+            durable_names: state.names.clone(),
+            ..State::default()
+        })))
+    }
+
     /// Flips the bits of `mask` in one byte, as a failing disk does.
     ///
     /// # Panics

@@ -19,7 +19,7 @@ use super::scan::Window;
 use crate::disk::DiskFile;
 
 /// Length and checksum.
-pub(super) const FRAME_HEAD_BYTES: usize = 8;
+const FRAME_HEAD_BYTES: usize = 8;
 const PREFIX_BYTES: usize = 17;
 const BODY_BYTES_MIN: usize = PREFIX_BYTES + 1;
 /// Tags and lengths of the record's three fields take at most 12 bytes.
@@ -109,11 +109,11 @@ impl Frame {
 }
 
 /// The length of the frame at `offset` as its head claims it, if it is within the limits.
-pub(super) fn claimed_bytes<F: DiskFile>(window: &mut Window<'_, F>, offset: u32) -> io::Result<Option<u32>> {
+fn claimed_bytes<F: DiskFile>(window: &mut Window<'_, F>, offset: u32) -> io::Result<Option<usize>> {
     let Some(head) = window.bytes(offset, FRAME_HEAD_BYTES)? else { return Ok(None) };
-    let length = u32_at(head, 0);
-    let possible = (BODY_BYTES_MIN..=BODY_BYTES_MAX).contains(&(length as usize));
-    Ok(possible.then_some(length + FRAME_HEAD_BYTES as u32))
+    let length = u32_at(head, 0) as usize;
+    let possible = (BODY_BYTES_MIN..=BODY_BYTES_MAX).contains(&length);
+    Ok(possible.then_some(FRAME_HEAD_BYTES + length))
 }
 
 /// The frame at `offset`; `None` if there is no whole frame with the right checksum. The length is checked against the
@@ -127,12 +127,13 @@ pub(super) fn read<F: DiskFile>(
     let Some(bytes) = claimed_bytes(window, offset)? else { return Ok(None) };
     let Some(prefix) = window.bytes(offset, FRAME_HEAD_BYTES + PREFIX_BYTES)? else { return Ok(None) };
     let Some(prefix) = Prefix::parse(&prefix[FRAME_HEAD_BYTES..]).filter(plausible) else { return Ok(None) };
-    let Some(frame) = window.bytes(offset, bytes as usize)? else { return Ok(None) };
+    let Some(frame) = window.bytes(offset, bytes)? else { return Ok(None) };
     let (head, body) = frame.split_at(FRAME_HEAD_BYTES);
     if crc32c::crc32c_append(seed, body) != u32_at(head, 4) {
         return Ok(None);
     }
-    Ok(Some(Frame { prefix, bytes, record: Bytes::copy_from_slice(&body[PREFIX_BYTES..]) }))
+    let record = Bytes::copy_from_slice(&body[PREFIX_BYTES..]);
+    Ok(Some(Frame { prefix, bytes: u32::try_from(bytes).expect("at most FRAME_BYTES_MAX"), record }))
 }
 
 /// The little-endian number at `offset`; the caller has checked that it is there.

@@ -89,12 +89,6 @@ impl<F> Segment<F> {
         let after = self.marks.partition_point(|(marked, _)| *marked <= index);
         Some(self.marks[after.checked_sub(1)?])
     }
-
-    /// The first marked record after a record.
-    pub(super) fn mark_after(&self, index: u32) -> Option<u32> {
-        let place = self.marks.partition_point(|(marked, _)| *marked <= index);
-        self.marks.get(place).map(|(marked, _)| *marked)
-    }
 }
 
 impl Log {

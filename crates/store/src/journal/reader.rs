@@ -8,7 +8,8 @@ use super::{
     Damage, JournalError, JournalReader, LogHead, Lsn,
     frame::{self, Frame, Position},
     index::{Index, Segment},
-    scan::{FETCH_BYTES, SCAN_BYTES, Window},
+    scan::{FETCH_BYTES, SCAN_BYTES, Scan, Step, Window},
+    segment::HEADER_BYTES,
     writer::Shared,
 };
 use crate::disk::DiskFile;
@@ -26,48 +27,41 @@ impl<F: DiskFile> Reader<F> {
         Self { shared }
     }
 
-    /// Reads on from the record `next` to the end of its segment or until `out` is full.
+    /// Reads on from the record `next` to the end of its segment or until `out` is full. Ahead of damage it stops with
+    /// the error, whatever it has read before.
     fn read_segment(&self, next: Lsn, out: &mut Page) -> Result<(), JournalError> {
         let Some(stretch) = Stretch::of(&self.shared.index(), next) else { return Ok(()) };
-        let Some((file, (index, offset))) = stretch.begin.as_ref() else {
-            return Err(self.damaged(&stretch, 0, stretch.index, None));
-        };
+        let Some(file) = &stretch.file else { return Err(self.damaged(&stretch, 0, stretch.wanted, None)) };
         let chunk_bytes = out.bytes_left().clamp(FETCH_BYTES, SCAN_BYTES);
-        let mut window = Window::new(&**file, stretch.end, chunk_bytes);
-        let mut offset = *offset;
-        for _ in *index..stretch.index {
-            match frame::claimed_bytes(&mut window, offset)? {
-                Some(bytes) if bytes <= stretch.end - offset => offset += bytes,
-                _ => return Err(self.damaged(&stretch, offset, stretch.index, None)),
+        let mut scan = Scan::at(&**file, stretch.begin, stretch.end, stretch.seed, chunk_bytes);
+        let (mut expected, mut damaged_from) = (stretch.wanted, stretch.begin.1);
+        while !out.is_full() && expected < stretch.records {
+            match scan.step()? {
+                None => return Err(self.damaged(&stretch, damaged_from, expected, None)),
+                Some(Step::Hole { offset, .. }) => damaged_from = offset,
+                Some(Step::Frame { frame, .. }) if frame.prefix.index < expected => {}
+                Some(Step::Frame { offset, frame }) => {
+                    let index = frame.prefix.index;
+                    if index > expected {
+                        return Err(self.damaged(&stretch, damaged_from, expected, Some(index)));
+                    }
+                    let unreadable = || self.damaged(&stretch, offset, expected, Some(index + 1));
+                    let record = frame.record().ok_or_else(unreadable)?;
+                    out.push(stretch.lsn(index), record, frame.record_bytes());
+                    (expected, damaged_from) = (index + 1, offset + frame.bytes);
+                }
             }
-        }
-        for index in stretch.index..stretch.records {
-            if out.is_full() {
-                break;
-            }
-            let frame = frame::read(&mut window, offset, stretch.seed, |p| p.index == index)?;
-            let Some((bytes, size, record)) =
-                frame.and_then(|f| Some((f.bytes, f.record_bytes(), f.record()?)))
-            else {
-                let resume = stretch.after_damage(&mut window, offset, index)?;
-                return Err(self.damaged(&stretch, offset, index, resume));
-            };
-            out.push(stretch.lsn(index), record, size);
-            offset += bytes;
         }
         Ok(())
     }
 
+    /// The error for a record that cannot be read. `resume` is the next one of the segment that can.
     fn damaged(&self, stretch: &Stretch<F>, offset: u32, record: u32, resume: Option<u32>) -> JournalError {
         let index = self.shared.index();
-        let marked = || index.segment(stretch.segment)?.mark_after(record);
-        let resume = resume.or_else(marked).map_or_else(
-            || {
-                let next = index.segments.iter().find(|s| s.header.number > stretch.segment);
-                next.map_or_else(|| index.head().next(), |s| s.header.first)
-            },
-            |record| stretch.lsn(record),
-        );
+        let next = || index.segments.iter().find(|s| s.header.number > stretch.segment);
+        let next_first = || next().map_or_else(|| index.head().next(), |s| s.header.first);
+        let resume = resume.filter(|record| *record < stretch.records);
+        let resume = resume.map_or_else(next_first, |record| stretch.lsn(record));
         let (segment, offset, lsn) = (stretch.segment, u64::from(offset), stretch.lsn(record));
         JournalError::Damaged { segment, offset, lsn, resume }
     }
@@ -294,49 +288,39 @@ struct Stretch<F> {
     segment: u32,
     first: Lsn,
     seed: u32,
+    /// `None` if it is lost.
+    file: Option<Arc<F>>,
     /// Where readable bytes end.
     end: u32,
     /// How many records the segment has.
     records: u32,
-    /// The record wanted.
-    index: u32,
-    /// The file, and index and offset of a record at or before the one wanted.
-    begin: Option<(Arc<F>, (u32, u32))>,
+    /// Index of the record wanted.
+    wanted: u32,
+    /// Index and offset of a record at or before the one wanted.
+    begin: (u32, u32),
 }
 
-impl<F: DiskFile> Stretch<F> {
+impl<F> Stretch<F> {
     /// `None` past the head.
     fn of(index: &Index<F>, lsn: Lsn) -> Option<Self> {
         if lsn > index.head() {
             return None;
         }
         let (place, wanted) = index.find(lsn)?;
-        let segment: &Segment<F> = &index.segments[place];
-        let file = segment.file.as_ref().filter(|_| wanted < segment.records);
+        let segment = &index.segments[place];
         Some(Self {
             segment: segment.header.number,
             first: segment.header.first,
             seed: segment.header.seed,
+            file: segment.file.clone(),
             end: segment.bytes,
             records: segment.records,
-            index: wanted,
-            begin: file.and_then(|file| Some((Arc::clone(file), segment.mark_before(wanted)?))),
+            wanted,
+            begin: segment.mark_before(wanted).unwrap_or((0, HEADER_BYTES)),
         })
     }
 
     fn lsn(&self, index: u32) -> Lsn {
         Lsn(self.first.0 + u64::from(index))
-    }
-
-    /// The index after a damaged frame, if its length still leads to the next one.
-    fn after_damage(
-        &self,
-        window: &mut Window<'_, F>,
-        offset: u32,
-        index: u32,
-    ) -> Result<Option<u32>, JournalError> {
-        let Some(bytes) = frame::claimed_bytes(window, offset)? else { return Ok(None) };
-        let next = frame::read(window, offset.saturating_add(bytes), self.seed, |p| p.index == index + 1)?;
-        Ok(next.map(|frame| frame.prefix.index))
     }
 }

@@ -217,7 +217,7 @@ impl<D: Disk> Recovery<'_, D> {
         records: Option<u32>,
     ) -> Result<(), JournalError> {
         self.index.segments.push(Segment::new(header, Some(Arc::clone(&found.file))));
-        let mut scan = Scan::new(&*found.file, HEADER_BYTES, end, header.seed);
+        let mut scan = Scan::whole(&*found.file, end, header.seed);
         while let Some(step) = scan.step()? {
             match step {
                 Step::Frame { offset, frame } => self.take_frame(&header, offset, &frame),
@@ -303,7 +303,7 @@ struct Tail {
 /// Finds the end of what counts in the last segment: of the last whole batch before the first bytes that are neither a
 /// frame nor known, from a later frame, to have been durable.
 fn find_tail<F: DiskFile>(file: &F, bytes: u32, seed: u32) -> io::Result<Tail> {
-    let mut scan = Scan::new(file, HEADER_BYTES, bytes, seed);
+    let mut scan = Scan::whole(file, bytes, seed);
     let mut whole = Tail { end: HEADER_BYTES.min(bytes), records: 0, ends_in_hole: false };
     let mut durable = 0;
     // Each hole's offset, the end of the last whole batch before it, and the index after it.

@@ -2,7 +2,10 @@
 
 use std::io;
 
-use super::frame::{self, FRAME_BYTES_MIN, Frame};
+use super::{
+    frame::{self, FRAME_BYTES_MIN, Frame},
+    segment::HEADER_BYTES,
+};
 use crate::disk::DiskFile;
 
 /// How much is read at once when going through a segment.
@@ -77,10 +80,20 @@ pub(super) struct Scan<'a, F> {
 }
 
 impl<'a, F: DiskFile> Scan<'a, F> {
-    /// From the first frame, at `offset`, to `end`.
-    pub(super) const fn new(file: &'a F, offset: u32, end: u32, seed: u32) -> Self {
-        let window = Window::new(file, end, SCAN_BYTES);
-        Self { window, seed, offset, index: 0, durable: 0 }
+    /// From the frame with this index and offset to `end`.
+    pub(super) const fn at(
+        file: &'a F,
+        (index, offset): (u32, u32),
+        end: u32,
+        seed: u32,
+        chunk_bytes: usize,
+    ) -> Self {
+        Self { window: Window::new(file, end, chunk_bytes), seed, offset, index, durable: 0 }
+    }
+
+    /// From the first frame of a segment to `end`.
+    pub(super) const fn whole(file: &'a F, end: u32, seed: u32) -> Self {
+        Self::at(file, (0, HEADER_BYTES), end, seed, SCAN_BYTES)
     }
 
     /// The next frame or hole; `None` at the end.
@@ -110,7 +123,7 @@ impl<'a, F: DiskFile> Scan<'a, F> {
     fn find_frame(&mut self) -> io::Result<Option<(u32, u32)>> {
         let (index, durable, start) = (self.index, self.durable, self.offset);
         for offset in start + 1..self.window.end {
-            let lost_max = (offset - start).div_ceil(FRAME_BYTES_MIN as u32);
+            let lost_max = u32::try_from((offset - start) as usize / FRAME_BYTES_MIN + 1).unwrap_or(u32::MAX);
             let fits = |p: &frame::Prefix| {
                 (index..=index.saturating_add(lost_max)).contains(&p.index)
                     && (durable..=offset).contains(&p.durable)

@@ -15,8 +15,10 @@ const MAGIC: [u8; 4] = *b"htsg";
 /// The format that this code writes and reads.
 const FORMAT: u16 = 1;
 const COPY_BYTES: usize = 28;
+/// Where the second copy begins.
+const SECOND_COPY: u32 = 28;
 /// Where the first frame begins.
-pub(super) const HEADER_BYTES: u32 = 2 * COPY_BYTES as u32;
+pub(super) const HEADER_BYTES: u32 = 2 * SECOND_COPY;
 /// The largest `segment_bytes_max`, bytes: with the largest batch on top, offsets stay well within 32 bits.
 pub const SEGMENT_BYTES_LIMIT: u32 = 1 << 30;
 
@@ -88,7 +90,7 @@ pub(super) fn read_header<F: DiskFile>(
 ) -> Result<FoundHeader, JournalError> {
     let mut window = Window::new(file, bytes, HEADER_BYTES as usize);
     let mut copies = [None; 2];
-    for (place, copy) in [0, COPY_BYTES as u32].into_iter().zip(&mut copies) {
+    for (place, copy) in [0, SECOND_COPY].into_iter().zip(&mut copies) {
         if let Some(bytes) = window.bytes(place, COPY_BYTES)? {
             *copy = SegmentHeader::parse(bytes, number)?;
         }

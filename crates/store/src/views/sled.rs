@@ -80,7 +80,7 @@ impl SledViews {
         if let Some(parent) = folder.parent() {
             fs::create_dir_all(parent).map_err(|e| io_error(&e))?;
         }
-        let lock = lock_file(&folder.with_added_extension("lock")).map_err(|e| io_error(&e))?;
+        let lock = lock_file(&lock_path(folder)).map_err(|e| io_error(&e))?;
         let (db, rebuilt_because) = match open_existing(folder, version, cache_bytes)? {
             Ok(db) => (db, None),
             Err(reason) => {
@@ -122,6 +122,12 @@ impl SledViews {
         }
         result
     }
+}
+
+fn lock_path(folder: &Path) -> PathBuf {
+    let mut path = folder.as_os_str().to_owned();
+    path.push(".lock");
+    path.into()
 }
 
 /// Opens what is there, or says why it must go. The outer error is not a reason to throw anything away.
@@ -298,5 +304,31 @@ impl Views for SledViews {
 
     fn bytes_on_disk(&self) -> Result<u64, ViewError> {
         self.with(Db::size_on_disk)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_in_sled_is_damage_until_a_reset() {
+        let folder = tempfile::tempdir().unwrap();
+        let views = SledViews::open(&folder.path().join("views"), 1, 8 << 20).unwrap().views;
+        let panicked = views.with(|_| -> sled::Result<()> { panic!("page {} is damaged", 7) });
+        assert_eq!(panicked, Err(ViewError::Damaged("sled panicked: page 7 is damaged".into())));
+        assert!(matches!(views.position(), Err(ViewError::Damaged(_))));
+        assert!(matches!(views.apply(&Batch::new(), Lsn(1)), Err(ViewError::Damaged(_))));
+        views.reset().unwrap();
+        assert_eq!(views.position(), Ok(Lsn::ZERO));
+    }
+
+    #[test]
+    fn only_what_the_system_refuses_is_not_damage() {
+        let io = |kind: ErrorKind| sled_error(&sled::Error::Io(kind.into()));
+        assert!(matches!(io(ErrorKind::StorageFull), ViewError::Io(_)));
+        assert!(matches!(io(ErrorKind::PermissionDenied), ViewError::Io(_)));
+        assert!(matches!(io(ErrorKind::UnexpectedEof), ViewError::Damaged(_)));
+        assert!(matches!(sled_error(&sled::Error::Corruption { at: None, bt: () }), ViewError::Damaged(_)));
     }
 }
