@@ -102,7 +102,7 @@ impl AllianceFolder {
     ) -> Result<(Ledger<SledViews>, Option<Bootstrap>), OpenError> {
         let charter = Charter::parse(Bytes::from(self.read(CHARTER_FILE)?))?;
         let bootstrap = self.bootstrap()?;
-        let disk = OsDisk::open(&self.0.join(JOURNAL_FOLDER)).map_err(|e| self.file(JOURNAL_FOLDER, e))?;
+        let disk = OsDisk::open(self.0.join(JOURNAL_FOLDER)).map_err(|e| self.file(JOURNAL_FOLDER, e))?;
         let mut seed = [0; 4];
         SysRng.try_fill_bytes(&mut seed).map_err(|_| OpenError::System("random bytes"))?;
         let journal = SegmentJournal::open(disk, JournalConfig::new(u32::from_le_bytes(seed)))?;

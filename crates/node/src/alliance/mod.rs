@@ -120,10 +120,12 @@ impl Hosted {
     /// A refusal: by the rules, or `BUSY`, `STOPPED`, `INTERNAL`.
     pub async fn execute(&self, command: Command) -> Result<Executed, Refusal> {
         let (reply, answer) = oneshot::channel();
-        self.jobs.try_send(Job::Execute { command, reply }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Refusal::new(Reason::Busy),
-            mpsc::error::TrySendError::Closed(_) => Refusal::new(Reason::Stopped),
-        })?;
+        self.jobs.try_send(Job::Execute { command: Box::new(command), reply }).map_err(
+            |error| match error {
+                mpsc::error::TrySendError::Full(_) => Refusal::new(Reason::Busy),
+                mpsc::error::TrySendError::Closed(_) => Refusal::new(Reason::Stopped),
+            },
+        )?;
         answer.await.map_err(|_| Refusal::new(Reason::Stopped))?
     }
 

@@ -27,7 +27,7 @@ const GROUP_RECORDS_MAX: usize = 512;
 
 /// What the writer is asked to do.
 pub(super) enum Job {
-    Execute { command: Command, reply: oneshot::Sender<Result<Executed, Refusal>> },
+    Execute { command: Box<Command>, reply: oneshot::Sender<Result<Executed, Refusal>> },
     Ingest(IngestJob),
     Examine(Vec<Vec<proto::Record>>),
 }
@@ -69,7 +69,7 @@ pub(super) struct Outlets {
 
 /// Who waits for the group's sync.
 enum Waiting {
-    Till(oneshot::Sender<Result<Executed, Refusal>>, Result<Executed, Refusal>),
+    Till(oneshot::Sender<Result<Executed, Refusal>>, Box<Result<Executed, Refusal>>),
     Peer { link: LinkId, shop: ShopId, refused: Option<LinkRefusal> },
 }
 
@@ -133,7 +133,7 @@ impl Writer {
                     }
                     Err(ExecuteError::Ledger(error)) => return Err(error),
                 };
-                Ok(Some(Waiting::Till(reply, outcome)))
+                Ok(Some(Waiting::Till(reply, Box::new(outcome))))
             }
             Job::Ingest(IngestJob { link, shop, runs }) => {
                 let refused = self.ingest(shop, runs)?;
@@ -205,7 +205,7 @@ impl Writer {
     fn answer(&self, who: Waiting) {
         match who {
             // The till may have hung up meanwhile; its answer is kept under its request id.
-            Waiting::Till(reply, outcome) => drop(reply.send(outcome)),
+            Waiting::Till(reply, outcome) => drop(reply.send(*outcome)),
             Waiting::Peer { link, shop, refused } => {
                 let outcome = match (refused, self.ledger.head(shop)) {
                     (Some(refusal), _) => IngestOutcome::Refused(refusal),

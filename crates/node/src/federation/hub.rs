@@ -174,7 +174,7 @@ impl Hub {
         match event {
             Event::LinkUp(link) => self.link_up(link),
             Event::LinkDown(link) => {
-                self.remove(link);
+                self.cut(link);
                 self.replica.link_down(link, now);
             }
             Event::Frame { link, frame } => {
@@ -209,13 +209,21 @@ impl Hub {
         self.replica.link_up(id, peer, now);
     }
 
-    fn remove(&mut self, id: LinkId) {
-        let Some(link) = self.links.remove(&id) else { return };
-        link.stop.cancel();
+    /// Ends a link at once, whatever waits to go out on it.
+    fn cut(&mut self, id: LinkId) {
+        if let Some(link) = self.forget(id) {
+            link.stop.cancel();
+        }
+    }
+
+    /// Lets go of a link. What was queued still goes out; then its stream ends, for the sender is gone.
+    fn forget(&mut self, id: LinkId) -> Option<NewLink> {
+        let link = self.links.remove(&id)?;
         if !self.links.values().any(|l| l.peer == link.peer) {
             tracing::info!(peer = link.peer.short(), "link down");
             self.table.disconnected(link.peer);
         }
+        Some(link)
     }
 
     fn close_all(&mut self) {
@@ -254,11 +262,7 @@ impl Hub {
                 // Frames queued before go out first: the stream ends when its sender is gone and its queue empty.
                 Output::Close { link, reason, by } => {
                     tracing::debug!(link = link.0, ?reason, ?by, "link closed");
-                    if let Some(closed) = self.links.remove(&link) {
-                        if !self.links.values().any(|l| l.peer == closed.peer) {
-                            self.table.disconnected(closed.peer);
-                        }
-                    }
+                    self.forget(link);
                 }
             }
         }
@@ -268,7 +272,7 @@ impl Hub {
         let Some(known) = self.links.get(&link) else { return };
         if known.out.try_send(frame).is_err() {
             tracing::warn!(peer = known.peer.short(), "the peer does not read: link cut");
-            self.remove(link);
+            self.cut(link);
             self.replica.link_down(link, clock::now());
         }
     }
