@@ -149,7 +149,8 @@ impl<V: Views> Ledger<V> {
             Err(error) => return Ok(Err(error)),
         };
         for record in run.into_records() {
-            self.stage(record)?;
+            let message = open_payload(&record, self.alliance.me(), &self.keys.decryption);
+            self.stage(record, message)?;
         }
         Ok(Ok(true))
     }
@@ -232,22 +233,22 @@ impl<V: Views> Ledger<V> {
         let mut head = self.head(self.alliance.me());
         let mut records = Vec::with_capacity(drafts.len());
         for draft in drafts {
-            let record = self.sign(draft, head, now, rng)?;
+            let record = self.sign(&draft, head, now, rng)?;
             let header = record.header();
             let (sequence, incarnation) = (header.sequence, header.incarnation);
             head = Some(Head { sequence, id: record.id(), incarnation });
-            records.push(record);
+            records.push((record, Bytes::from(draft.message)));
         }
-        let ids = records.iter().map(Record::id).collect();
-        for record in records {
-            self.stage(record)?;
+        let ids = records.iter().map(|(record, _)| record.id()).collect();
+        for (record, message) in records {
+            self.stage(record, Some(message))?;
         }
         Ok(ids)
     }
 
     fn sign(
         &self,
-        draft: DraftRecord,
+        draft: &DraftRecord,
         head: Option<Head>,
         now: UnixMillis,
         rng: &mut impl CryptoRng,
@@ -273,14 +274,14 @@ impl<V: Views> Ledger<V> {
             previous: head.map(|h| h.id),
             time: now,
             kind: draft.kind,
-            audience: draft.audience,
+            audience: draft.audience.clone(),
         };
         Ok(sign(header, payload, &self.keys.signing))
     }
 
-    /// Folds a record that will follow what is held, and puts it up for the next commit.
-    fn stage(&mut self, record: Record) -> Result<(), LedgerError> {
-        let message = open_payload(&record, self.alliance.me(), &self.keys.decryption);
+    /// Folds a record that will follow what is held, and puts it up for the next commit. `message`: what it says, if
+    /// this shop can read it.
+    fn stage(&mut self, record: Record, message: Option<Bytes>) -> Result<(), LedgerError> {
         let mut view = self.staged.take_overlay(&*self.views);
         let effects = self.alliance.fold(&mut view, &record, message);
         self.staged.put_back(view);

@@ -80,7 +80,7 @@ pub(crate) struct CreateArgs {
     #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
     admission_votes: u32,
     /// Core members' votes that remove a shop.
-    #[arg(long, value_name = "COUNT", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
     removal_votes: u32,
     /// How long after a sale or redemption a till may still report it.
     #[arg(long, value_name = "DURATION", default_value = "72h", value_parser = value::duration)]
