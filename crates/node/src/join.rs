@@ -62,7 +62,7 @@ pub(crate) async fn found(node: &Arc<Node>, founding: Founding) -> Result<Arc<Ho
         CharterError::Rule(refusal) => refusal,
         other => internal(&other),
     })?;
-    node.add(charter, None).await
+    node.add(charter, None, Some(Command::Found)).await
 }
 
 /// Makes an invitation link for one shop.
@@ -131,7 +131,7 @@ pub(crate) async fn join(node: &Arc<Node>, text: &str) -> Result<Arc<Hosted>, Re
     let link = parse_link(text)?;
     node.check_room(link.charter.id)?;
     ask(node, &link).await?;
-    node.add(link.charter, Some(link.bootstrap)).await
+    node.add(link.charter, Some(link.bootstrap), None).await
 }
 
 async fn ask(node: &Arc<Node>, link: &Link) -> Result<(), Refusal> {

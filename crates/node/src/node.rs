@@ -152,14 +152,15 @@ impl Node {
         Ok(())
     }
 
-    /// Lays out and opens a new alliance.
+    /// Lays out and opens a new alliance, and carries out `first` in it before anything else.
     ///
     /// # Errors
-    /// `ALLIANCE_EXISTS`, or `INTERNAL` where the disk refuses.
+    /// `ALLIANCE_EXISTS`, a refusal of `first`, or `INTERNAL` where the disk refuses.
     pub async fn add(
         self: &Arc<Self>,
         charter: Charter,
         bootstrap: Option<Bootstrap>,
+        first: Option<Command>,
     ) -> Result<Arc<Hosted>, Refusal> {
         let id = charter.id;
         self.check_room(id)?;
@@ -173,6 +174,9 @@ impl Node {
             Ok(Err(error)) => return Err(crate::alliance::internal(&error)),
             Err(error) => return Err(crate::alliance::internal(&error)),
         };
+        if let Some(command) = first {
+            hosted.execute(command).await?;
+        }
         Ok(self.run(hosted, notices))
     }
 

@@ -22,10 +22,10 @@ use crate::{
     clock,
 };
 
+/// The hub looks after its state machine at least this often, for the clock may have been set back meanwhile.
+const REST_MS_MAX: i64 = 10_000;
 /// Events that wait for the hub; full: links are not read.
 const EVENTS_MAX: usize = 256;
-/// The state machine's finest interval is 20 ms (coalescing announcements).
-const TICK: Duration = Duration::from_millis(20);
 /// The largest message on a link: an answer to a want, whose last run may pass the budget.
 pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
 /// Links of one alliance: each member once, with room for takeovers.
@@ -120,18 +120,17 @@ impl Hub {
         stop: CancellationToken,
     ) {
         let mut roster = self.hosted.alliance_changes();
-        let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         self.members(&mut roster);
         self.drain();
         loop {
+            let rest = self.until_wakeup();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 Some(notice) = notices.recv() => self.noticed(notice),
                 Ok(()) = roster.changed() => self.members(&mut roster),
                 Some(event) = inbox.recv() => self.happened(event),
-                _ = tick.tick() => self.tick(),
+                () = tokio::time::sleep(rest) => self.replica.tick(clock::now()),
             }
             self.drain();
         }
@@ -150,11 +149,10 @@ impl Hub {
         self.replica.members_changed(shops, clock::now());
     }
 
-    fn tick(&mut self) {
-        let now = clock::now();
-        if self.replica.next_wakeup().is_some_and(|at| at <= now) {
-            self.replica.tick(now);
-        }
+    /// How long nothing has to be done by itself.
+    fn until_wakeup(&self) -> Duration {
+        let ms = self.replica.next_wakeup().map_or(REST_MS_MAX, |at| at.ms_since(clock::now()));
+        Duration::from_millis(u64::try_from(ms.clamp(1, REST_MS_MAX)).unwrap_or_default())
     }
 
     fn noticed(&mut self, notice: Notice) {
