@@ -10,7 +10,7 @@ use hutong_core::{
     refusal::{Reason, Refusal},
 };
 use hutong_record::{Identity, SigningKey, UnixMillis, proto};
-use hutong_wire::peer::v1::{JoinRequest, join_service_client::JoinServiceClient};
+use hutong_wire::peer::v1::{JoinRequest, JoinState, join_service_client::JoinServiceClient};
 use prost::Message as _;
 use rand::{TryRng as _, rngs::SysRng};
 use tonic_types::StatusExt as _;
@@ -27,6 +27,8 @@ const LINK_PREFIX: &str = "hutong:join/";
 const LINK_BYTES_MAX: usize = 16 * 1_024;
 /// A guest's whole call, on one address.
 const JOIN_LIMIT: Duration = Duration::from_secs(15);
+/// How long an answer to a join waits for the first exchange of records.
+const FIRST_SYNC_WAIT: Duration = Duration::from_secs(5);
 const ADDRESSES_MAX: usize = 8;
 
 /// What founders choose; the rest of a charter follows.
@@ -130,11 +132,18 @@ fn parse_link(text: &str) -> Result<Link, Refusal> {
 pub(crate) async fn join(node: &Arc<Node>, text: &str) -> Result<Arc<Hosted>, Refusal> {
     let link = parse_link(text)?;
     node.check_room(link.charter.id)?;
-    ask(node, &link).await?;
-    node.add(link.charter, Some(link.bootstrap), None).await
+    let state = ask(node, &link).await?;
+    let hosted = node.add(link.charter, Some(link.bootstrap), None).await?;
+    if state == JoinState::Admitted {
+        // The vote comes with the first exchange; whoever asked would rather see the outcome.
+        let mut changes = hosted.alliance_changes();
+        let admitted = changes.wait_for(|alliance| alliance.own_membership().is_ok());
+        let _ = tokio::time::timeout(FIRST_SYNC_WAIT, admitted).await;
+    }
+    Ok(hosted)
 }
 
-async fn ask(node: &Arc<Node>, link: &Link) -> Result<(), Refusal> {
+async fn ask(node: &Arc<Node>, link: &Link) -> Result<JoinState, Refusal> {
     let dialer = node.guest_dialer(SigningKey::from_seed(&link.guest));
     let server = *link.bootstrap.inviter.signing_key();
     let request = JoinRequest {
@@ -152,7 +161,7 @@ async fn ask(node: &Arc<Node>, link: &Link) -> Result<(), Refusal> {
             JoinServiceClient::new(channel).join(request.clone()).await.map_err(|status| refusal_of(&status))
         };
         match tokio::time::timeout(JOIN_LIMIT, attempt).await {
-            Ok(Ok(_)) => return Ok(()),
+            Ok(Ok(response)) => return Ok(response.into_inner().state()),
             Ok(Err(refusal)) => failure = refusal,
             Err(_) => failure = Refusal::new(Reason::InviterUnreachable).with("why", "no answer in time"),
         }

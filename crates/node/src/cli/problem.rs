@@ -2,7 +2,10 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
+use hutong_record::UnixMillis;
 use serde_json::{Value, json};
+
+use super::show;
 
 /// A failure that the node has no part in.
 #[derive(Debug, thiserror::Error)]
@@ -90,10 +93,26 @@ pub(crate) fn text(error: &anyhow::Error) -> String {
             text = format!("{text}: {cause}");
         }
     }
-    match error.downcast_ref::<hutong_client::Error>().and_then(hutong_client::Error::reason) {
+    let refusal = error.downcast_ref::<hutong_client::Error>().and_then(hutong_client::Error::refusal);
+    let Some(refusal) = refusal else { return text };
+    for (name, moment) in moments(refusal) {
+        text = format!("{text}, {name} {moment}");
+    }
+    match refusal.reason.as_deref() {
         Some(reason) => format!("{text} [{reason}]"),
         None => text,
     }
+}
+
+/// The times among a refusal's facts: when a voucher was redeemed, has expired, and so on.
+fn moments(refusal: &hutong_client::Refusal) -> Vec<(&str, String)> {
+    let named = refusal.metadata.iter().filter_map(|(name, value)| {
+        let at = UnixMillis::new(value.parse().ok()?).ok()?;
+        Some((name.strip_suffix("_unix_ms")?, show::time(Some(&hutong_wire::trade::timestamp(at)))))
+    });
+    let mut named: Vec<_> = named.collect();
+    named.sort_unstable();
+    named
 }
 
 /// The failure for programs.

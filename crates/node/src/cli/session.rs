@@ -8,6 +8,7 @@ use super::{
     Globals,
     problem::Problem,
     resolve::{Named, full_id, resolve},
+    show::Names,
     value::MoneyArg,
 };
 use crate::data_folder::{DataFolder, DataFolderError};
@@ -64,6 +65,11 @@ impl Session {
             members.into_iter().filter(is_named).map(|m| Named { id: m.shop_id, name: m.name }).collect()
         };
         shops.iter().map(|shop| Ok(resolve("shop", shop, &known)?)).collect()
+    }
+
+    /// Names of the shops, for people to read.
+    pub(crate) async fn names(&self) -> anyhow::Result<Names> {
+        Ok(Names::of(self.client.all_members(&self.alliance_id).await?))
     }
 
     /// The id of a promotion, named by its id's beginning or its title.

@@ -1,6 +1,8 @@
 //! Messages as JSON and as text. JSON has the fields of the protos: ids in hex, times in RFC 3339, durations in seconds
 //! with an `s` (as in proto3 JSON), enums as lower-case words, absent messages as null.
 
+use std::collections::BTreeMap;
+
 use hutong_client::{Duration, Timestamp, proto};
 use proto::promotion::Benefit;
 use serde_json::{Value, json};
@@ -95,14 +97,30 @@ pub(crate) fn voucher_json(voucher: &proto::Voucher) -> Value {
     })
 }
 
+/// Shops' names by id, so that people read names.
+#[derive(Debug, Default)]
+pub(crate) struct Names(BTreeMap<String, String>);
+
+impl Names {
+    /// Of these members.
+    pub(crate) fn of(members: Vec<proto::Member>) -> Self {
+        Self(members.into_iter().map(|member| (member.shop_id, member.name)).collect())
+    }
+
+    /// Name and beginning of the id.
+    pub(crate) fn label(&self, id: &str) -> String {
+        label(self.0.get(id).map_or("", String::as_str), id)
+    }
+}
+
 /// A voucher, all of it.
-pub(crate) fn voucher_text(voucher: &proto::Voucher) -> String {
+pub(crate) fn voucher_text(voucher: &proto::Voucher, names: &Names) -> String {
     fields([
         ("voucher", voucher.id.clone()),
         ("state", voucher_state(voucher)),
         ("promotion", label(&voucher.promotion_title, &voucher.promotion_id)),
-        ("handed out by", short(&voucher.distributor_id)),
-        ("good at", short(&voucher.redeemer_id)),
+        ("handed out by", names.label(&voucher.distributor_id)),
+        ("good at", names.label(&voucher.redeemer_id)),
         ("card", voucher.card_id.clone()),
         ("issued", time(voucher.issue_time.as_ref())),
         ("good until", time(voucher.expire_time.as_ref())),
@@ -113,13 +131,13 @@ pub(crate) fn voucher_text(voucher: &proto::Voucher) -> String {
 }
 
 /// Vouchers, a line each.
-pub(crate) fn vouchers_text(vouchers: &[proto::Voucher]) -> String {
+pub(crate) fn vouchers_text(vouchers: &[proto::Voucher], names: &Names) -> String {
     let row = |voucher: &proto::Voucher| {
         [
             voucher.id.clone(),
             voucher.promotion_title.clone(),
             voucher_state(voucher),
-            short(&voucher.redeemer_id),
+            names.label(&voucher.redeemer_id),
             time(voucher.expire_time.as_ref()),
             voucher.code.clone(),
         ]
@@ -243,11 +261,11 @@ fn benefit(promotion: &proto::Promotion) -> String {
 }
 
 /// A promotion, all of it.
-pub(crate) fn promotion_text(promotion: &proto::Promotion) -> String {
+pub(crate) fn promotion_text(promotion: &proto::Promotion, names: &Names) -> String {
     let count = |count: u32| if count == 0 { "no limit".to_owned() } else { count.to_string() };
     let distributor = |one: &proto::Distributor| {
         let issued = if one.issued == 0 { String::new() } else { format!(", {} handed out", one.issued) };
-        format!("{} up to {}{issued}", short(&one.shop_id), one.quota)
+        format!("{} up to {}{issued}", names.label(&one.shop_id), one.quota)
     };
     let distributors: Vec<_> = promotion.distributors.iter().map(distributor).collect();
     fields([
@@ -256,9 +274,9 @@ pub(crate) fn promotion_text(promotion: &proto::Promotion) -> String {
         ("benefit", benefit(promotion)),
         ("handed out by", distributors.join("; ")),
         ("for a sale from", money(promotion.earn_spend_min.as_ref())),
-        ("good at", short(&promotion.redeemer_id)),
+        ("good at", names.label(&promotion.redeemer_id)),
         ("on a purchase from", money(promotion.redeem_spend_min.as_ref())),
-        ("paid by", short(&promotion.funder_id)),
+        ("paid by", names.label(&promotion.funder_id)),
         ("budget", money(promotion.budget.as_ref())),
         ("bounty", money(promotion.bounty.as_ref())),
         ("from", time(promotion.start_time.as_ref())),
@@ -272,7 +290,7 @@ pub(crate) fn promotion_text(promotion: &proto::Promotion) -> String {
 }
 
 /// Promotions, a line each.
-pub(crate) fn promotions_text(promotions: &[proto::Promotion]) -> String {
+pub(crate) fn promotions_text(promotions: &[proto::Promotion], names: &Names) -> String {
     let row = |promotion: &proto::Promotion| {
         let end = promotion.ended_time.as_ref().or(promotion.end_time.as_ref());
         [
@@ -280,7 +298,7 @@ pub(crate) fn promotions_text(promotions: &[proto::Promotion]) -> String {
             promotion.title.clone(),
             benefit(promotion),
             promotion.distributors.len().to_string(),
-            short(&promotion.redeemer_id),
+            names.label(&promotion.redeemer_id),
             time(promotion.start_time.as_ref()),
             time(end),
         ]

@@ -84,7 +84,7 @@ impl SledViews {
         let (db, rebuilt_because) = match open_existing(folder, version, cache_bytes)? {
             Ok(db) => (db, None),
             Err(reason) => {
-                tracing::warn!(folder = %folder.display(), ?reason, "the views begin empty and are folded anew");
+                tracing::debug!(folder = %folder.display(), ?reason, "the views begin empty");
                 (begin(folder, version, cache_bytes)?, Some(reason))
             }
         };
