@@ -21,7 +21,7 @@ const TIME_UNIX_MS: i64 = 1_767_225_600_000;
 const DAY_MS: i64 = 86_400_000;
 
 fn time(ms: i64) -> UnixMillis {
-    UnixMillis::new(ms).unwrap()
+    UnixMillis::new(ms).expect("within the years 1970 to 9999")
 }
 
 fn founder() -> Identity {
@@ -42,7 +42,7 @@ fn charter() -> Charter {
         created_unix_ms: TIME_UNIX_MS,
         salt: Bytes::from_static(&[0x5a; 16]),
     };
-    Charter::write(&message).unwrap()
+    Charter::write(&message).expect("the charter is in order")
 }
 
 #[test]

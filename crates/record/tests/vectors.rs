@@ -32,14 +32,14 @@ fn draft(sequence: u64, previous: Option<RecordId>, audience: Audience) -> Draft
         incarnation: 3,
         sequence,
         previous,
-        time: UnixMillis::new(TIME_UNIX_MS).unwrap(),
+        time: UnixMillis::new(TIME_UNIX_MS).expect("a time"),
         kind: Kind::Profile,
         audience,
     }
 }
 
 fn record(sequence: u64, previous: Option<RecordId>, message: &[u8]) -> Record {
-    let payload = Payload::clear(message, &mut Counting::from_zero()).unwrap();
+    let payload = Payload::clear(message, &mut Counting::from_zero()).expect("a short message");
     sign(draft(sequence, previous, Audience::Alliance), payload, &key())
 }
 

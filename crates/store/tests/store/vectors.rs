@@ -3,7 +3,7 @@
 use hutong_record::RecordId;
 use hutong_store::{
     disk::{Disk as _, DiskFile as _, MemDisk},
-    journal::{Journal as _, JournalReader as _, Lsn, SegmentJournal},
+    journal::{Journal as _, Lsn, SegmentJournal},
 };
 
 use crate::{
