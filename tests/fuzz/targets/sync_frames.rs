@@ -1,7 +1,6 @@
 //! Whatever frames a peer sends, the replica keeps its bounds and does not panic.
 //!
-//! The input is a list of frames, each after its length (two bytes); the first length is from one of two peers, and
-//! so on in turn. Reads are answered with nothing, records are refused: the ladder is fuzzed elsewhere.
+//! The input is a list of frames, each after its length (two bytes), of two peers in turn. Reads are answered with nothing, records are refused: the ladder is fuzzed elsewhere.
 #![no_main]
 
 use std::collections::BTreeMap;
