@@ -15,6 +15,7 @@ pub mod command;
 pub mod event;
 pub mod fold;
 pub mod ingest;
+pub mod invitation;
 pub mod pair;
 pub mod promotion;
 pub mod refusal;

@@ -3,15 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use data_encoding::BASE64URL_NOPAD;
 use hutong_core::{
     charter::{Charter, CharterError},
     command::Command,
+    invitation::InvitationLink,
     refusal::{Reason, Refusal},
 };
-use hutong_record::{Identity, SigningKey, UnixMillis, proto};
+use hutong_record::{SigningKey, UnixMillis, proto};
 use hutong_wire::peer::v1::{JoinRequest, JoinState, join_service_client::JoinServiceClient};
-use prost::Message as _;
 use rand::{TryRng as _, rngs::SysRng};
 use tonic_types::StatusExt as _;
 
@@ -22,14 +21,10 @@ use crate::{
     transport::Tcp,
 };
 
-const LINK_PREFIX: &str = "hutong:join/";
-/// A link holds a charter, an identity and some addresses.
-const LINK_BYTES_MAX: usize = 16 * 1_024;
 /// A guest's whole call, on one address.
 const JOIN_LIMIT: Duration = Duration::from_secs(15);
 /// How long an answer to a join waits for the first exchange of records.
 const FIRST_SYNC_WAIT: Duration = Duration::from_secs(5);
-const ADDRESSES_MAX: usize = 8;
 
 /// What founders choose; the rest of a charter follows.
 #[derive(Debug, Clone)]
@@ -89,51 +84,26 @@ pub(crate) async fn invite(
     };
     hosted.execute(Command::Invite(invitation)).await?;
     node.open_door();
-    let link = proto::InvitationLink {
-        charter: hosted.alliance().charter().bytes().clone(),
-        inviter: Some(node.identity().signed().clone()),
+    let link = InvitationLink {
+        charter: hosted.alliance().charter().clone(),
+        inviter: node.identity().clone(),
         addresses,
-        guest_secret: Bytes::copy_from_slice(&guest_secret),
-        expires_unix_ms: expires.ms(),
+        guest_seed: guest_secret,
+        expires,
     };
-    Ok(format!("{LINK_PREFIX}{}", BASE64URL_NOPAD.encode(&link.encode_to_vec())))
-}
-
-/// An invitation link that was checked.
-struct Link {
-    charter: Charter,
-    bootstrap: Bootstrap,
-    guest: [u8; 32],
-}
-
-fn parse_link(text: &str) -> Result<Link, Refusal> {
-    let wrong = |why: &str| Refusal::field("link", why);
-    let encoded = text.trim().strip_prefix(LINK_PREFIX).ok_or_else(|| wrong("is not an invitation link"))?;
-    if encoded.len() > LINK_BYTES_MAX {
-        return Err(wrong("is too long"));
-    }
-    let bytes = BASE64URL_NOPAD.decode(encoded.as_bytes()).map_err(|_| wrong("was not copied whole"))?;
-    let message =
-        proto::InvitationLink::decode(bytes.as_slice()).map_err(|_| wrong("was not copied whole"))?;
-    if message.expires_unix_ms <= clock::now().ms() {
-        return Err(Refusal::new(Reason::InvitationInvalid));
-    }
-    let charter = Charter::parse(message.charter).map_err(|e| wrong(&e.to_string()))?;
-    let inviter = Identity::verify(&message.inviter.ok_or_else(|| wrong("names no shop"))?);
-    let inviter = inviter.map_err(|e| wrong(&e.to_string()))?;
-    if message.addresses.is_empty() || message.addresses.len() > ADDRESSES_MAX {
-        return Err(wrong("has no address"));
-    }
-    let guest = message.guest_secret.as_ref().try_into().map_err(|_| wrong("was not copied whole"))?;
-    Ok(Link { charter, bootstrap: Bootstrap { inviter, addresses: message.addresses }, guest })
+    Ok(link.text())
 }
 
 /// Asks the inviting shop to be admitted, and lays out the alliance when it says yes, or that more votes are needed.
 pub(crate) async fn join(node: &Arc<Node>, text: &str) -> Result<Arc<Hosted>, Refusal> {
-    let link = parse_link(text)?;
+    let link = InvitationLink::parse(text)?;
+    if link.expires <= clock::now() {
+        return Err(Refusal::new(Reason::InvitationInvalid));
+    }
     node.check_room(link.charter.id)?;
     let state = ask(node, &link).await?;
-    let hosted = node.add(link.charter, Some(link.bootstrap), None).await?;
+    let bootstrap = Bootstrap { inviter: link.inviter, addresses: link.addresses };
+    let hosted = node.add(link.charter, Some(bootstrap), None).await?;
     if state == JoinState::Admitted {
         // The vote comes with the first exchange; whoever asked would rather see the outcome.
         let mut changes = hosted.alliance_changes();
@@ -143,15 +113,15 @@ pub(crate) async fn join(node: &Arc<Node>, text: &str) -> Result<Arc<Hosted>, Re
     Ok(hosted)
 }
 
-async fn ask(node: &Arc<Node>, link: &Link) -> Result<JoinState, Refusal> {
-    let dialer = node.guest_dialer(SigningKey::from_seed(&link.guest));
-    let server = *link.bootstrap.inviter.signing_key();
+async fn ask(node: &Arc<Node>, link: &InvitationLink) -> Result<JoinState, Refusal> {
+    let dialer = node.guest_dialer(link.guest_key());
+    let server = *link.inviter.signing_key();
     let request = JoinRequest {
         alliance_id: Bytes::copy_from_slice(link.charter.id.as_bytes()),
         identity: Some(node.identity().signed().clone()),
     };
     let mut failure = Refusal::new(Reason::InviterUnreachable);
-    for address in &link.bootstrap.addresses {
+    for address in &link.addresses {
         let attempt = async {
             let channel = dialer.dial(server, Tcp::to(address)).await.map_err(|error| match error {
                 // Our guest key is not on its list: the invitation was taken back, or is past its time.
@@ -182,21 +152,4 @@ fn random<const N: usize>() -> Result<[u8; N], Refusal> {
     let mut bytes = [0; N];
     SysRng.try_fill_bytes(&mut bytes).map_err(|error| internal(&error))?;
     Ok(bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn texts_that_are_no_links_are_refused_with_the_field() {
-        let prefixed = |rest: &str| format!("{LINK_PREFIX}{rest}");
-        for text in
-            ["", "https://example.com", &prefixed("%%%"), &prefixed("AAAA"), &prefixed(&"A".repeat(20_000))]
-        {
-            let refusal = parse_link(text).err().expect("no link");
-            let named = refusal.fact("field") == Some("link") || refusal.reason == Reason::InvitationInvalid;
-            assert!(named, "{text}: {refusal}");
-        }
-    }
 }

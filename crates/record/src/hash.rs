@@ -1,6 +1,6 @@
 //! Every hash and signature is made over a domain tag of its own, so that bytes of one kind never pass for another.
 
-use crate::{AllianceId, ShopId};
+use crate::AllianceId;
 
 pub(crate) const RECORD: &str = "hutong 2026 v1 record id";
 pub(crate) const PAYLOAD: &str = "hutong 2026 v1 payload";
@@ -13,7 +13,6 @@ pub(crate) const RECOVERY_SEED: &str = "hutong 2026 v1 recovery key";
 pub(crate) const RECOVERY: &str = "hutong 2026 v1 recovery key hash";
 const MOTION: &str = "hutong 2026 v1 motion id";
 const REQUEST: &str = "hutong 2026 v1 request";
-const INVITATION: &str = "hutong 2026 v1 invitation key";
 
 pub(crate) const SIGN_HEADER: &[u8] = b"hutong v1 header\0";
 pub(crate) const SIGN_IDENTITY: &[u8] = b"hutong v1 identity\0";
@@ -37,12 +36,4 @@ pub fn motion_id(motion: &[u8]) -> [u8; 32] {
 /// The fingerprint of a till's request, so that a repeated request id with another body is noticed.
 pub fn request_hash(canonical_request: &[u8]) -> [u8; 32] {
     tagged(REQUEST, canonical_request)
-}
-
-/// The seed of an invitation's guest key, bound to the inviting shop.
-pub fn invitation_key_seed(inviter: ShopId, secret: &[u8; 32]) -> [u8; 32] {
-    let mut bytes = [0; 64];
-    bytes[..32].copy_from_slice(inviter.as_bytes());
-    bytes[32..].copy_from_slice(secret);
-    tagged(INVITATION, &bytes)
 }

@@ -32,7 +32,7 @@ pub use record::{Draft, Record, RecordError, sign};
 pub use run::{RUN_RECORDS_MAX, RunError, VerifiedRun, verify_run};
 pub use time::{TimeError, UnixMillis};
 
-pub use hash::{alliance_id, invitation_key_seed, motion_id, request_hash};
+pub use hash::{alliance_id, motion_id, request_hash};
 
 /// The messages of `hutong.record.v1` as generated from the protos.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]

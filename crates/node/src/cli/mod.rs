@@ -1,6 +1,6 @@
 //! The `hutong` command line: what there is to say, and how it is answered.
 //!
-//! A command computes an [`Answer`]; printing it, as text or as JSON, happens once, here. Exit codes: 0 done, 1 failed
+//! A command computes an `Answer`; printing it, as text or as JSON, happens once, here. Exit codes: 0 done, 1 failed
 //! or refused, 2 wrong usage.
 
 mod alliance;

@@ -5,6 +5,9 @@ mod corruption;
 #[cfg(test)]
 mod disk;
 #[cfg(test)]
+#[path = "../../../../tests/vectors/golden.rs"]
+mod golden;
+#[cfg(test)]
 mod journal_contract;
 #[cfg(test)]
 mod kill;
@@ -12,5 +15,7 @@ mod kill;
 mod power;
 #[cfg(test)]
 mod shops;
+#[cfg(test)]
+mod vectors;
 #[cfg(test)]
 mod views;

@@ -86,6 +86,23 @@ impl Shops {
     }
 }
 
+/// A record of shop 1 that is the same on every machine and with every library.
+pub(crate) fn write_fixed(sequence: u64, previous: Option<RecordId>) -> Record {
+    let draft = Draft {
+        alliance: AllianceId::new([1; 32]),
+        shop: id(1),
+        key_epoch: 0,
+        incarnation: 0,
+        sequence,
+        previous,
+        time: UnixMillis::new(1_700_000_000_000).unwrap(),
+        kind: Kind::Profile,
+        audience: Audience::Alliance,
+    };
+    let payload = Payload::from_bytes(vec![7; 32].into()).unwrap();
+    sign(draft, payload, &SigningKey::from_seed(&[1; 32]))
+}
+
 /// All records of a journal, read in pages.
 pub(crate) fn read_all(reader: &dyn JournalReader) -> Vec<Record> {
     let mut records = Vec::new();

@@ -1,0 +1,132 @@
+//! The golden bytes and texts of charters, vouchers and invitation links.
+
+use bytes::Bytes;
+use hutong_core::{
+    charter::Charter,
+    code::{SECRET_BYTES, format_code, parse_code},
+    invitation::InvitationLink,
+    voucher::{Presented, Token, VoucherBody, VoucherKey},
+};
+use hutong_record::{
+    CardId, Identity, RecordId, RecoverySeed, SigningKey, TokenSignature, UnixMillis, proto,
+};
+use prost::Message as _;
+
+#[path = "../../../tests/vectors/golden.rs"]
+mod golden;
+
+use golden::{Case, Counting, check};
+
+const TIME_UNIX_MS: i64 = 1_767_225_600_000;
+const DAY_MS: i64 = 86_400_000;
+
+fn time(ms: i64) -> UnixMillis {
+    UnixMillis::new(ms).expect("within the years 1970 to 9999")
+}
+
+fn founder() -> Identity {
+    Identity::create(&RecoverySeed::new([5; 32]), time(TIME_UNIX_MS), &mut Counting::from_zero())
+}
+
+fn charter() -> Charter {
+    let message = proto::Charter {
+        name: "五道营胡同".into(),
+        purpose: "互相介绍客人".into(),
+        currency_code: "CNY".into(),
+        utc_offset_minutes: 480,
+        admission_votes: 2,
+        removal_votes: 3,
+        late_entry_ms_max: 7 * DAY_MS,
+        attribution_window_ms: 30 * DAY_MS,
+        founder: Some(founder().signed().clone()),
+        created_unix_ms: TIME_UNIX_MS,
+        salt: Bytes::from_static(&[0x5a; 16]),
+    };
+    Charter::write(&message).expect("the charter is in order")
+}
+
+#[test]
+fn charter_and_its_alliance() {
+    let charter = charter();
+    let case = Case::new("a charter; its hash is the alliance id")
+        .text("name", &charter.name)
+        .hex("founder_shop_id", charter.founder.id().as_bytes())
+        .hex("charter", charter.bytes())
+        .hex("alliance_id", charter.id.as_bytes());
+    let stored = &check("charter.json", vec![case])[0];
+    let read = Charter::parse(stored.bytes("charter").into()).unwrap();
+    assert_eq!(read.id.as_bytes().to_vec(), stored.bytes("alliance_id"));
+    assert_eq!(read, charter);
+}
+
+#[test]
+fn voucher_as_token_qr_text_and_code() {
+    let key = SigningKey::from_seed(&[3; 32]);
+    let cases = [("bound to a card", Some(CardId::new([0xca; 16]))), ("for its bearer", None)];
+    let case = |(name, card): (&str, Option<CardId>)| {
+        let body = VoucherBody {
+            key: VoucherKey { promotion: RecordId::new([0x9f; 32]), distributor: 2, number: 70_000 },
+            card,
+            issued: time(TIME_UNIX_MS),
+            expires: time(TIME_UNIX_MS + 30 * DAY_MS),
+            secret: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
+        };
+        let token = Token::sign(body.clone(), &key);
+        Case::new(name)
+            .hex("distributor_public_key", key.public().as_bytes())
+            .text("voucher_id", body.key.to_string())
+            .hex("card_id", card.map_or(Vec::new(), |card| card.as_bytes().to_vec()))
+            .number("issued_unix_ms", body.issued.ms())
+            .number("expires_unix_ms", body.expires.ms())
+            .hex("secret", body.secret)
+            .hex("token", token.bytes())
+            .text("qr_text", token.qr_text())
+            .text("typed_code", token.code())
+    };
+    for stored in check("voucher.json", cases.map(case).into()) {
+        let token = Token::parse(&stored.bytes("token")).unwrap();
+        assert_eq!(stored.text("qr_text").parse(), Ok(Presented::Token(token.clone())));
+        assert_eq!(stored.text("typed_code").parse(), Ok(Presented::Secret(token.body().secret)));
+        assert_eq!(stored.text("voucher_id").parse(), Ok(Presented::Key(token.body().key)));
+        let signed = proto::VoucherToken::decode(token.bytes()).unwrap();
+        assert_eq!(TokenSignature::verify(&key.public(), &signed.body, &signed.signature), Ok(()));
+    }
+}
+
+#[test]
+fn typed_codes() {
+    let secrets: [[u8; SECRET_BYTES]; 3] =
+        [[0; 10], [0xff; 10], [1, 35, 69, 103, 137, 171, 205, 239, 16, 50]];
+    let case = |secret: [u8; SECRET_BYTES]| {
+        Case::new("80 bits and two check symbols")
+            .hex("secret", secret)
+            .text("typed_code", format_code(&secret))
+    };
+    for stored in check("typed_code.json", secrets.map(case).into()) {
+        assert_eq!(parse_code(stored.text("typed_code")).unwrap().to_vec(), stored.bytes("secret"));
+    }
+}
+
+#[test]
+fn invitation_link() {
+    let link = InvitationLink {
+        charter: charter(),
+        inviter: founder(),
+        addresses: vec!["shop.example:7401".into(), "192.0.2.7:7401".into()],
+        guest_seed: [0x6e; 32],
+        expires: time(TIME_UNIX_MS + DAY_MS),
+    };
+    let case = Case::new("a link with two addresses")
+        .hex("alliance_id", link.charter.id.as_bytes())
+        .hex("inviter_shop_id", link.inviter.id().as_bytes())
+        .text("addresses", link.addresses.join(" "))
+        .hex("guest_secret", link.guest_seed)
+        .hex("guest_public_key", link.guest_key().public().as_bytes())
+        .number("expires_unix_ms", link.expires.ms())
+        .text("link", link.text());
+    let stored = &check("invitation_link.json", vec![case])[0];
+    let read = InvitationLink::parse(stored.text("link")).unwrap();
+    assert_eq!((read.charter, read.inviter, read.addresses), (charter(), founder(), link.addresses));
+    assert_eq!(read.guest_seed.to_vec(), stored.bytes("guest_secret"));
+    assert_eq!(read.expires, link.expires);
+}

@@ -1,0 +1,192 @@
+//! The golden bytes of identities, headers, payloads, runs, fork proofs and hashes.
+
+use hutong_record::{
+    AllianceId, Audience, DecryptionKey, Draft, ForkProof, Header, Identity, PairId, Payload, Place, Record,
+    RecordId, RecoverySeed, ShopId, SigningKey, UnixMillis, motion_id,
+    proto::{self, Kind},
+    request_hash, sign, verify_run,
+};
+use prost::Message as _;
+
+#[path = "../../../tests/vectors/golden.rs"]
+mod golden;
+
+use golden::{Case, Counting, check};
+
+const ALLIANCE: AllianceId = AllianceId::new([0xa1; 32]);
+const AUTHOR: ShopId = ShopId::new([1; 32]);
+const ALLY: ShopId = ShopId::new([2; 32]);
+/// Seed of the author's signing key. The fuzz targets know it too.
+const AUTHOR_SEED: [u8; 32] = [1; 32];
+const TIME_UNIX_MS: i64 = 1_767_225_600_000;
+
+fn key() -> SigningKey {
+    SigningKey::from_seed(&AUTHOR_SEED)
+}
+
+fn draft(sequence: u64, previous: Option<RecordId>, audience: Audience) -> Draft {
+    Draft {
+        alliance: ALLIANCE,
+        shop: AUTHOR,
+        key_epoch: 0,
+        incarnation: 3,
+        sequence,
+        previous,
+        time: UnixMillis::new(TIME_UNIX_MS).expect("a time"),
+        kind: Kind::Profile,
+        audience,
+    }
+}
+
+fn record(sequence: u64, previous: Option<RecordId>, message: &[u8]) -> Record {
+    let payload = Payload::clear(message, &mut Counting::from_zero()).expect("a short message");
+    sign(draft(sequence, previous, Audience::Alliance), payload, &key())
+}
+
+/// Three records of which the last alone is signed.
+fn run() -> Vec<Record> {
+    let first = record(1, None, b"first");
+    let second = record(2, Some(first.id()), b"second");
+    let third = record(3, Some(second.id()), b"third");
+    vec![first.without_signature(), second.without_signature(), third]
+}
+
+fn messages(records: &[Record]) -> Vec<proto::Record> {
+    records.iter().map(Record::to_message).collect()
+}
+
+#[test]
+fn identity() {
+    let seed = RecoverySeed::new([5; 32]);
+    let time = UnixMillis::new(TIME_UNIX_MS).unwrap();
+    let identity = Identity::create(&seed, time, &mut Counting::from_zero());
+    let case = Case::new("a shop's identity, grown from its recovery phrase; the salt is 00 01 02 and so on")
+        .hex("recovery_seed", seed.reveal())
+        .hex("signing_seed", *seed.signing_seed())
+        .hex("encryption_seed", *seed.encryption_seed())
+        .hex("recovery_public_key", seed.recovery_key().public().as_bytes())
+        .hex("recovery_key_hash", seed.recovery_key_hash())
+        .number("created_unix_ms", TIME_UNIX_MS)
+        .hex("signing_public_key", identity.signing_key().as_bytes())
+        .hex("encryption_public_key", identity.encryption_key().to_bytes())
+        .hex("identity", &identity.signed().identity)
+        .hex("signature", &identity.signed().signature)
+        .hex("signed_identity", identity.signed().encode_to_vec())
+        .hex("shop_id", identity.id().as_bytes());
+    let stored = &check("identity.json", vec![case])[0];
+    let signed = proto::SignedIdentity::decode(stored.bytes("signed_identity").as_slice()).unwrap();
+    let read = Identity::verify(&signed).unwrap();
+    assert_eq!(read.id().as_bytes().to_vec(), stored.bytes("shop_id"));
+}
+
+fn record_case(name: &str, record: &Record) -> Case {
+    let header = record.header();
+    let previous = header.previous.map_or(Vec::new(), |id| id.as_bytes().to_vec());
+    let parties: Vec<_> = header.audience.named().iter().map(ShopId::to_string).collect();
+    Case::new(name)
+        .hex("signing_seed", AUTHOR_SEED)
+        .hex("signing_public_key", key().public().as_bytes())
+        .hex("alliance_id", header.alliance.as_bytes())
+        .hex("shop_id", header.shop.as_bytes())
+        .number("key_epoch", header.key_epoch)
+        .number("incarnation", header.incarnation)
+        .number("sequence", header.sequence)
+        .hex("previous_id", previous)
+        .number("time_unix_ms", header.time.ms())
+        .text("kind", header.kind.as_str_name())
+        .text("party_ids", parties.join(" "))
+        .number("payload_bytes", header.payload_bytes)
+        .hex("payload", record.payload().expect("it was just made").bytes())
+        .hex("payload_hash", header.payload_hash)
+        .hex("header", record.header_bytes())
+        .hex("record_id", record.id().as_bytes())
+        .hex("signature", record.signature().expect("it was just signed"))
+        .hex("record", record.to_message().encode_to_vec())
+}
+
+#[test]
+fn record_in_clear() {
+    let first = record(1, None, b"first");
+    let second = record(2, Some(first.id()), b"second");
+    let cases = vec![
+        record_case("the first record of a log, for the alliance", &first).text("message", "first"),
+        record_case("the second record, which names the first", &second).text("message", "second"),
+    ];
+    for stored in check("record.json", cases) {
+        let message = proto::Record::decode(stored.bytes("record").as_slice()).unwrap();
+        let read = Record::parse(message).unwrap();
+        assert_eq!(read.header(), &Header::parse(&stored.bytes("header")).unwrap());
+        assert_eq!(read.id().as_bytes().to_vec(), stored.bytes("record_id"));
+        assert_eq!(read.payload().unwrap().message(), stored.text("message"));
+        assert_eq!(verify_run(vec![read.clone()], &key().public()).unwrap().head(), read.id());
+    }
+}
+
+#[test]
+fn record_sealed_to_two_parties() {
+    let keys = [DecryptionKey::from_seed(&[0x11; 32]), DecryptionKey::from_seed(&[0x22; 32])];
+    let audience = Audience::parties([AUTHOR, ALLY]).unwrap();
+    let place = Place { alliance: ALLIANCE, shop: AUTHOR, incarnation: 3, sequence: 1, kind: Kind::Profile };
+    let mut rng = Counting::from_zero();
+    let payload =
+        Payload::seal(b"for two alone", &place, &[keys[0].public(), keys[1].public()], &mut rng).unwrap();
+    let sealed = sign(draft(1, None, audience.clone()), payload, &key());
+    let case = record_case("sealed to two parties; all randomness is 00 01 02 and so on", &sealed)
+        .text("message", "for two alone")
+        .hex("first_party_seed", [0x11; 32])
+        .hex("second_party_seed", [0x22; 32]);
+    let stored = &check("sealed_record.json", vec![case])[0];
+    let read = Record::parse(proto::Record::decode(stored.bytes("record").as_slice()).unwrap()).unwrap();
+    read.check_payload().unwrap();
+    for (shop, key) in [AUTHOR, ALLY].into_iter().zip(&keys) {
+        let opened = read.payload().unwrap().open(&place, &audience, shop, key).unwrap();
+        assert_eq!(opened, stored.text("message"));
+    }
+}
+
+#[test]
+fn run_under_one_signature() {
+    let run = proto::Run { records: messages(&run()) };
+    let case = Case::new("three records, the last one signed for all")
+        .hex("signing_public_key", key().public().as_bytes())
+        .hex("run", run.encode_to_vec());
+    let stored = &check("run.json", vec![case])[0];
+    let read = proto::Run::decode(stored.bytes("run").as_slice()).unwrap();
+    let records: Vec<_> = read.records.into_iter().map(|r| Record::parse(r).unwrap()).collect();
+    assert_eq!(verify_run(records, &key().public()).unwrap().records().len(), 3);
+}
+
+#[test]
+fn fork_proof() {
+    let (one, other) =
+        (record(5, Some(RecordId::new([3; 32])), b"one"), record(5, Some(RecordId::new([3; 32])), b"other"));
+    let proof = ForkProof::from_records(&one, &other).unwrap();
+    let case = Case::new("two signed headers of one place; the lower record id comes first")
+        .hex("signing_public_key", key().public().as_bytes())
+        .hex("fork_proof", proof.encode_to_vec());
+    let stored = &check("fork_proof.json", vec![case])[0];
+    let read = proto::ForkProof::decode(stored.bytes("fork_proof").as_slice()).unwrap();
+    let verified = ForkProof::verify(&read, |_, _| Some(key().public())).unwrap();
+    assert_eq!((verified.shop(), verified.sequence()), (AUTHOR, 5));
+}
+
+#[test]
+fn hashes() {
+    let pair = PairId::of(AUTHOR, ALLY);
+    assert_eq!(pair, PairId::of(ALLY, AUTHOR));
+    check(
+        "hashes.json",
+        vec![
+            Case::new("pair id of two shops, in either order")
+                .hex("one_shop_id", AUTHOR.as_bytes())
+                .hex("other_shop_id", ALLY.as_bytes())
+                .hex("pair_id", pair.as_bytes()),
+            Case::new("motion id of an encoded motion")
+                .text("motion", "motion")
+                .hex("motion_id", motion_id(b"motion")),
+            Case::new("fingerprint of a till's request")
+                .text("request", "request")
+                .hex("request_hash", request_hash(b"request")),
+        ],
+    );
+}

@@ -1,0 +1,24 @@
+//! A fork proof, an identity and a key are taken or refused.
+#![no_main]
+
+use hutong_record::{ForkProof, Identity, PublicKey, SigningKey, proto};
+use libfuzzer_sys::fuzz_target;
+use prost::Message as _;
+
+fuzz_target!(|bytes: &[u8]| {
+    if let Ok(proof) = proto::ForkProof::decode(bytes) {
+        let key = SigningKey::from_seed(&[1; 32]).public();
+        if let Ok(proof) = ForkProof::verify(&proof, |_, epoch| (epoch == 0).then_some(key)) {
+            let [first, second] = proof.record_ids();
+            assert_ne!(first, second);
+        }
+    }
+    if let Ok(signed) = proto::SignedIdentity::decode(bytes) {
+        if let Ok(identity) = Identity::verify(&signed) {
+            assert_eq!(Identity::verify(identity.signed()), Ok(identity));
+        }
+    }
+    if let Ok(key) = PublicKey::admit(bytes) {
+        assert_eq!(key.as_bytes(), bytes);
+    }
+});
