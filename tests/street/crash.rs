@@ -42,7 +42,7 @@ enum Ask {
 #[derive(Debug, Clone, PartialEq)]
 enum Answer {
     Sold(proto::ReportSaleResponse),
-    Issued(proto::IssueVoucherResponse),
+    Issued(Box<proto::IssueVoucherResponse>),
     Redeemed(Box<proto::RedeemVoucherResponse>),
     Refused(String),
 }
@@ -54,9 +54,11 @@ impl Ask {
             Self::Sell(request) => {
                 client.sales().report_sale(request).await.map(|a| Answer::Sold(a.into_inner()))
             }
-            Self::Issue(request) => {
-                client.vouchers().issue_voucher(request).await.map(|a| Answer::Issued(a.into_inner()))
-            }
+            Self::Issue(request) => client
+                .vouchers()
+                .issue_voucher(request)
+                .await
+                .map(|a| Answer::Issued(Box::new(a.into_inner()))),
             Self::Redeem(request) => {
                 let answer = client.vouchers().redeem_voucher(request).await;
                 answer.map(|a| Answer::Redeemed(Box::new(a.into_inner())))

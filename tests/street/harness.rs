@@ -298,6 +298,12 @@ impl Shop {
         let what = format!("{} and {} are connected", self.name, shop.name);
         until(&what, async || self.link_to(shop).await.connected.then_some(())).await;
     }
+
+    /// Waits until the link to another shop is gone.
+    pub(crate) async fn disconnected(&self, shop: &Shop) {
+        let what = format!("{} has lost {}", self.name, shop.name);
+        until(&what, async || (!self.link_to(shop).await.connected).then_some(())).await;
+    }
 }
 
 /// Waits until all hold the same records and have drawn the same conclusions from them (CON-1, CON-2).

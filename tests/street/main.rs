@@ -21,6 +21,8 @@ mod harness;
 #[cfg(test)]
 mod idempotency;
 #[cfg(test)]
+mod layout;
+#[cfg(test)]
 mod peer;
 #[cfg(test)]
 mod tour;

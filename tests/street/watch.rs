@@ -71,8 +71,8 @@ async fn a_watcher_goes_on_after_a_crash_with_none_missed_and_none_twice() {
         shop.serve().await;
     }
     let token = seen.last().unwrap().resume_token.clone();
-    let left = (shop.digest().await.record_count - token.parse::<u64>().unwrap()) as usize;
-    seen.extend(read(&mut watch(&shop, &token).await, left).await);
+    let left = shop.digest().await.record_count - token.parse::<u64>().unwrap();
+    seen.extend(read(&mut watch(&shop, &token).await, usize::try_from(left).unwrap()).await);
     let afresh = read(&mut watch(&shop, &start).await, seen.len()).await;
     assert!(seen == afresh, "what was seen in pieces differs from the whole");
     let mut ids: Vec<_> = seen.iter().map(|event| &event.record_id).collect();

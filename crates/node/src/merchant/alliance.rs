@@ -40,7 +40,6 @@ impl AllianceService for MerchantPort {
     ) -> Result<Response<CreateAllianceResponse>, Status> {
         respond(request, async |request| {
             let hosted = join::found(&self.0, founding(request)?).await?;
-            hosted.execute(Command::Found).await?;
             Ok(CreateAllianceResponse { alliance: Some(describe(&hosted)) })
         })
         .await
