@@ -39,7 +39,7 @@ pub(crate) struct Founding {
     pub(crate) attribution_window_ms: i64,
 }
 
-/// Founds an alliance.
+/// Founds an alliance. It is one when its first record is durable.
 pub(crate) async fn found(node: &Arc<Node>, founding: Founding) -> Result<Arc<Hosted>, Refusal> {
     let salt: [u8; 16] = random()?;
     let message = proto::Charter {
@@ -59,7 +59,14 @@ pub(crate) async fn found(node: &Arc<Node>, founding: Founding) -> Result<Arc<Ho
         CharterError::Rule(refusal) => refusal,
         other => internal(&other),
     })?;
-    node.add(charter, None, Some(Command::Found)).await
+    // A task of its own: a caller that hangs up must not leave half an alliance behind.
+    let node = node.clone();
+    let founding = tokio::spawn(async move {
+        let hosted = node.add(charter, None, Some(Command::Found)).await?;
+        node.folder(hosted.id()).founded().map_err(|error| internal(&error))?;
+        Ok(hosted)
+    });
+    founding.await.map_err(|error| internal(&error))?
 }
 
 /// Makes an invitation link for one shop.

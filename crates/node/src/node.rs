@@ -135,13 +135,17 @@ impl Node {
         &self.stop
     }
 
-    /// Opens every alliance in the data folder.
+    /// Opens every alliance in the data folder. What a crash left of one that was being founded is passed over.
     ///
     /// # Errors
     /// One of them cannot be opened: the operator must look at it rather than go on without its books.
     pub async fn open_all(self: &Arc<Self>) -> anyhow::Result<()> {
         let mut opening = JoinSet::new();
         for id in self.data.alliance_ids()? {
+            if !self.folder(id).is_whole() {
+                tracing::warn!(alliance = id.short(), "its founding was cut short: passed over");
+                continue;
+            }
             let node = self.clone();
             opening.spawn_blocking(move || node.open(id));
         }
@@ -166,7 +170,7 @@ impl Node {
         self.check_room(id)?;
         let node = self.clone();
         let opened = tokio::task::spawn_blocking(move || {
-            AllianceFolder::new(node.data.alliance(id)).create(&charter, bootstrap.as_ref())?;
+            node.folder(id).create(&charter, bootstrap.as_ref())?;
             node.open(id)
         });
         let (hosted, notices) = match opened.await {
@@ -178,6 +182,11 @@ impl Node {
             hosted.execute(command).await?;
         }
         Ok(self.run(hosted, notices))
+    }
+
+    /// Where an alliance's files lie.
+    pub fn folder(&self, id: AllianceId) -> AllianceFolder {
+        AllianceFolder::new(self.data.alliance(id))
     }
 
     /// Refused where the node is in the alliance, or in too many.
@@ -200,9 +209,9 @@ impl Node {
         id: AllianceId,
     ) -> Result<(Hosted, mpsc::UnboundedReceiver<crate::alliance::Notice>), OpenError> {
         let (sender, notices) = mpsc::unbounded_channel();
-        let folder = AllianceFolder::new(self.data.alliance(id));
         let cache = self.config.storage.views_cache_bytes;
-        Hosted::open(&folder, self.me(), self.keys.clone(), cache, sender).map(|hosted| (hosted, notices))
+        Hosted::open(&self.folder(id), self.me(), self.keys.clone(), cache, sender)
+            .map(|hosted| (hosted, notices))
     }
 
     fn run(

@@ -1,6 +1,10 @@
 //! An alliance's folder: the charter, how this shop came in, the journal, the views.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use hutong_core::{
@@ -20,6 +24,8 @@ use rand::{TryRng as _, rngs::SysRng};
 
 const CHARTER_FILE: &str = "charter.bin";
 const BOOTSTRAP_FILE: &str = "invited-by.bin";
+/// There from before an own alliance's charter until after its founding record.
+const FOUNDING_FILE: &str = "founding";
 const JOURNAL_FOLDER: &str = "journal";
 const VIEWS_FOLDER: &str = "views";
 /// Progress of a rebuild is logged about this often.
@@ -81,16 +87,38 @@ impl AllianceFolder {
     /// The folder cannot be written.
     pub fn create(&self, charter: &Charter, bootstrap: Option<&Bootstrap>) -> Result<(), OpenError> {
         std::fs::create_dir_all(&self.0).map_err(|source| self.file("", source))?;
-        if let Some(bootstrap) = bootstrap {
-            let link = proto::InvitationLink {
-                inviter: Some(bootstrap.inviter.signed().clone()),
-                addresses: bootstrap.addresses.clone(),
-                ..Default::default()
-            };
-            self.write(BOOTSTRAP_FILE, &link.encode_to_vec())?;
+        // Its own name must outlast a power cut as its content does, and so must the name of the folder of them all.
+        for above in self.0.ancestors().skip(1).take(2) {
+            sync_folder(above).map_err(|source| OpenError::File { path: above.to_owned(), source })?;
+        }
+        match bootstrap {
+            Some(bootstrap) => {
+                let link = proto::InvitationLink {
+                    inviter: Some(bootstrap.inviter.signed().clone()),
+                    addresses: bootstrap.addresses.clone(),
+                    ..Default::default()
+                };
+                self.write(BOOTSTRAP_FILE, &link.encode_to_vec())?;
+            }
+            None => self.write(FOUNDING_FILE, b"")?,
         }
         // The charter last: a folder without one is not an alliance.
         self.write(CHARTER_FILE, charter.bytes())
+    }
+
+    /// Notes that the founding record of an own alliance is durable.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn founded(&self) -> Result<(), OpenError> {
+        let removed = std::fs::remove_file(self.0.join(FOUNDING_FILE)).and_then(|()| sync_folder(&self.0));
+        removed.map_err(|source| self.file(FOUNDING_FILE, source))
+    }
+
+    /// Whether an alliance lies here, and not what a crash in the midst of laying one out left behind: nobody was told
+    /// of that one, and no record of it ever left this node.
+    pub fn is_whole(&self) -> bool {
+        self.0.join(CHARTER_FILE).exists() && !self.0.join(FOUNDING_FILE).exists()
     }
 
     /// Opens the ledger, folding what is not folded yet.
@@ -147,7 +175,7 @@ impl AllianceFolder {
             io::Write::write_all(&mut file, bytes)?;
             file.sync_all()?;
             std::fs::rename(&unfinished, self.0.join(name))?;
-            std::fs::File::open(&self.0)?.sync_all()
+            sync_folder(&self.0)
         };
         write().map_err(|source| self.file(name, source))
     }
@@ -155,4 +183,8 @@ impl AllianceFolder {
     fn file(&self, name: &str, source: io::Error) -> OpenError {
         OpenError::File { path: self.0.join(name), source }
     }
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    std::fs::File::open(folder)?.sync_all()
 }

@@ -33,7 +33,7 @@ pub(crate) enum PromotionCommand {
 #[command(after_help = "Examples:
   Who spends 30 yuan at the bakery gets 8 yuan off at the tea house, which pays for it:
     hutong promotion create --title 买包子送茶 --distributor 张记包子=200 --redeemer 茶馆 \\
-      --earn-spend-min 30.00 --amount-off 8.00 --budget 1600.00 --bounty 1.00 \\
+      --earn-spend-min 30.00 --amount-off 8.00 --budget 1800.00 --bounty 1.00 \\
       --runs-for 30d --voucher-validity 14d
   15 % off, at most 20 yuan, on purchases from 50 yuan, handed out by two shops:
     hutong promotion create --title 邻里八五折 --redeemer 茶馆 \\

@@ -1,0 +1,76 @@
+//! Federation: records pass on through whom they can, and wait for whom they must.
+
+use crate::{
+    harness::{Reach, Street, converged, until},
+    trade::{BOUNTY_MINOR, DISCOUNT_MINOR, arrived, hand_out, publish, redemption, terms, two_shops},
+};
+
+/// baozi and teahouse can be reached by nobody, so they never speak to each other; market can be reached by both.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_shops_that_never_meet_trade_through_a_third() {
+    let street = Street::new();
+    let market = street.shop("market").await;
+    let (mut baozi, mut teahouse) =
+        (street.init("baozi", Reach::DialsOut), street.init("teahouse", Reach::DialsOut));
+    baozi.serve().await;
+    teahouse.serve().await;
+    market.found("street");
+    market.admit(&baozi).await;
+    market.admit(&teahouse).await;
+    converged(&[&market, &baozi, &teahouse]).await;
+
+    let promotion = publish(&baozi, terms(&baozi, &teahouse, 10)).await;
+    arrived(&teahouse, &promotion).await;
+    let voucher = hand_out(&baozi.client().await, &promotion).await;
+    converged(&[&market, &baozi, &teahouse]).await;
+    // From here on the two are not even up at the same time: what passes, market has kept.
+    baozi.stop().await;
+    let typed = teahouse.client().await.redeem_voucher(redemption(&voucher.code)).await.unwrap();
+    assert_eq!(typed.discount.unwrap().minor, DISCOUNT_MINOR);
+    converged(&[&market, &teahouse]).await;
+    let (met_baozi, at_teahouse) =
+        (teahouse.link_to(&baozi).await, teahouse.client().await.all_pairs("").await.unwrap());
+    assert!(met_baozi.last_heard_time.is_none() && !met_baozi.connected, "{met_baozi:?}");
+    teahouse.stop().await;
+
+    baozi.serve().await;
+    until("the redemption arrives", async || (baozi.summary().await.vouchers_used == 1).then_some(())).await;
+    let pair = |pairs: Vec<hutong_client::proto::Pair>, ally: String| {
+        pairs.into_iter().find(|pair| pair.ally_id == ally).unwrap()
+    };
+    let at_baozi = pair(baozi.client().await.all_pairs("").await.unwrap(), teahouse.id());
+    let at_teahouse = pair(at_teahouse, baozi.id());
+    // baozi funds its own promotion: what it owes for the discount it owes to teahouse, and no bounty to itself.
+    let (owed, owes) = (at_teahouse.balance.unwrap().minor, at_baozi.balance.unwrap().minor);
+    assert_eq!((owed, owes), (DISCOUNT_MINOR, -DISCOUNT_MINOR));
+    assert_eq!(at_baozi.state_digest, at_teahouse.state_digest);
+    assert!(baozi.link_to(&teahouse).await.last_heard_time.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_paused_shop_redeems_on_its_own_and_catches_up_when_resumed() {
+    let street = Street::new();
+    let (baozi, teahouse, promotion) = two_shops(&street, 10).await;
+    teahouse.connected(&baozi).await;
+    assert_eq!(teahouse.cli(&["federation", "pause"])["paused"], true);
+    until("the links are cut", async || {
+        let up = teahouse.link_to(&baozi).await.connected || baozi.link_to(&teahouse).await.connected;
+        (!up).then_some(())
+    })
+    .await;
+
+    let voucher = hand_out(&baozi.client().await, &promotion).await;
+    let till = teahouse.client().await;
+    // The typed code is a look-up, and its record has not come; the QR code says it all.
+    let typed = till.redeem_voucher(redemption(&voucher.code)).await.unwrap_err();
+    assert_eq!(typed.reason(), Some("VOUCHER_UNKNOWN"));
+    till.redeem_voucher(redemption(&voucher.qr_text)).await.unwrap();
+    assert_eq!(baozi.summary().await.vouchers_used, 0);
+    assert!(teahouse.cli(&["status"])["federation_paused"].as_bool().unwrap());
+
+    assert_eq!(teahouse.cli(&["federation", "resume"])["paused"], false);
+    converged(&[&baozi, &teahouse]).await;
+    assert_eq!(baozi.summary().await.vouchers_used, 1);
+    let owed = baozi.client().await.all_pairs("").await.unwrap()[0].balance.clone().unwrap().minor;
+    assert_eq!(owed, BOUNTY_MINOR);
+}

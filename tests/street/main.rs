@@ -1,0 +1,32 @@
+//! Nodes as processes, with real gRPC between them: what shops, tills and strangers can do to them from outside.
+
+#[cfg(test)]
+mod bad_calls;
+#[cfg(test)]
+mod bad_frames;
+#[cfg(test)]
+mod bad_streams;
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod damage;
+#[cfg(test)]
+mod door;
+#[cfg(test)]
+mod durability;
+#[cfg(test)]
+mod federation;
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod idempotency;
+#[cfg(test)]
+mod layout;
+#[cfg(test)]
+mod peer;
+#[cfg(test)]
+mod tour;
+#[cfg(test)]
+mod trade;
+#[cfg(test)]
+mod watch;
