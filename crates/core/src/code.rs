@@ -119,7 +119,9 @@ mod tests {
 
     fn secrets() -> impl Iterator<Item = [u8; SECRET_BYTES]> {
         (0..40u8).map(|n| {
-            core::array::from_fn(|i| n.wrapping_mul(97).wrapping_add((i as u8).wrapping_mul(n + 29)))
+            core::array::from_fn(|i| {
+                n.wrapping_mul(97).wrapping_add(u8::try_from(i).unwrap().wrapping_mul(n + 29))
+            })
         })
     }
 
