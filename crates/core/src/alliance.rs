@@ -1,7 +1,5 @@
 //! An alliance as one of its shops holds it: the charter and the roster in memory, all else in views.
 
-use alloc::collections::BTreeMap;
-
 use hutong_record::{PublicKey, ShopId};
 
 use crate::{
@@ -18,31 +16,39 @@ pub struct Alliance {
     charter: Charter,
     me: ShopId,
     pub(crate) roster: Roster,
-    /// Seals and forks known from an earlier fold of the same records: they hold from the first record on.
-    known_cuts: BTreeMap<ShopId, u64>,
+    /// While everything is folded anew: the roster that the same records came to before. It judges every record from
+    /// the first one on, so that the order in which votes were found does not show.
+    expected: Option<Roster>,
 }
 
 impl Alliance {
     /// From the charter and what the views hold.
     pub fn load(charter: Charter, me: ShopId, view: &(impl Reader + ?Sized)) -> Result<Self, ViewError> {
         let roster = Roster::compute(&charter, view, &Roster::default())?;
-        Ok(Self { charter, me, roster, known_cuts: BTreeMap::new() })
+        Ok(Self { charter, me, roster, expected: None })
     }
 
-    /// For folding everything anew into empty views, with the seals and forks that are known by now.
+    /// For folding everything anew into empty views, judged by the roster that is known by now.
     #[must_use]
     pub fn from_the_start(&self) -> Self {
-        let cuts = self.roster.iter().filter_map(|(shop, m)| m.counts_up_to.map(|last| (shop, last)));
-        let known_cuts = self.known_cuts.iter().map(|(shop, last)| (*shop, *last)).chain(cuts).collect();
         let roster = Roster::founding(&self.charter);
-        Self { charter: self.charter.clone(), me: self.me, roster, known_cuts }
+        Self { charter: self.charter.clone(), me: self.me, roster, expected: Some(self.roster.clone()) }
     }
 
-    /// The last record of a shop that counts; `None`: no bound.
-    pub(crate) fn counts_up_to(&self, shop: ShopId) -> Option<u64> {
-        let known = self.known_cuts.get(&shop).copied();
-        let now = self.roster.counts_up_to(shop);
-        known.into_iter().chain(now).min()
+    /// Ends a fold from the start. False: the records came to another roster than the one that judged them, so that
+    /// they must be folded once more.
+    pub fn settle(&mut self) -> bool {
+        self.expected.take().is_none_or(|expected| expected == self.roster)
+    }
+
+    /// Whether a fold from the start is under way.
+    pub(crate) const fn starts_anew(&self) -> bool {
+        self.expected.is_some()
+    }
+
+    /// The roster that says which records count.
+    pub(crate) fn judge(&self) -> &Roster {
+        self.expected.as_ref().unwrap_or(&self.roster)
     }
 
     /// Its rules.
@@ -76,7 +82,7 @@ impl Alliance {
 
     /// The signing key of a shop that is or was a member.
     pub(crate) fn admitted_key(&self, shop: ShopId) -> Option<PublicKey> {
-        self.roster.shop(shop).filter(|m| m.was_admitted()).map(|m| *m.identity.signing_key())
+        self.judge().shop(shop).filter(|m| m.was_admitted()).map(|m| *m.identity.signing_key())
     }
 
     /// Hash over everything that all members fold alike. Two nodes with the same records have the same digest (CON-1).

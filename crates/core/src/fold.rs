@@ -10,7 +10,7 @@ use prost::Message as _;
 use crate::{
     alliance::Alliance,
     promotion::Promotion,
-    roster::{Motion, Roster},
+    roster::{Member, Motion, Roster},
     table::{self, Need},
     view::{Overlay, Reader, ViewError},
 };
@@ -86,12 +86,17 @@ impl Alliance {
         message: Option<Bytes>,
     ) -> Result<Effects, ViewError> {
         let header = record.header();
+        if self.admitted_key(header.shop).is_none() {
+            return self.hold(view, record, message);
+        }
         if header.sequence != cursor(view, header.shop)? + 1 {
             return Ok(Effects::default());
         }
-        let sealed = self.counts_up_to(header.shop).is_some_and(|last| header.sequence > last);
         let outcome = match message {
-            _ if sealed => Outcome::Ignored("past the seal"),
+            message if self.is_sealed(record) => {
+                keep_aside(view, record, message.as_ref());
+                Outcome::Ignored("past the seal")
+            }
             None => Outcome::Counts,
             Some(message) => match (Folding { alliance: self, view, record, message }).run() {
                 Ok(()) => Outcome::Counts,
@@ -99,10 +104,43 @@ impl Alliance {
                 Err(Stop::View(error)) => return Err(error),
             },
         };
-        self.settle(view, record, outcome)
+        self.close(view, record, outcome)
     }
 
-    fn settle<R: Reader + ?Sized>(
+    /// A record of a shop that is not in, though it was when the record came: it waits until the shop is in again.
+    /// Votes and proofs are looked at all the same: whether the shop is in may hang on them.
+    fn hold<R: Reader + ?Sized>(
+        &mut self,
+        view: &mut Overlay<'_, R>,
+        record: &Record,
+        message: Option<Bytes>,
+    ) -> Result<Effects, ViewError> {
+        let header = record.header();
+        let mut effects = Effects::default();
+        if header.sequence == cursor(view, header.shop)? + 1 {
+            table::write(view, table::wait(header.shop.as_bytes(), header.shop), &());
+        }
+        match (header.kind, message) {
+            (Kind::Vote, message) => keep_aside(view, record, message.as_ref()),
+            (Kind::ForkProof, Some(message)) => {
+                if let Err(Stop::View(error)) = (Folding { alliance: self, view, record, message }).run() {
+                    return Err(error);
+                }
+            }
+            _ => return Ok(effects),
+        }
+        self.update_roster(view, &mut effects)?;
+        Ok(effects)
+    }
+
+    /// Whether a record lies past its author's seal or fork. A proof of a fork holds, whoever brings it.
+    fn is_sealed(&self, record: &Record) -> bool {
+        let header = record.header();
+        let last = self.judge().counts_up_to(header.shop);
+        header.kind != Kind::ForkProof && last.is_some_and(|last| header.sequence > last)
+    }
+
+    fn close<R: Reader + ?Sized>(
         &mut self,
         view: &mut Overlay<'_, R>,
         record: &Record,
@@ -123,12 +161,15 @@ impl Alliance {
         }
         table::write(view, table::cursor(header.shop), &header.sequence);
         effects.folded = true;
-        if effects.ignored.is_none() {
-            match header.kind {
-                Kind::Promotion => effects.resume = resume(view, record.id().as_bytes())?,
-                Kind::Vote | Kind::ForkProof => self.update_roster(view, &mut effects)?,
-                _ => {}
+        match header.kind {
+            Kind::Promotion => {
+                if effects.ignored.is_some() {
+                    table::write(view, table::promotion_ignored(record.id()), &());
+                }
+                effects.resume = resume(view, record.id().as_bytes())?;
             }
+            Kind::Vote | Kind::ForkProof => self.update_roster(view, &mut effects)?,
+            _ => {}
         }
         Ok(effects)
     }
@@ -140,18 +181,31 @@ impl Alliance {
     ) -> Result<(), ViewError> {
         let after = Roster::compute(self.charter(), view, &self.roster)?;
         for (shop, member) in after.iter() {
-            if member.was_admitted() && self.admitted_key(shop).is_none() {
+            let before = self.roster.shop(shop);
+            let was_admitted = before.is_some_and(Member::was_admitted);
+            if member.was_admitted() && !was_admitted {
                 effects.resume.extend(resume(view, shop.as_bytes())?);
             }
-            let known = self.counts_up_to(shop);
-            let lowered = member.counts_up_to.filter(|last| known.is_none_or(|known| *last < known));
-            if let Some(last) = lowered {
-                effects.rebuild |= cursor(view, shop)? > last;
+            let (cut_before, cut) = (before.and_then(|m| m.counts_up_to), member.counts_up_to);
+            if cut != cut_before && !self.starts_anew() {
+                let lower = cut.into_iter().chain(cut_before).min();
+                effects.rebuild |= cursor(view, shop)? > lower.unwrap_or(u64::MAX);
             }
+            effects.rebuild |= was_admitted && !member.was_admitted() && !self.starts_anew();
         }
         effects.roster_changed = after != self.roster;
         self.roster = after;
         Ok(())
+    }
+}
+
+/// A vote past its author's seal does not count, yet whether the seal holds may hang on it: two shops can vote each
+/// other out. So it is kept, apart from what counts.
+fn keep_aside<R: Reader + ?Sized>(view: &mut Overlay<'_, R>, record: &Record, message: Option<&Bytes>) {
+    let header = record.header();
+    let vote = message.filter(|_| header.kind == Kind::Vote && header.audience.named().is_empty());
+    if let Some(vote) = vote.and_then(|bytes| proto::Vote::decode(bytes.clone()).ok()) {
+        view.put(table::vote_aside(header.shop, header.sequence), vote.motion.into());
     }
 }
 
@@ -223,6 +277,9 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
     }
 
     fn promotion_of(&self, id: RecordId) -> Result<Promotion, Stop> {
+        if self.view.get(&table::promotion_ignored(id))?.is_some() {
+            return Err(ignore("the promotion does not count"));
+        }
         let found = Promotion::load(self.view, id, self.alliance.charter().currency)?;
         found.ok_or_else(|| wait(*id.as_bytes()))
     }

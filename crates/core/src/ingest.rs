@@ -94,8 +94,10 @@ impl Alliance {
         }
         let head = head(shop);
         let new = continue_log(records, head, |sequence| held(shop, sequence))?;
-        let Some(last) = new.last().map(|r| r.header()) else { return Ok(None) };
-        if let Some(seal) = self.roster().counts_up_to(shop).filter(|seal| last.sequence > *seal) {
+        let Some(first) = new.first().map(|r| r.header()) else { return Ok(None) };
+        // Where the run's only signature lies past the seal, the records before it come with those past it, which do
+        // not count.
+        if let Some(seal) = self.roster().counts_up_to(shop).filter(|seal| first.sequence > *seal) {
             return Err(IngestError::Sealed(seal));
         }
         let run = verify_run(new, &key)?;

@@ -7,7 +7,7 @@ use alloc::{
     vec::Vec,
 };
 
-use hutong_record::{Identity, PublicKey, ShopId, proto};
+use hutong_record::{Identity, PublicKey, ShopId, motion_id, proto};
 use prost::Message as _;
 
 use crate::{
@@ -176,24 +176,35 @@ impl Ballots {
                 voters.insert(voter, sequence);
             }
         }
+        for (voter, sequence, bytes) in Self::aside(view)? {
+            let Ok(motion) = Motion::parse(&bytes, known) else { continue };
+            let (_, voters) = ballots.entry(motion_id(&bytes)).or_insert((motion, BTreeMap::new()));
+            voters.entry(voter).or_insert(sequence);
+        }
         Ok(Self(ballots.into_values().collect()))
     }
 
-    /// First who is in if nobody were ever removed; then who is removed, by the votes of those; then who is in if votes
-    /// past a seal or a fork do not count. Each step is a function of the whole set of votes.
+    /// Votes past their authors' seals, or of shops that are not in, in the order of each log.
+    fn aside(view: &(impl Reader + ?Sized)) -> Result<Vec<(ShopId, u64, Vec<u8>)>, ViewError> {
+        let damaged = || ViewError::Damaged("table of votes kept aside".into());
+        table::collect(view, &[table::VOTE_ASIDE], |key, value| {
+            let (voter, sequence) = key[1..].split_at_checked(ShopId::BYTES).ok_or_else(damaged)?;
+            let sequence = u64::from_be_bytes(sequence.try_into().map_err(|_| damaged())?);
+            Ok((ShopId::try_from(voter).map_err(|_| damaged())?, sequence, value.to_vec()))
+        })
+    }
+
+    /// First who is removed; then who is in if votes past a seal or a fork do not count. Each step is a function of
+    /// the whole set of votes. Nobody is removed, or frozen, who was never in.
     fn count(&self, charter: &Charter, forks: Cuts) -> Roster {
-        let (core_ever, _) = self.admitted(charter, &Cuts::new());
-        let seals = self.removed(charter, &core_ever);
-        let mut cuts = seals.clone();
-        for (shop, last) in &forks {
-            cuts.entry(*shop).and_modify(|cut| *cut = (*cut).min(*last)).or_insert(*last);
-        }
+        let seals = self.removed(charter, &forks);
+        let cuts = earliest(&seals, &forks);
         let (core, admitted) = self.admitted(charter, &cuts);
         let standing = |shop: &ShopId| match () {
+            () if !admitted.contains(shop) => Standing::Pending,
             () if seals.contains_key(shop) => Standing::Removed,
             () if forks.contains_key(shop) => Standing::Frozen,
-            () if admitted.contains(shop) => Standing::Member,
-            () => Standing::Pending,
+            () => Standing::Member,
         };
         let member = |identity: &Identity, votes| Member {
             standing: standing(&identity.id()),
@@ -267,12 +278,31 @@ impl Ballots {
             .collect()
     }
 
-    /// The seals of removed shops: of several motions that have enough votes, the earliest seal.
-    fn removed(&self, charter: &Charter, core: &BTreeSet<ShopId>) -> Cuts {
+    /// The seals of removed shops. A vote past its author's own seal removes nobody; where that goes round in a circle
+    /// (two shops seal each other before the other's vote), all seals of the circle hold. Found from above and below
+    /// in turns: the more seals hold, the fewer votes count, the fewer seals hold.
+    fn removed(&self, charter: &Charter, forks: &Cuts) -> Cuts {
+        let mut most = self.seals(charter, forks);
+        loop {
+            let fewest = self.seals(charter, &earliest(&most, forks));
+            let fewer = self.seals(charter, &earliest(&fewest, forks));
+            if fewer == most {
+                return most;
+            }
+            most = fewer;
+        }
+    }
+
+    /// The seals that the votes before `cuts` give: of several motions that have enough votes, the earliest seal.
+    fn seals(&self, charter: &Charter, cuts: &Cuts) -> Cuts {
+        let (core, _) = self.admitted(charter, cuts);
         let mut seals = Cuts::new();
         for (motion, votes) in &self.0 {
             let Motion::Removal { shop, last_sequence } = motion else { continue };
-            let voices = votes.keys().filter(|voter| core.contains(voter) && *voter != shop).count();
+            let voices = votes
+                .iter()
+                .filter(|(voter, at)| core.contains(voter) && *voter != shop && counts(**voter, **at, cuts))
+                .count();
             if voices >= charter.removal_votes as usize {
                 seals.entry(*shop).and_modify(|s| *s = (*s).min(*last_sequence)).or_insert(*last_sequence);
             }
@@ -281,6 +311,18 @@ impl Ballots {
     }
 }
 
+/// Of two cuts of one log, the earlier one.
+fn earliest(some: &Cuts, others: &Cuts) -> Cuts {
+    let mut cuts = some.clone();
+    for (shop, last) in others {
+        cuts.entry(*shop).and_modify(|cut| *cut = (*cut).min(*last)).or_insert(*last);
+    }
+    cuts
+}
+
 fn counts(voter: ShopId, sequence: u64, cuts: &Cuts) -> bool {
     cuts.get(&voter).is_none_or(|last| sequence <= *last)
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Version of keys, values and meaning of all tables. Another one on disk: the views are rebuilt from the journal.
-pub const VIEWS_VERSION: u32 = 1;
+pub const VIEWS_VERSION: u32 = 2;
 
 /// Tables that every member folds alike, first and last.
 pub(crate) const PUBLIC: core::ops::RangeInclusive<u8> = 0x10..=0x3f;
@@ -40,6 +40,8 @@ const REDEMPTION: u8 = 0x8b;
 const CURSOR: u8 = 0x90;
 const WAIT: u8 = 0x91;
 const IGNORED: u8 = 0x92;
+pub(crate) const VOTE_ASIDE: u8 = 0x93;
+const PROMOTION_IGNORED: u8 = 0x94;
 
 /// What a record waits for before it can be folded: a promotion's or a member's id.
 pub(crate) type Need = [u8; 32];
@@ -162,6 +164,15 @@ pub(crate) fn wait(need: &Need, shop: ShopId) -> Vec<u8> {
 
 pub(crate) fn ignored(shop: ShopId, sequence: u64) -> Vec<u8> {
     key(IGNORED, &[shop.as_bytes(), &sequence.to_be_bytes()])
+}
+
+pub(crate) fn vote_aside(voter: ShopId, sequence: u64) -> Vec<u8> {
+    key(VOTE_ASIDE, &[voter.as_bytes(), &sequence.to_be_bytes()])
+}
+
+/// A promotion that is there and does not count: what needs it does not count either, and need not wait.
+pub(crate) fn promotion_ignored(id: RecordId) -> Vec<u8> {
+    key(PROMOTION_IGNORED, &[id.as_bytes()])
 }
 
 pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {

@@ -132,7 +132,11 @@ impl Token {
             return Err(VoucherTextError);
         }
         let token = proto::VoucherToken::decode(bytes).map_err(|_| VoucherTextError)?;
-        let message = proto::VoucherBody::decode(token.body).map_err(|_| VoucherTextError)?;
+        let message = proto::VoucherBody::decode(token.body.clone()).map_err(|_| VoucherTextError)?;
+        // One voucher, one text: who could add bytes to it would show a genuine voucher that no record knows.
+        if token.encode_to_vec() != bytes || message.encode_to_vec() != token.body {
+            return Err(VoucherTextError);
+        }
         let body = parse_body(&message).ok_or(VoucherTextError)?;
         Ok(Self { body, bytes: bytes.into() })
     }

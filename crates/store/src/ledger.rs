@@ -195,7 +195,8 @@ impl<V: Views> Ledger<V> {
     }
 
     /// Looks for a fork in a peer's records of a log: a record at a place where this ledger holds another one, both
-    /// signed. The proof is staged as a record of this shop. True: the fork is proven.
+    /// signed. The proof is staged as a record of this shop, unless the log is known to end before that place. True:
+    /// nothing from that place on counts, by this proof or by what was known.
     ///
     /// # Errors
     /// The views or the journal failed.
@@ -212,6 +213,9 @@ impl<V: Views> Ledger<V> {
                 continue;
             };
             let roster = self.alliance.roster();
+            if roster.counts_up_to(shop).is_some_and(|last| sequence > last) {
+                return Ok(true); // one proof is enough
+            }
             if ForkProof::verify(&proof, |shop, epoch| roster.signing_key(shop, epoch)).is_err() {
                 continue;
             }
@@ -300,26 +304,23 @@ impl<V: Views> Ledger<V> {
         }
         self.journal.append(self.reader.head(), &staged.records)?;
         let position = self.journal.sync()?;
-        let committed = Committed {
-            position,
-            heads: staged.heads.iter().map(|(shop, head)| (*shop, *head)).collect(),
-            roster_changed: staged.roster_changed || staged.rebuild,
-        };
-        self.store_views(staged, position)?;
-        Ok(committed)
+        let heads = staged.heads.iter().map(|(shop, head)| (*shop, *head)).collect();
+        let roster_changed = staged.roster_changed | self.store_views(staged, position)?;
+        Ok(Committed { position, heads, roster_changed })
     }
 
-    /// The journal has it all, so views that fail are folded anew rather than trusted.
-    fn store_views(&mut self, staged: Staged, position: Lsn) -> Result<(), LedgerError> {
+    /// The journal has it all, so views that fail are folded anew rather than trusted. True: the roster may have
+    /// changed by what was folded on the way.
+    fn store_views(&mut self, staged: Staged, position: Lsn) -> Result<bool, LedgerError> {
         if !staged.rebuild {
             let stored = self.views.apply(&staged.writes, position);
             match stored.map_err(LedgerError::from).and_then(|()| self.resume(staged.resume)) {
-                Ok(()) => return Ok(()),
+                Ok(roster_changed) => return Ok(roster_changed),
                 Err(LedgerError::View(error)) => tracing::warn!(%error, "views are folded anew"),
                 Err(error) => return Err(error),
             }
         }
-        self.rebuild(&mut |_, _| {})
+        self.rebuild(&mut |_, _| {}).map(|()| true)
     }
 
     /// Records held and not folded: behind, or waiting for a record that has not arrived.

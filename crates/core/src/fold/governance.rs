@@ -15,14 +15,15 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         self.check_public()?;
         let message: proto::Profile = self.decode()?;
         crate::command::check_profile(&message).map_err(|_| ignore("profile out of bounds"))?;
-        self.view.put(table::profile(self.author()), message.encode_to_vec());
+        // The bytes as they came: what this program does not know of them, a newer one must find in the same digest.
+        self.view.put(table::profile(self.author()), self.message.to_vec());
         Ok(())
     }
 
     pub(super) fn vote(&mut self) -> Handled {
         self.check_public()?;
         let message: proto::Vote = self.decode()?;
-        Motion::parse(&message.motion, self.alliance.roster()).map_err(|_| ignore("motion is malformed"))?;
+        Motion::parse(&message.motion, self.alliance.judge()).map_err(|_| ignore("motion is malformed"))?;
         let id = motion_id(&message.motion);
         self.view.put(table::motion(&id), message.motion.to_vec());
         let key = table::vote(&id, self.author());
@@ -55,7 +56,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         if self.alliance.admitted_key(accused.shop).is_none() {
             return Err(wait(*accused.shop.as_bytes()));
         }
-        let keys = |shop, epoch| self.alliance.roster().signing_key(shop, epoch);
+        let keys = |shop, epoch| self.alliance.judge().signing_key(shop, epoch);
         let proof = ForkProof::verify(&message, keys).map_err(|_| ignore("proof does not hold"))?;
         if proof.alliance() != self.alliance.charter().id {
             return Err(ignore("proof is about another alliance"));

@@ -82,11 +82,15 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         self.verify_token(&token, &promotion)?;
         self.entry_time(token.body().issued.ms())?;
         let known = self.voucher(&token)?;
-        if known.as_ref().is_some_and(|v| v.issue.is_some() || v.token != token) {
+        if known.as_ref().is_some_and(|v| v.issue.is_some()) {
             return Err(ignore("number was used before"));
         }
-        let redemption = known.and_then(|v| v.redemption);
-        let voucher = Voucher { token: token.clone(), issue: Some(self.id()), redemption };
+        // The receipt may have come first, over other bytes under this number. It must not matter which came first,
+        // so the hand-out counts all the same, and the token that was used stays.
+        let used = known.filter(|v| v.redemption.is_some());
+        let redemption = used.as_ref().and_then(|v| v.redemption);
+        let shown = used.map_or_else(|| token.clone(), |v| v.token);
+        let voucher = Voucher { token: shown, issue: Some(self.id()), redemption };
         self.put_voucher(&voucher);
         if let (true, Some(card)) = (redeemer == self.me(), token.body().card) {
             table::write(self.view, table::touch(card, token.body().issued, author), &());

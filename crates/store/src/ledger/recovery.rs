@@ -14,6 +14,9 @@ use crate::{
 /// Records folded into one batch of the views: large enough that sled's cost per batch vanishes.
 const REPLAY_RECORDS_MAX: usize = 1_024;
 const REPLAY_BYTES_MAX: usize = 4 << 20;
+/// Rounds of folding everything anew: the second one has the roster that the votes of all logs come to, and a further
+/// one is needed only where a vote waited for what another roster let in.
+const REBUILD_ROUNDS_MAX: usize = 16;
 
 impl<V: Views> Ledger<V> {
     /// Folds what the journal has and the views have not.
@@ -22,20 +25,33 @@ impl<V: Views> Ledger<V> {
             // The journal lost records that the views have seen: they were never acknowledged, and must not show.
             return self.rebuild(progress);
         }
-        if self.replay(progress)? { Ok(()) } else { self.rebuild(progress) }
+        if !self.replay(progress)? {
+            return self.rebuild(progress);
+        }
+        // A log that was set going may have stopped with the process before it was folded on.
+        let mut behind = BTreeSet::new();
+        for (shop, head) in self.reader.frontier() {
+            if fold::cursor(&*self.views, shop)? < head.sequence {
+                behind.insert(shop);
+            }
+        }
+        self.resume(behind).map(|_| ())
     }
 
-    /// Folds the whole journal into empty views. Seals and forks found on the way hold from the first record on, so
-    /// it may take another round; each round knows more of them.
+    /// Folds the whole journal into empty views. The roster that all of it comes to judges every record from the first
+    /// one on, so it takes another round where the roster turns out otherwise than it was known.
     pub(super) fn rebuild(&mut self, progress: &mut dyn FnMut(Lsn, Lsn)) -> Result<(), LedgerError> {
-        loop {
+        for _ in 0..REBUILD_ROUNDS_MAX {
             self.staged = Staged::default();
             self.views.reset()?;
             self.alliance = self.alliance.from_the_start();
-            if self.replay(progress)? {
+            self.replay(progress)?;
+            if self.alliance.settle() {
                 return Ok(());
             }
         }
+        tracing::error!("the roster still changes after {REBUILD_ROUNDS_MAX} rounds of folding");
+        Ok(())
     }
 
     /// Folds from the views' position to the journal's head; false: what was folded before does not count any more.
@@ -78,8 +94,10 @@ impl<V: Views> Ledger<V> {
         Ok(staged)
     }
 
-    /// Goes on with logs that stood still, as far as they go; what they bring may set others going.
-    pub(super) fn resume(&mut self, mut shops: BTreeSet<ShopId>) -> Result<(), LedgerError> {
+    /// Goes on with logs that stood still, as far as they go; what they bring may set others going. True: the roster
+    /// may have changed.
+    pub(super) fn resume(&mut self, mut shops: BTreeSet<ShopId>) -> Result<bool, LedgerError> {
+        let mut roster_changed = false;
         while let Some(shop) = shops.pop_first() {
             loop {
                 let from = fold::cursor(&*self.views, shop)? + 1;
@@ -92,14 +110,15 @@ impl<V: Views> Ledger<V> {
                 let position = self.views.position()?;
                 self.views.apply(&staged.writes, position)?;
                 shops.extend(staged.resume);
+                roster_changed |= staged.roster_changed;
                 if staged.rebuild {
-                    return self.rebuild(&mut |_, _| {});
+                    return self.rebuild(&mut |_, _| {}).map(|()| true);
                 }
                 if fold::cursor(&*self.views, shop)? < from {
                     break; // it waits again
                 }
             }
         }
-        Ok(())
+        Ok(roster_changed)
     }
 }

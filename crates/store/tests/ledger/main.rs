@@ -1,0 +1,25 @@
+//! The rules and the ledger together: several shops, each with its own copy of the alliance, and records that are
+//! carried between them in any order.
+
+#[cfg(test)]
+mod convergence;
+#[cfg(test)]
+mod governance;
+#[cfg(test)]
+mod ladder;
+#[cfg(test)]
+mod limits;
+#[cfg(test)]
+mod nonsense;
+#[cfg(test)]
+mod privacy;
+#[cfg(test)]
+mod reasons;
+#[cfg(test)]
+mod rebuild;
+#[cfg(test)]
+mod street;
+#[cfg(test)]
+mod till;
+#[cfg(test)]
+mod trade;

@@ -1,0 +1,143 @@
+//! The closed list of refusals: each one has a way to it.
+
+use std::collections::BTreeSet;
+
+use hutong_core::{
+    command::{Command, RedeemCommand},
+    refusal::{Reason, Refusal},
+};
+use hutong_record::{Currency, Money, RecordId, ShopId, proto};
+
+use crate::{
+    street::{DAY_MS, Street},
+    till::{card, yuan},
+};
+
+/// Refusals that only a node gives: they are about connections, tokens, queues and its own alliances.
+const OF_THE_NODE: [Reason; 9] = [
+    Reason::AllianceUnknown,
+    Reason::AllianceUnnamed,
+    Reason::AllianceExists,
+    Reason::InviterUnreachable,
+    Reason::AddressUnknown,
+    Reason::Busy,
+    Reason::Stopped,
+    Reason::TokenInvalid,
+    Reason::Internal,
+];
+
+#[derive(Default)]
+struct Heard(BTreeSet<Reason>);
+
+impl Heard {
+    fn refused<T: std::fmt::Debug>(&mut self, result: Result<T, Refusal>) {
+        self.0.insert(result.unwrap_err().reason);
+    }
+}
+
+#[test]
+fn every_reason_that_the_rules_can_give_is_given() {
+    let mut heard = Heard::default();
+    let mut street = Street::with(90, 5, |charter| charter.late_entry_ms_max = 100 * DAY_MS);
+    let mut terms = street.terms(&[1], 2);
+    terms.distributors[0].quota = 4;
+    terms.card_required = true;
+    terms.per_card_max = 1;
+    terms.per_day_max = 2;
+    let promotion = street.publish(2, terms).unwrap();
+    street.meet();
+    hand_out(&mut heard, &mut street, promotion);
+    redeem(&mut heard, &mut street, promotion);
+    govern(&mut heard, &mut street);
+    let expected: BTreeSet<_> =
+        Reason::ALL.iter().copied().filter(|reason| !OF_THE_NODE.contains(reason)).collect();
+    assert_eq!(heard.0, expected);
+}
+
+fn hand_out(heard: &mut Heard, street: &mut Street, promotion: RecordId) {
+    heard.refused(street.issue(1, promotion, None));
+    heard.refused(street.issue(0, promotion, Some(card(1))));
+    heard.refused(street.issue(1, RecordId::new([1; 32]), Some(card(1))));
+    for n in 1..=2 {
+        street.issue(1, promotion, Some(card(n))).unwrap();
+    }
+    heard.refused(street.issue(1, promotion, Some(card(3)))); // the day's limit
+    street.pass(DAY_MS);
+    heard.refused(street.issue(1, promotion, Some(card(1)))); // the card's limit
+    for n in 3..=4 {
+        street.issue(1, promotion, Some(card(n))).unwrap();
+    }
+    heard.refused(street.issue(1, promotion, Some(card(5)))); // the quota
+    let now = street.now;
+    street.now = now.saturating_add_ms(-10 * DAY_MS);
+    heard.refused(street.issue(1, promotion, Some(card(5)))); // not begun
+    street.now = now;
+    heard.refused(street.run(1, &Command::EndPromotion { promotion }));
+}
+
+fn redeem(heard: &mut Heard, street: &mut Street, promotion: RecordId) {
+    let terms = street.terms(&[1], 2);
+    street.publish(2, terms).unwrap();
+    street.meet();
+    let token = street.sell(1, yuan(20), Some(card(9))).remove(0);
+    let shown = token.qr_text();
+    heard.refused(street.redeem(0, &shown, Some(card(9))));
+    heard.refused(street.redeem(2, &shown, Some(card(8))));
+    heard.refused(street.redeem(2, "?", None));
+    let usd = Money::new("USD".parse::<Currency>().unwrap(), 5_000).unwrap();
+    for amount in [usd, yuan(0), yuan(9)] {
+        let command = street.redemption(&shown, amount, Some(card(9)));
+        heard.refused(street.run(2, &command));
+    }
+    let Command::Redeem(redeem) = street.redemption(&shown, yuan(40), Some(card(9))) else { return };
+    for ms in [-101 * DAY_MS, -DAY_MS, DAY_MS] {
+        let (request, at) = (street.request(), street.now.saturating_add_ms(ms));
+        heard.refused(street.run(2, &Command::Redeem(RedeemCommand { request, at, ..redeem.clone() })));
+    }
+    let receipt = street.redeem(2, &shown, Some(card(9))).unwrap();
+    heard.refused(street.redeem(2, &shown, Some(card(9))));
+    street.void(2, receipt.id).unwrap();
+    heard.refused(street.void(2, receipt.id));
+    heard.refused(street.void(2, promotion));
+    let mut reused = redeem;
+    street.run(2, &Command::Redeem(reused.clone())).unwrap();
+    reused.request.hash = [0; 32];
+    heard.refused(street.run(2, &Command::Redeem(reused)));
+    let late = street.sell(1, yuan(20), None).remove(0);
+    street.pass(20 * DAY_MS);
+    heard.refused(street.redeem(2, &late.qr_text(), None));
+    street.pass(20 * DAY_MS);
+    heard.refused(street.issue(1, promotion, Some(card(6)))); // the hand-out is over
+}
+
+fn govern(heard: &mut Heard, street: &mut Street) {
+    heard.refused(street.run(0, &Command::Approve { shop: ShopId::new([1; 32]), core: false }));
+    let member = street.id(1);
+    heard.refused(street.run(0, &Command::Approve { shop: member, core: false }));
+    heard.refused(street.run(1, &Command::Approve { shop: member, core: false }));
+    let identity = street.shops[1].identity.signed().clone();
+    heard.refused(street.run(0, &Command::AdmitGuest { guest_key: [1; 32], identity }));
+    let terms = street.terms(&[3], 2);
+    street.publish(2, terms).unwrap();
+    street.meet();
+    let seal = street.shops[3].ledger.head(street.id(3)).map_or(0, |head| head.sequence);
+    let token = street.sell(3, yuan(20), None).remove(0);
+    let remove =
+        Command::Remove { shop: street.id(3), last_sequence: Some(seal), held: 0, reason: String::new() };
+    street.run(0, &remove).unwrap();
+    street.meet();
+    heard.refused(street.redeem(2, &token.qr_text(), None));
+    let sale = street.sale(yuan(20), None);
+    heard.refused(street.run(3, &sale));
+    // Shop 4 forks its log, as seen by shop 0.
+    let profile = |name: &str| proto::Profile { name: name.into(), ..Default::default() };
+    let one = street.craft(4, proto::Kind::Profile, &[], &profile("甲"));
+    let other = street.plant(4, proto::Kind::Profile, &[], &profile("乙"));
+    street.shops[0].take(&[one], street.now).unwrap();
+    let Street { shops, rng, now, .. } = street;
+    assert!(shops[0].ledger.examine(vec![other.to_message()], *now, rng).unwrap());
+    shops[0].ledger.commit().unwrap();
+    street.meet();
+    let sale = street.sale(yuan(20), None);
+    heard.refused(street.run(4, &sale));
+}

@@ -1,0 +1,316 @@
+//! A street: shops with real keys, a clock that tests set, and records carried by hand.
+
+use std::sync::Arc;
+
+use hutong_core::{
+    alliance::Alliance, charter::Charter, command::Command, ingest::IngestError, pair, refusal::Refusal,
+    report::Summary, roster::Standing,
+};
+use hutong_record::{
+    Audience, DecryptionKey, Draft, Identity, Payload, Place, Record, RecoverySeed, ShopId, SigningKey,
+    UnixMillis, proto, proto::Kind, sign,
+};
+use hutong_store::{
+    disk::MemDisk,
+    journal::{JournalConfig, SegmentJournal},
+    ledger::{ExecuteError, Executed, Ledger, ShopKeys},
+    views::MemViews,
+};
+use prost::Message;
+use rand::{Rng, RngExt as _, SeedableRng as _, rngs::StdRng};
+
+/// One day.
+pub(crate) const DAY_MS: i64 = 86_400_000;
+const START_MS: i64 = 1_750_000_000_000;
+
+/// Small segments, so that a street's records fill several.
+pub(crate) const CONFIG: JournalConfig = JournalConfig { segment_bytes_max: 20_000, checksum_seed: 0x5eed };
+
+/// A shop: its keys, its disk, its copy of the alliance.
+pub(crate) struct Shop {
+    pub(crate) identity: Identity,
+    pub(crate) keys: Arc<ShopKeys>,
+    pub(crate) disk: MemDisk,
+    pub(crate) ledger: Ledger<MemViews>,
+}
+
+/// What all, or the parties of a pair, must agree on, and the shop's own counts.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct State {
+    pub(crate) public: [u8; 32],
+    pub(crate) pairs: Vec<(ShopId, [u8; 32])>,
+    pub(crate) summary: Summary,
+    pub(crate) roster: Vec<(ShopId, Standing, Option<u64>)>,
+}
+
+/// Shops 0, 1, 2, ...; shop 0 founded the alliance.
+pub(crate) struct Street {
+    pub(crate) shops: Vec<Shop>,
+    pub(crate) charter: Charter,
+    pub(crate) now: UnixMillis,
+    pub(crate) rng: StdRng,
+    pub(crate) requests: u64,
+}
+
+impl Shop {
+    pub(crate) fn new(identity: Identity, keys: Arc<ShopKeys>, charter: &Charter) -> Self {
+        let disk = MemDisk::new();
+        let ledger = open(charter, identity.id(), &keys, &disk, Arc::new(MemViews::new()));
+        Self { identity, keys, disk, ledger }
+    }
+
+    pub(crate) fn id(&self) -> ShopId {
+        self.identity.id()
+    }
+
+    pub(crate) fn state(&self) -> State {
+        let views = self.ledger.views();
+        let roster = self.ledger.alliance().roster();
+        let ally = |(shop, _)| (shop, pair::report(&*views, self.id(), shop).unwrap().digest);
+        State {
+            public: Alliance::public_digest(&*views).unwrap(),
+            pairs: roster.iter().map(ally).filter(|(shop, _)| *shop != self.id()).collect(),
+            summary: Summary::load(&*views).unwrap(),
+            roster: roster.iter().map(|(shop, m)| (shop, m.standing, m.counts_up_to)).collect(),
+        }
+    }
+
+    /// The node is started again, with these views.
+    pub(crate) fn reopen(&mut self, views: Arc<MemViews>) {
+        let charter = self.ledger.alliance().charter().clone();
+        self.ledger = open(&charter, self.identity.id(), &self.keys, &self.disk, views);
+    }
+
+    /// Takes in a message of records and commits it.
+    pub(crate) fn take(&mut self, run: &[Record], now: UnixMillis) -> Result<bool, IngestError> {
+        let taken = self.ledger.ingest(run.iter().map(Record::to_message).collect(), now).unwrap();
+        self.ledger.commit().unwrap();
+        taken
+    }
+
+    /// All that it holds of a log, as it would send it to one who holds `after`.
+    pub(crate) fn log(&self, author: ShopId, after: u64) -> Vec<Record> {
+        self.ledger.reader().read_log(author, after + 1, 1 << 20).unwrap()
+    }
+}
+
+fn open(
+    charter: &Charter,
+    me: ShopId,
+    keys: &Arc<ShopKeys>,
+    disk: &MemDisk,
+    views: Arc<MemViews>,
+) -> Ledger<MemViews> {
+    let journal = SegmentJournal::open(disk.clone(), CONFIG).unwrap();
+    Ledger::open(charter.clone(), me, keys.clone(), Box::new(journal), views, &mut |_, _| {}).unwrap()
+}
+
+pub(crate) fn keys(rng: &mut StdRng, now: UnixMillis) -> (Identity, Arc<ShopKeys>) {
+    let seed = RecoverySeed::new(rng.random());
+    let signing = Arc::new(SigningKey::from_seed(&seed.signing_seed()));
+    let decryption = DecryptionKey::from_seed(&seed.encryption_seed());
+    (Identity::create(&seed, now, rng), Arc::new(ShopKeys { signing, decryption }))
+}
+
+impl Street {
+    /// A street whose shops are all in and know of each other.
+    pub(crate) fn new(seed: u64, shops: usize) -> Self {
+        Self::with(seed, shops, |_| {})
+    }
+
+    pub(crate) fn with(seed: u64, shops: usize, change: impl FnOnce(&mut proto::Charter)) -> Self {
+        let mut street = Self::founded(seed, change);
+        while street.shops.len() < shops {
+            street.join(false);
+        }
+        street.meet();
+        street
+    }
+
+    /// The founder alone.
+    pub(crate) fn founded(seed: u64, change: impl FnOnce(&mut proto::Charter)) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let now = UnixMillis::new(START_MS).unwrap();
+        let (identity, keys) = keys(&mut rng, now);
+        let mut message = proto::Charter {
+            name: "南锣街坊".into(),
+            purpose: "互相带客".into(),
+            currency_code: "CNY".into(),
+            utc_offset_minutes: 480,
+            admission_votes: 1,
+            removal_votes: 1,
+            late_entry_ms_max: 7 * DAY_MS,
+            attribution_window_ms: 7 * DAY_MS,
+            founder: Some(identity.signed().clone()),
+            created_unix_ms: now.ms(),
+            salt: vec![9; 16].into(),
+        };
+        change(&mut message);
+        let charter = Charter::write(&message).unwrap();
+        let shops = vec![Shop::new(identity, keys, &charter)];
+        let mut street = Self { shops, charter, now, rng, requests: 0 };
+        street.run(0, &Command::Found).unwrap();
+        street
+    }
+
+    /// One more shop, invited and voted in by the founder, that has caught up with the founder. Its index.
+    pub(crate) fn join(&mut self, core: bool) -> usize {
+        let (identity, keys) = keys(&mut self.rng, self.now);
+        let guest_key: [u8; 32] = self.rng.random();
+        let invitation = proto::Invitation {
+            guest_key: guest_key.to_vec().into(),
+            expires_unix_ms: self.now.ms() + DAY_MS,
+            core,
+            note: "新邻居".into(),
+        };
+        self.run(0, &Command::Invite(invitation)).unwrap();
+        let admit = Command::AdmitGuest { guest_key, identity: identity.signed().clone() };
+        self.run(0, &admit).unwrap();
+        self.shops.push(Shop::new(identity, keys, &self.charter));
+        let newcomer = self.shops.len() - 1;
+        self.carry(0, newcomer);
+        newcomer
+    }
+
+    pub(crate) fn id(&self, shop: usize) -> ShopId {
+        self.shops[shop].id()
+    }
+
+    pub(crate) fn pass(&mut self, ms: i64) {
+        self.now = self.now.saturating_add_ms(ms);
+    }
+
+    /// Carries a command out, durably.
+    pub(crate) fn run(&mut self, shop: usize, command: &Command) -> Result<Executed, Refusal> {
+        let ledger = &mut self.shops[shop].ledger;
+        let executed = ledger.execute(command, self.now, &mut self.rng);
+        ledger.commit().unwrap();
+        executed.map_err(|error| match error {
+            ExecuteError::Refused(refusal) => refusal,
+            ExecuteError::Ledger(error) => panic!("{error}"),
+        })
+    }
+
+    /// Carries everything that one shop holds to another, log by log, as long as something is new.
+    pub(crate) fn carry(&mut self, from: usize, to: usize) {
+        while self.carry_round(from, to) {}
+    }
+
+    fn carry_round(&mut self, from: usize, to: usize) -> bool {
+        let frontier = self.shops[from].ledger.reader().frontier();
+        let mut new = false;
+        for (author, _) in frontier {
+            new |= matches!(self.carry_log(from, to, author), Ok(true));
+        }
+        new
+    }
+
+    /// Carries the next run of one log.
+    pub(crate) fn carry_log(&mut self, from: usize, to: usize, author: ShopId) -> Result<bool, IngestError> {
+        let held = self.shops[to].ledger.head(author).map_or(0, |head| head.sequence);
+        let run = self.shops[from].log(author, held);
+        if run.is_empty() { Ok(false) } else { self.shops[to].take(&run, self.now) }
+    }
+
+    /// Everybody meets everybody, until nothing is new.
+    pub(crate) fn meet(&mut self) {
+        let count = self.shops.len();
+        let mut new = true;
+        while new {
+            new = false;
+            for (from, to) in (0..count).flat_map(|from| (0..count).map(move |to| (from, to))) {
+                new |= from != to && self.carry_round(from, to);
+            }
+        }
+    }
+
+    /// A record with a valid signature that no honest shop would write, as the next one of the shop's log. It is
+    /// sealed to the parties, if there are any.
+    pub(crate) fn craft(
+        &mut self,
+        shop: usize,
+        kind: Kind,
+        parties: &[usize],
+        message: &impl Message,
+    ) -> Record {
+        let head = self.shops[shop].ledger.head(self.id(shop));
+        let (sequence, previous) = head.map_or((1, None), |h| (h.sequence + 1, Some(h.id)));
+        let audience = Audience::parties(parties.iter().map(|p| self.id(*p))).unwrap_or(Audience::Alliance);
+        let draft = Draft {
+            alliance: self.charter.id,
+            shop: self.id(shop),
+            key_epoch: 0,
+            incarnation: 0,
+            sequence,
+            previous,
+            time: self.now,
+            kind,
+            audience,
+        };
+        self.sign(shop, draft, &message.encode_to_vec())
+    }
+
+    pub(crate) fn sign(&mut self, shop: usize, draft: Draft, message: &[u8]) -> Record {
+        let place = Place {
+            alliance: draft.alliance,
+            shop: draft.shop,
+            incarnation: draft.incarnation,
+            sequence: draft.sequence,
+            kind: draft.kind,
+        };
+        let key =
+            |party: &ShopId| self.shops.iter().find(|s| s.id() == *party).unwrap().identity.encryption_key();
+        let keys: Vec<_> = draft.audience.named().iter().map(key).collect();
+        let payload = if keys.is_empty() {
+            Payload::clear(message, &mut self.rng).unwrap()
+        } else {
+            Payload::seal(message, &place, &keys, &mut self.rng).unwrap()
+        };
+        sign(draft, payload, &self.shops[shop].keys.signing)
+    }
+
+    /// Puts a crafted record into its author's own log, and commits it.
+    pub(crate) fn plant(
+        &mut self,
+        shop: usize,
+        kind: Kind,
+        parties: &[usize],
+        message: &impl Message,
+    ) -> Record {
+        let record = self.craft(shop, kind, parties, message);
+        assert_eq!(self.shops[shop].take(std::slice::from_ref(&record), self.now), Ok(true));
+        record
+    }
+
+    /// The same shop on a new machine: same keys, empty disk.
+    pub(crate) fn fresh(&self, shop: usize) -> Shop {
+        let shop = &self.shops[shop];
+        Shop::new(shop.identity.clone(), shop.keys.clone(), &self.charter)
+    }
+
+    /// All hold the same public state, and each pair the same pair state.
+    pub(crate) fn check_agreement(&self, context: &str) {
+        let states: Vec<_> = self.shops.iter().map(Shop::state).collect();
+        for (one, shop) in states.iter().zip(&self.shops) {
+            assert_eq!(one.public, states[0].public, "{context}: public state");
+            assert_eq!(one.roster, states[0].roster, "{context}: roster");
+            for (other, ally) in states.iter().zip(&self.shops).filter(|(_, ally)| ally.id() != shop.id()) {
+                let find = |state: &State, id| state.pairs.iter().find(|(shop, _)| *shop == id).map(|p| p.1);
+                assert_eq!(find(one, ally.id()), find(other, shop.id()), "{context}: pair");
+            }
+        }
+    }
+
+    /// What `one` says that `other` owes it.
+    pub(crate) fn balance(&self, one: usize, other: usize) -> i128 {
+        let views = self.shops[one].ledger.views();
+        pair::report(&*views, self.id(one), self.id(other)).unwrap().balance_minor
+    }
+}
+
+/// Puts items into a random order.
+pub(crate) fn shuffle<T>(items: &mut [T], rng: &mut impl Rng) {
+    for last in (1..items.len()).rev() {
+        items.swap(last, rng.random_range(0..=last));
+    }
+}
