@@ -1,7 +1,7 @@
 //! What is no call at all: broken frames, oversized messages, other protocols, noise. Every connection is answered with
 //! a status or closed, and the node goes on.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, process::Command};
 
 use bytes::Bytes;
 use futures::future::join_all;
@@ -18,7 +18,7 @@ use tonic::{Code, Status, body::Body, transport::Channel};
 use tower::{Service as _, ServiceExt as _};
 
 use crate::{
-    harness::{Shop, Street, converged, soon},
+    harness::{Reach, Shop, Street, converged, soon, until},
     peer::{dial, hello},
     trade::{sale, two_shops},
 };
@@ -209,4 +209,29 @@ async fn other_protocols_and_noise_are_shown_out_of_both_ports() {
     assert!(stranger.is_err());
     baozi.client().await.report_sale(sale(1)).await.expect("the node goes on");
     converged(&[&baozi, &teahouse]).await;
+}
+
+/// More connections than the node has file descriptors: who is connected is served, and afterwards everybody.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_idle_connections_stops_no_till_that_is_connected() {
+    const FILES_MAX: usize = 200;
+    let street = Street::new();
+    let mut shop = street.init("baozi", Reach::Open);
+    let serve = shop.serve_command();
+    let mut limited = Command::new("sh");
+    limited.args(["-c", &format!("ulimit -n {FILES_MAX}; exec \"$@\""), "sh"]).arg(serve.get_program());
+    limited.args(serve.get_args()).env_clear();
+    shop.serve_as(limited).await;
+    shop.found("street");
+    let till = shop.client().await;
+    till.report_sale(sale(1)).await.expect("a quiet hour");
+    let flood = join_all((0..FILES_MAX + 50).map(|_| TcpStream::connect(shop.merchant()))).await;
+    assert!(flood.iter().all(Result::is_ok), "the system queues what the node does not take");
+    until("the node has taken all that it can", async || {
+        shop.log().contains("cannot be accepted").then_some(())
+    })
+    .await;
+    till.report_sale(sale(1)).await.expect("in the flood");
+    drop(flood);
+    shop.client().await.report_sale(sale(1)).await.expect("after it");
 }

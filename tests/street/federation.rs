@@ -1,8 +1,10 @@
 //! Federation: records pass on through whom they can, and wait for whom they must.
 
+use std::path::Path;
+
 use crate::{
     harness::{Reach, Street, converged, until},
-    trade::{BOUNTY_MINOR, DISCOUNT_MINOR, arrived, hand_out, publish, redemption, terms, two_shops},
+    trade::{BOUNTY_MINOR, DISCOUNT_MINOR, arrived, hand_out, publish, redemption, sale, terms, two_shops},
 };
 
 /// baozi and teahouse can be reached by nobody, so they never speak to each other; market can be reached by both.
@@ -73,4 +75,40 @@ async fn a_paused_shop_redeems_on_its_own_and_catches_up_when_resumed() {
     assert_eq!(baozi.summary().await.vouchers_used, 1);
     let owed = baozi.client().await.all_pairs("").await.unwrap()[0].balance.clone().unwrap().minor;
     assert_eq!(owed, BOUNTY_MINOR);
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(|entry| entry.unwrap()) {
+        let (path, copied) = (entry.path(), to.join(entry.file_name()));
+        if path.is_dir() {
+            copy(&path, &copied);
+        } else {
+            std::fs::copy(&path, &copied).unwrap();
+        }
+    }
+}
+
+/// LOG-1, as far as a peer is up and heard before anything is signed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shop_set_back_to_an_old_backup_takes_its_own_later_records_from_a_peer() {
+    let street = Street::new();
+    let (mut baozi, teahouse, _) = two_shops(&street, 10).await;
+    baozi.stop().await;
+    let backup = street.path().join("backup");
+    copy(baozi.folder(), &backup);
+    baozi.serve().await;
+    for _ in 0..5 {
+        baozi.client().await.report_sale(sale(1)).await.unwrap();
+    }
+    let before = converged(&[&baozi, &teahouse]).await;
+    baozi.stop().await;
+    std::fs::remove_dir_all(baozi.folder()).unwrap();
+    copy(&backup, baozi.folder());
+    baozi.serve().await;
+    assert_eq!(converged(&[&baozi, &teahouse]).await, before);
+    assert_eq!(baozi.summary().await.sales, 5);
+    baozi.client().await.report_sale(sale(1)).await.expect("it goes on from there");
+    converged(&[&baozi, &teahouse]).await;
+    assert_eq!(teahouse.link_to(&baozi).await.record_count, baozi.digest().await.record_count - 2);
 }

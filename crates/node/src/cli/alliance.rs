@@ -211,13 +211,18 @@ async fn invite(session: &Session, args: InviteArgs) -> anyhow::Result<Answer> {
 
 async fn join(session: &Session, link: String) -> anyhow::Result<Answer> {
     let alliance = session.client.join_alliance(proto::JoinAllianceRequest { link }).await?.alliance;
-    let pending =
-        alliance.as_ref().is_some_and(|alliance| alliance.own_state() == proto::MemberState::Pending);
+    let (own_state, votes) =
+        alliance.as_ref().map(|a| (a.own_state(), a.admission_votes)).unwrap_or_default();
     let answer = alliance_answer(alliance)?;
-    Ok(if pending {
-        answer.hint("The core members have to vote: `hutong alliance show` tells when they have.")
-    } else {
-        answer
+    Ok(match (own_state, votes) {
+        // The inviting shop's vote is enough; its records are on their way.
+        (proto::MemberState::Pending, 0..=1) => {
+            answer.hint("Admitted; the node is catching up: `hutong alliance show` tells when it has.")
+        }
+        (proto::MemberState::Pending, _) => {
+            answer.hint("The core members have to vote: `hutong alliance show` tells when they have.")
+        }
+        _ => answer,
     })
 }
 

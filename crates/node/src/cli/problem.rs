@@ -43,9 +43,9 @@ pub(crate) enum Problem {
     #[error("the node's answer lacks `{0}`: node and command are of different versions")]
     Answer(&'static str),
     /// A stream of events ended.
-    #[error("the node ended the stream: go on with `hutong watch --from {resume_token}`")]
+    #[error("the node ended the stream: go on with `hutong watch{}`", from(resume_token))]
     StreamEnded {
-        /// Where to go on.
+        /// Where to go on; empty where no event came.
         resume_token: String,
     },
 }
@@ -60,6 +60,10 @@ fn known(candidates: &[String]) -> String {
     let more = if candidates.len() > CANDIDATES_MAX { ", …" } else { "" };
     let shown: Vec<_> = candidates.iter().take(CANDIDATES_MAX).map(String::as_str).collect();
     format!(" (there is: {}{more})", shown.join(", "))
+}
+
+fn from(resume_token: &str) -> String {
+    if resume_token.is_empty() { String::new() } else { format!(" --from {resume_token}") }
 }
 
 impl Problem {

@@ -85,6 +85,8 @@ impl Dialling {
             }
             if *self.paused.borrow() {
                 back_off.clear();
+                // A dial that began just before the pause may have come up after it.
+                let _gone = self.hub.send(Event::CloseAll).await;
                 continue;
             }
             for target in self.missing().await {

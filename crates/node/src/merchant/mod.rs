@@ -12,6 +12,7 @@ mod voucher;
 
 use std::{sync::Arc, time::Duration};
 
+use futures::StreamExt as _;
 use hutong_core::refusal::{Language, Refusal};
 use hutong_record::AllianceId;
 use hutong_wire::{
@@ -40,6 +41,8 @@ const HEADER_LIST_BYTES_MAX: u32 = 16 * 1_024;
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// After a failed accept. With no file descriptors left the next one fails too, and would at once.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Entries of a page when the caller names no number, and at the most.
 const PAGE_DEFAULT: usize = 100;
 const PAGE_MAX: usize = 1_000;
@@ -91,8 +94,15 @@ pub fn serve(
     Ok(async move {
         health_reporter.set_service_status("", tonic_health::ServingStatus::Serving).await;
         let stop = node.stop().clone().cancelled_owned();
-        let incoming = tokio_stream::StreamExt::map(TcpListenerStream::new(listener), |accepted| {
-            accepted.inspect(|stream| drop(stream.set_nodelay(true)))
+        let incoming = TcpListenerStream::new(listener).then(async |accepted| {
+            match &accepted {
+                Ok(stream) => drop(stream.set_nodelay(true)),
+                Err(error) => {
+                    tracing::warn!(%error, "a connection cannot be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+            accepted
         });
         router.serve_with_incoming_shutdown(incoming, stop).await
     })
