@@ -1,7 +1,7 @@
 //! A journal opens over any bytes, or says why not; what it then serves can be read, and it can be written again.
 //!
-//! The first byte says how to read the rest: as the first segment, or as the second after a sound first one, or as
-//! damage to a sound segment (pairs of offset and mask).
+//! The first byte says how to take the rest: as the first segment, as the segment after sound ones, as a torn write
+//! at the end of sound ones, or as damage to sound ones (four bytes each: file, offset, mask).
 #![no_main]
 
 use std::sync::LazyLock;
@@ -34,11 +34,17 @@ static OTHER: LazyLock<Record> = LazyLock::new(|| write(9, None, 1));
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((way, bytes)) = bytes.split_first() else { return };
-    let disk = match way % 3 {
-        0 => with_file(MemDisk::new(), "00000001.seg", bytes),
-        1 => with_file(SOUND.image(), "00000009.seg", bytes),
-        _ => damaged(bytes),
+    let disk = match way % 4 {
+        0 => MemDisk::new(),
+        3 => damaged(bytes),
+        _ => SOUND.image(),
     };
+    match way % 4 {
+        0 => append(&disk, "00000001.seg", bytes),
+        1 => append(&disk, &format!("{:08x}.seg", segments(&disk).len() + 1), bytes),
+        2 => append(&disk, segments(&disk).last().expect("sound ones have a last"), bytes),
+        _ => {}
+    }
     let Ok(mut journal) = SegmentJournal::open(disk.clone(), CONFIG) else { return };
     read_all(&*journal.reader());
     let head = journal.head();
@@ -52,11 +58,15 @@ fuzz_target!(|bytes: &[u8]| {
     read_all(&*again.reader());
 });
 
-fn with_file(disk: MemDisk, name: &str, bytes: &[u8]) -> MemDisk {
-    // A name that is taken keeps its file; the bytes then follow it, as a torn write does.
-    let file = disk.create(name).or_else(|_| disk.open(name)).expect("a sound disk");
+fn append(disk: &MemDisk, name: &str, bytes: &[u8]) {
+    let file = disk.open(name).or_else(|_| disk.create(name)).expect("a sound disk");
     file.append(bytes).expect("a sound disk");
-    disk
+}
+
+/// Names of the segment files, ascending; they are numbered from 1 without a gap.
+fn segments(disk: &MemDisk) -> Vec<String> {
+    let names = disk.list().expect("a sound disk");
+    names.into_iter().filter(|name| name.ends_with(".seg")).collect()
 }
 
 fn damaged(bytes: &[u8]) -> MemDisk {
