@@ -145,8 +145,8 @@ impl Promotion {
         let vouchers: i128 = self.distributors.iter().map(|d| i128::from(d.quota)).sum();
         let each = i128::from(self.benefit.most().minor()) + i128::from(self.bounty.minor());
         if vouchers * each > i128::from(self.budget.minor()) {
-            let needed =
-                alloc::format!("quotas times benefit and bounty come to {} minor units", vouchers * each);
+            let most = self.budget.currency().amount_text(vouchers * each);
+            let needed = alloc::format!("all quotas at the largest benefit and bounty come to {most}");
             return Err(Refusal::field("budget", needed));
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! Money: integer minor units of one currency (MON-1). No floats anywhere.
 
+use alloc::{format, string::String};
 use core::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
@@ -8,6 +9,14 @@ use crate::proto;
 
 /// The largest amount either way, minor units: ten trillion yuan, so that sums of nine thousand still fit an `i64`.
 pub const MINOR_MAX: i64 = 1_000_000_000_000_000;
+
+/// Currencies without minor units (ISO 4217).
+const NO_DECIMALS: [&str; 16] = [
+    "BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "VND", "VUV", "XAF", "XOF",
+    "XPF",
+];
+/// Currencies whose minor unit is a thousandth (ISO 4217).
+const THREE_DECIMALS: [&str; 7] = ["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"];
 
 /// An ISO 4217 code: three capital letters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -20,6 +29,25 @@ impl Currency {
     /// The code.
     pub fn code(&self) -> &str {
         core::str::from_utf8(&self.0).expect("only capital letters are let in")
+    }
+
+    /// Digits that the minor unit lies below the major one.
+    pub fn decimals(&self) -> usize {
+        match self.code() {
+            code if NO_DECIMALS.contains(&code) => 0,
+            code if THREE_DECIMALS.contains(&code) => 3,
+            _ => 2,
+        }
+    }
+
+    /// An amount as people write it: `12.50 CNY`. Sums beyond [`MINOR_MAX`] are written, too.
+    pub fn amount_text(&self, minor: i128) -> String {
+        let decimals = self.decimals();
+        let sign = if minor < 0 { "-" } else { "" };
+        let digits = format!("{:0>width$}", minor.unsigned_abs(), width = decimals + 1);
+        let (whole, fraction) = digits.split_at(digits.len() - decimals);
+        let point = if decimals == 0 { "" } else { "." };
+        format!("{sign}{whole}{point}{fraction} {}", self.code())
     }
 
     /// The code's three bytes.
@@ -120,6 +148,12 @@ impl From<Money> for proto::Money {
     }
 }
 
+impl fmt::Display for Money {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.currency.amount_text(self.minor.into()))
+    }
+}
+
 impl fmt::Debug for Money {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.minor, self.currency.code())
@@ -150,6 +184,16 @@ mod tests {
         }
         let usd: Currency = "USD".parse().unwrap();
         assert_eq!(cny(1).checked_add(Money::zero(usd)), Err(MoneyError::Mixed(Currency::CNY, usd)));
+    }
+
+    #[test]
+    fn amounts_are_written_with_their_currency_s_decimals() {
+        let text = |code: &str, minor| code.parse::<Currency>().unwrap().amount_text(minor);
+        assert_eq!(text("CNY", 5), "0.05 CNY");
+        assert_eq!(text("CNY", -1_250), "-12.50 CNY");
+        assert_eq!(text("JPY", 500), "500 JPY");
+        assert_eq!(text("KWD", 1), "0.001 KWD");
+        assert_eq!(cny(1_250).to_string(), "12.50 CNY");
     }
 
     #[test]

@@ -18,6 +18,9 @@ const NOTE_CHARS_MAX: usize = 80;
 
 impl<R: Reader + ?Sized> Decider<'_, R> {
     pub(super) fn found(&self) -> Decided {
+        if self.alliance.charter().founder.id() != self.me() {
+            return Err(Refusal::new(Reason::NotCore).into());
+        }
         let message = self.alliance.charter().bytes().to_vec();
         Ok(alloc::vec![DraftRecord { kind: Kind::Charter, audience: Audience::Alliance, message }])
     }

@@ -237,7 +237,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         let minimum = promotion.redeem_spend_min;
         if redeem.purchase.minor() < minimum.minor() {
             let refusal = Refusal::new(Reason::PurchaseTooLow).with("minimum_minor", minimum.minor());
-            return Err(refusal.with("minimum", decimal(minimum)).into());
+            return Err(refusal.with("minimum", minimum).into());
         }
         Ok(())
     }
@@ -289,9 +289,4 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
 
 fn card_bytes(card: Option<CardId>) -> Bytes {
     card.map_or_else(Bytes::new, |card| Bytes::copy_from_slice(card.as_bytes()))
-}
-
-/// An amount as people write it; two decimals, as all currencies of our shops have.
-fn decimal(money: Money) -> String {
-    alloc::format!("{}.{:02} {}", money.minor() / 100, money.minor() % 100, money.currency().code())
 }

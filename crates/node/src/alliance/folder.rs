@@ -135,7 +135,8 @@ impl AllianceFolder {
         SysRng.try_fill_bytes(&mut seed).map_err(|_| OpenError::System("random bytes"))?;
         let journal = SegmentJournal::open(disk, JournalConfig::new(u32::from_le_bytes(seed)))?;
         let opened = SledViews::open(&self.0.join(VIEWS_FOLDER), VIEWS_VERSION, cache_bytes)?;
-        if let Some(reason) = &opened.rebuilt_because {
+        let new = hutong_store::journal::Journal::head(&journal) == Lsn::ZERO;
+        if let Some(reason) = opened.rebuilt_because.as_ref().filter(|_| !new) {
             tracing::info!(alliance = charter.id.short(), ?reason, "views are folded anew");
         }
         let mut told = 0;

@@ -4,23 +4,19 @@
 use std::collections::BTreeMap;
 
 use hutong_client::{Duration, Timestamp, proto};
+use hutong_record::Currency;
 use proto::promotion::Benefit;
 use serde_json::{Value, json};
 
-use super::{
-    output::{fields, table},
-    value::decimals_of,
-};
+use super::output::{fields, table};
 
 /// An amount for people: `12.50 CNY`.
 pub(crate) fn money(money: Option<&proto::Money>) -> String {
     let Some(proto::Money { currency_code, minor }) = money else { return String::new() };
-    let decimals = decimals_of(currency_code);
-    let sign = if *minor < 0 { "-" } else { "" };
-    let digits = format!("{:0>width$}", minor.unsigned_abs(), width = decimals + 1);
-    let (whole, fraction) = digits.split_at(digits.len() - decimals);
-    let point = if decimals == 0 { "" } else { "." };
-    format!("{sign}{whole}{point}{fraction} {currency_code}").trim_end().to_owned()
+    match currency_code.parse::<Currency>() {
+        Ok(currency) => currency.amount_text((*minor).into()),
+        Err(_) => format!("{minor} {currency_code}").trim_end().to_owned(),
+    }
 }
 
 /// A time in UTC.

@@ -5,13 +5,6 @@ use std::str::FromStr;
 use hutong_client::{Duration, Timestamp, proto};
 use hutong_record::{CardId, Currency, MINOR_MAX, UnixMillis};
 
-/// Currencies without minor units (ISO 4217).
-const NO_DECIMALS: [&str; 16] = [
-    "BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "VND", "VUV", "XAF", "XOF",
-    "XPF",
-];
-/// Currencies whose minor unit is a thousandth (ISO 4217).
-const THREE_DECIMALS: [&str; 7] = ["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"];
 /// The longest duration anyone may type, seconds: ten years, as for vouchers.
 const DURATION_SECONDS_MAX: i64 = 10 * 366 * 86_400;
 const REQUEST_ID_CHARS_MAX: usize = 64;
@@ -79,7 +72,7 @@ impl MoneyArg {
     }
 
     fn minor(self, currency: Currency) -> Result<i64, String> {
-        let expected = decimals_of(currency.code());
+        let expected = currency.decimals();
         match self.decimals {
             None => Ok(self.digits),
             Some(found) if found == expected => Ok(self.digits),
@@ -88,15 +81,6 @@ impl MoneyArg {
             }
             Some(found) => Err(format!("{} has {expected} decimals, not {found}", currency.code())),
         }
-    }
-}
-
-/// Decimals of a currency: the number of digits that the minor unit is below the major one.
-pub(crate) fn decimals_of(code: &str) -> usize {
-    match code {
-        code if NO_DECIMALS.contains(&code) => 0,
-        code if THREE_DECIMALS.contains(&code) => 3,
-        _ => 2,
     }
 }
 
