@@ -20,6 +20,10 @@ mod trade;
 
 pub(crate) use trade::Issued;
 
+/// The longest message that counts. Ours stay below 8 KiB; what views keep of a message must fit their values, whatever
+/// a member has put into it.
+pub const MESSAGE_BYTES_MAX: usize = 16 * 1_024;
+
 /// What folding one record did.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Effects {
@@ -86,6 +90,8 @@ impl Alliance {
         message: Option<Bytes>,
     ) -> Result<Effects, ViewError> {
         let header = record.header();
+        let oversized = message.as_ref().is_some_and(|message| message.len() > MESSAGE_BYTES_MAX);
+        let message = message.filter(|_| !oversized);
         if self.admitted_key(header.shop).is_none() {
             return self.hold(view, record, message);
         }
@@ -93,6 +99,7 @@ impl Alliance {
             return Ok(Effects::default());
         }
         let outcome = match message {
+            _ if oversized => Outcome::Ignored("larger than any message of ours"),
             message if self.is_sealed(record) => {
                 keep_aside(view, record, message.as_ref());
                 Outcome::Ignored("past the seal")

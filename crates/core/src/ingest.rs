@@ -58,6 +58,9 @@ pub enum IngestError {
     /// A record that contradicts the one held: the author may have forked its log.
     #[error("record {} is another than the one held", .0.header().sequence)]
     Diverged(alloc::boxed::Box<Record>),
+    /// Without its payload. What an author erases, it erases by a record; nobody else may leave a payload out.
+    #[error("record {0} comes without its payload")]
+    PayloadMissing(u64),
     /// Not a chain, or not signed.
     #[error(transparent)]
     Run(#[from] RunError),
@@ -99,6 +102,9 @@ impl Alliance {
         // not count.
         if let Some(seal) = self.roster().counts_up_to(shop).filter(|seal| first.sequence > *seal) {
             return Err(IngestError::Sealed(seal));
+        }
+        if let Some(bare) = new.iter().find(|r| r.payload().is_none()) {
+            return Err(IngestError::PayloadMissing(bare.header().sequence));
         }
         let run = verify_run(new, &key)?;
         let ahead = |record: &&Record| record.header().time.ms_since(now) > CLOCK_AHEAD_MS_MAX;

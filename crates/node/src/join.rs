@@ -21,8 +21,9 @@ use crate::{
     transport::Tcp,
 };
 
-/// A guest's whole call, on one address.
-const JOIN_LIMIT: Duration = Duration::from_secs(15);
+/// All attempts to reach the inviting shop, and one of them. The call to this node must end before its own limit.
+const JOIN_LIMIT: Duration = Duration::from_secs(20);
+const ATTEMPT_LIMIT: Duration = Duration::from_secs(8);
 /// How long an answer to a join waits for the first exchange of records.
 const FIRST_SYNC_WAIT: Duration = Duration::from_secs(5);
 
@@ -108,7 +109,16 @@ pub(crate) async fn join(node: &Arc<Node>, text: &str) -> Result<Arc<Hosted>, Re
         return Err(Refusal::new(Reason::InvitationInvalid));
     }
     node.check_room(link.charter.id)?;
-    let state = ask(node, &link).await?;
+    // A task of its own: once the inviting shop has voted, the alliance is laid out even if the caller hangs up.
+    let node = node.clone();
+    let joining = tokio::spawn(async move { ask_and_enter(&node, link).await });
+    joining.await.map_err(|error| internal(&error))?
+}
+
+async fn ask_and_enter(node: &Arc<Node>, link: InvitationLink) -> Result<Arc<Hosted>, Refusal> {
+    let state = tokio::time::timeout(JOIN_LIMIT, ask(node, &link))
+        .await
+        .map_err(|_| Refusal::new(Reason::InviterUnreachable).with("why", "no answer in time"))??;
     let bootstrap = Bootstrap { inviter: link.inviter, addresses: link.addresses };
     let hosted = node.add(link.charter, Some(bootstrap), None).await?;
     if state == JoinState::Admitted {
@@ -137,7 +147,7 @@ async fn ask(node: &Arc<Node>, link: &InvitationLink) -> Result<JoinState, Refus
             })?;
             JoinServiceClient::new(channel).join(request.clone()).await.map_err(|status| refusal_of(&status))
         };
-        match tokio::time::timeout(JOIN_LIMIT, attempt).await {
+        match tokio::time::timeout(ATTEMPT_LIMIT, attempt).await {
             Ok(Ok(response)) => return Ok(response.into_inner().state()),
             Ok(Err(refusal)) => failure = refusal,
             Err(_) => failure = Refusal::new(Reason::InviterUnreachable).with("why", "no answer in time"),

@@ -3,7 +3,8 @@
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::Duration,
 };
 
 use hutong_core::{
@@ -36,6 +37,9 @@ use crate::{
 /// The most alliances of one node: each has a thread, a journal and a cache of its own.
 const ALLIANCES_MAX: usize = 16;
 
+/// How often the list of those who may knock is made anew even if no roster has changed.
+const DOOR_REVIEW: Duration = Duration::from_secs(60);
+
 /// One running node.
 #[derive(Debug)]
 pub struct Node {
@@ -46,6 +50,9 @@ pub struct Node {
     credential: Credential,
     connections: Arc<Connections>,
     door: Arc<Door>,
+    door_lock: Mutex<()>,
+    /// Held while an alliance is laid out.
+    laying_out: tokio::sync::Mutex<()>,
     peer_address: SocketAddr,
     started: UnixMillis,
     alliances: RwLock<BTreeMap<AllianceId, Running>>,
@@ -76,6 +83,8 @@ impl Node {
         Arc::new(Self {
             credential: Credential::new(keys.signing.clone()),
             door: Door::new(connections.clone()),
+            door_lock: Mutex::default(),
+            laying_out: tokio::sync::Mutex::default(),
             keys,
             identity,
             connections,
@@ -167,6 +176,7 @@ impl Node {
         first: Option<Command>,
     ) -> Result<Arc<Hosted>, Refusal> {
         let id = charter.id;
+        let _one_at_a_time = self.laying_out.lock().await;
         self.check_room(id)?;
         let node = self.clone();
         let opened = tokio::task::spawn_blocking(move || {
@@ -246,6 +256,8 @@ impl Node {
             tokio::select! {
                 () = self.stop.cancelled() => return,
                 changed = changes.changed() => if changed.is_err() { return },
+                // Invitations run out without anybody saying so.
+                () = tokio::time::sleep(DOOR_REVIEW) => {}
             }
         }
     }
@@ -280,6 +292,8 @@ impl Node {
 
     /// Lets in the members of every roster, inviters, and open invitations' guests; nobody while paused.
     pub fn open_door(&self) {
+        // From the look at the rosters to the new list nobody else may come between, or an old list would win.
+        let _one_at_a_time = self.door_lock.lock().unwrap_or_else(PoisonError::into_inner);
         if *self.paused.borrow() {
             self.door.replace([]);
             self.connections.cut_all();
@@ -339,8 +353,9 @@ impl Node {
     pub fn hub_for(&self, id: AllianceId, peer: ShopId) -> Option<HubHandle> {
         let running = self.running().remove(&id)?;
         let member = running.hosted.alliance().roster().member(peer).is_some();
+        let joining = running.hosted.alliance().own_membership().is_err();
         let inviter = running.hosted.bootstrap().is_some_and(|b| b.inviter.id() == peer);
-        (member || inviter).then_some(running.hub)
+        (member || (joining && inviter)).then_some(running.hub)
     }
 
     fn running(&self) -> BTreeMap<AllianceId, Running> {

@@ -17,7 +17,7 @@ use hutong_core::{
     command::{Command, DecideError, Decider, DraftRecord},
     fold,
     ingest::{Head, IngestError},
-    view::ViewError,
+    refusal::{Reason, Refusal},
 };
 use hutong_record::{
     AllianceId, DecryptionKey, Draft, ForkProof, Payload, Place, Record, RecordId, ShopId, SigningKey,
@@ -28,7 +28,7 @@ use rand_core::CryptoRng;
 pub use error::{ExecuteError, LedgerError};
 
 use crate::{
-    journal::{Journal, JournalReader, LogHead, Lsn},
+    journal::{Journal, JournalError, JournalReader, LogHead, Lsn},
     views::Views,
 };
 use staged::Staged;
@@ -171,6 +171,7 @@ impl<V: Views> Ledger<V> {
                 answer => Ok(Executed { records: Vec::new(), answer: Some(answer) }),
             };
         }
+        self.check_folded()?;
         let view = self.staged.overlay(&*self.views);
         let decider = Decider { alliance: &self.alliance, view: &view, now, key: &self.keys.signing };
         let (drafts, refusal) = match decider.decide(command, rng) {
@@ -185,6 +186,20 @@ impl<V: Views> Ledger<V> {
             Some(refusal) => Err(ExecuteError::Refused(refusal)),
             None => Ok(Executed { records, answer: self.earlier(command)? }),
         }
+    }
+
+    /// Refuses to decide while records of this shop's own log wait for others, as after a lost disk: their numbers,
+    /// counts and answers are not known yet, and would be given out again.
+    fn check_folded(&self) -> Result<(), ExecuteError> {
+        let me = self.alliance.me();
+        if self.alliance.own_membership().is_err() {
+            return Ok(()); // refused by the rules, with the reason
+        }
+        let folded = fold::cursor(&self.staged.overlay(&*self.views), me).map_err(LedgerError::from)?;
+        if folded == self.head(me).map_or(0, |head| head.sequence) {
+            return Ok(());
+        }
+        Err(Refusal::new(Reason::Busy).into())
     }
 
     /// What the same request was told before.
@@ -208,7 +223,10 @@ impl<V: Views> Ledger<V> {
     ) -> Result<bool, ExecuteError> {
         for theirs in messages.into_iter().filter_map(|message| Record::parse(message).ok()) {
             let (shop, sequence) = (theirs.header().shop, theirs.header().sequence);
-            let held = self.reader.read_log(shop, sequence, 1).map_err(LedgerError::from)?;
+            let held = match self.reader.read_log(shop, sequence, 1) {
+                Err(JournalError::Damaged { .. }) => continue, // nothing to compare with
+                held => held.map_err(LedgerError::from)?,
+            };
             let Some(proof) = held.first().and_then(|ours| ForkProof::from_records(ours, &theirs)) else {
                 continue;
             };
@@ -321,18 +339,6 @@ impl<V: Views> Ledger<V> {
             }
         }
         self.rebuild(&mut |_, _| {}).map(|()| true)
-    }
-
-    /// Records held and not folded: behind, or waiting for a record that has not arrived.
-    ///
-    /// # Errors
-    /// The views cannot be read.
-    pub fn unfolded_count(reader: &dyn JournalReader, views: &V) -> Result<u64, ViewError> {
-        let mut count = 0;
-        for (shop, head) in reader.frontier() {
-            count += head.sequence.saturating_sub(fold::cursor(views, shop)?);
-        }
-        Ok(count)
     }
 }
 

@@ -262,7 +262,7 @@ impl Replica {
             SpanError::Fault(fault) => return Err(fault),
             SpanError::Malformed => self.goodbye(id, GoodbyeReason::Record, "a header is malformed"),
             SpanError::Newer if self.wanted.contains(&shop) => {
-                self.held_back.insert(shop, now);
+                self.held_back.insert((id, shop), now);
             }
             SpanError::Newer => {}
         }

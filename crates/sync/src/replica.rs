@@ -40,8 +40,8 @@ pub struct Replica {
     pub(crate) ingest_bytes: usize,
     /// Logs for which something changed, so that a want may be due.
     pub(crate) review: BTreeSet<ShopId>,
-    /// Logs that the ladder held back, since when.
-    pub(crate) held_back: BTreeMap<ShopId, UnixMillis>,
+    /// Logs that the ladder held back as one link sent them, since when: nobody can hold back what others send.
+    pub(crate) held_back: BTreeMap<(LinkId, ShopId), UnixMillis>,
     outputs: VecDeque<Output>,
 }
 
@@ -150,7 +150,7 @@ impl Replica {
         match refusal {
             Refusal::Faulty => self.goodbye(link, GoodbyeReason::Record, "a record was refused"),
             Refusal::Later => {
-                self.held_back.insert(shop, now);
+                self.held_back.insert((link, shop), now);
             }
             Refusal::Diverged => {
                 if let Some(link) = self.links.get_mut(&link) {
@@ -227,6 +227,7 @@ impl Replica {
     /// Drops a link's state; what it was asked is asked elsewhere.
     pub(crate) fn forget(&mut self, link: LinkId) {
         self.exacts.retain(|_, (at, _)| *at != link);
+        self.held_back.retain(|(at, _), _| *at != link);
         let Some(gone) = self.links.remove(&link) else { return };
         for shop in gone.asked.into_keys() {
             if self.wants.get(&shop) == Some(&link) {

@@ -41,9 +41,9 @@ impl Replica {
         }
         let due = |since: &UnixMillis| now >= since.saturating_add_ms(RETRY_MS) || now < *since;
         let retries: Vec<_> =
-            self.held_back.iter().filter(|(_, since)| due(since)).map(|(s, _)| *s).collect();
-        for shop in retries {
-            self.held_back.remove(&shop);
+            self.held_back.iter().filter(|(_, since)| due(since)).map(|(key, _)| *key).collect();
+        for (link, shop) in retries {
+            self.held_back.remove(&(link, shop));
             self.review.insert(shop);
         }
         self.ask(now);
@@ -93,12 +93,13 @@ impl Replica {
         if let Some((link, sequence)) = self.exacts.get(&shop).copied() {
             return self.ask_exact(link, shop, sequence, now);
         }
-        if !self.wanted.contains(&shop) || self.held_back.contains_key(&shop) {
+        if !self.wanted.contains(&shop) {
             return Attempt::Done;
         }
         let from_sequence = self.heads.get(&shop).map_or(0, |head| head.sequence).saturating_add(1);
         let able = |link: &Link| link.stage != Stage::Greeting && link.can_serve(&shop, from_sequence);
-        let mut able: Vec<_> = self.links.iter().filter(|(_, link)| able(link)).collect();
+        let held_back = |id: &LinkId| self.held_back.contains_key(&(*id, shop));
+        let mut able: Vec<_> = self.links.iter().filter(|(id, link)| able(link) && !held_back(id)).collect();
         if able.is_empty() {
             return Attempt::Done;
         }

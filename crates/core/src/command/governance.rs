@@ -66,7 +66,9 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
     }
 
     fn check_room(&self) -> Result<(), Refusal> {
-        if self.alliance.roster().iter().count() < MEMBERS_MAX {
+        // Whom nobody with a vote has named takes no room.
+        let named = self.alliance.roster().iter().filter(|(_, m)| m.was_admitted() || m.votes > 0);
+        if named.count() < MEMBERS_MAX {
             return Ok(());
         }
         Err(Refusal::field("shop_id", format!("an alliance has at most {MEMBERS_MAX} shops")))

@@ -252,13 +252,19 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         let mut last = (token.body().issued, distributor);
         let earliest = redeem.at.saturating_add_ms(-self.alliance.charter().attribution_window_ms);
         if let Some(card) = redeem.card {
-            self.view.scan(&table::touches(card), None, &mut |key, _| {
-                match table::parse_touch(key) {
-                    Some((at, shop)) if at >= earliest && at <= redeem.at => last = last.max((at, shop)),
-                    _ => {}
-                }
-                true
-            })?;
+            // Touches are ordered by time: only those of the window are looked at.
+            let before = table::touch(card, earliest, ShopId::new([0; 32]));
+            self.view.scan(
+                &table::touches(card),
+                Some(&before),
+                &mut |key, _| match table::parse_touch(key) {
+                    Some((at, shop)) if at <= redeem.at => {
+                        last = last.max((at, shop));
+                        true
+                    }
+                    _ => false,
+                },
+            )?;
         }
         Ok(last)
     }

@@ -269,7 +269,27 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         if !fits {
             return Err(ignore("receipt does not fit the terms"));
         }
+        self.check_credit(message, token, promotion, at, credited)?;
         Ok(Redemption { id: self.id(), at, purchase, discount, credited, bounty })
+    }
+
+    /// Credit goes to a member, for the voucher's own hand-out or for a touch within the charter's window.
+    fn check_credit(
+        &self,
+        message: &proto::Redemption,
+        token: &Token,
+        promotion: &Promotion,
+        at: UnixMillis,
+        credited: ShopId,
+    ) -> Handled {
+        if self.alliance.admitted_key(credited).is_none() {
+            return Err(wait(*credited.as_bytes()));
+        }
+        let touched = UnixMillis::new(message.touched_unix_ms).map_err(|_| ignore("no such time"))?;
+        let age_ms = at.ms_since(touched);
+        let recent = (-CLOCK_AHEAD_MS_MAX..=self.alliance.charter().attribution_window_ms).contains(&age_ms);
+        let own = credited == distributor_of(token, promotion)? && touched == token.body().issued;
+        if own || recent { Ok(()) } else { Err(ignore("credited for a touch out of the window")) }
     }
 
     /// Books a redemption (+1), or takes it back (-1).

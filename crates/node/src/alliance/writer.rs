@@ -158,6 +158,11 @@ impl Writer {
                 tracing::debug!(shop = shop.short(), %error, "records refused");
                 return Ok(Some(self.refuse(error)?));
             }
+            // One answer may bring more records than the journal takes at once.
+            if self.ledger.staged_count() >= GROUP_RECORDS_MAX {
+                let committed = self.ledger.commit()?;
+                self.publish(committed);
+            }
         }
         Ok(None)
     }
@@ -178,6 +183,7 @@ impl Writer {
             | IngestError::Size(_)
             | IngestError::Malformed(_)
             | IngestError::WrongAlliance(_)
+            | IngestError::PayloadMissing(_)
             | IngestError::Run(_) => LinkRefusal::Faulty,
         })
     }

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     hub::{Event, HubHandle},
-    link,
+    link::{self, LinkGuard},
 };
 use crate::{
     alliance::Hosted,
@@ -28,6 +28,8 @@ const REVIEW: Duration = Duration::from_millis(500);
 /// Waits between attempts double from the first to the last of these.
 const BACK_OFF_FIRST: Duration = Duration::from_millis(250);
 const BACK_OFF_LAST: Duration = Duration::from_secs(60);
+/// A link that lives this long counts as good.
+const PROBATION: Duration = Duration::from_secs(5);
 /// A dial, with the stream's opening.
 const DIAL_LIMIT: Duration = Duration::from_secs(10);
 
@@ -89,6 +91,9 @@ impl Dialling {
                 let _gone = self.hub.send(Event::CloseAll).await;
                 continue;
             }
+            back_off.retain(|shop, b| {
+                !(self.hub.table().is_connected(*shop) && b.not_before.is_none_or(|at| at <= Instant::now()))
+            });
             for target in self.missing().await {
                 let waits = back_off.get(&target.shop).and_then(|b| b.not_before);
                 if !under_way.contains(&target.shop) && waits.is_none_or(|at| at <= Instant::now()) {
@@ -111,7 +116,8 @@ impl Dialling {
         rng: &mut StdRng,
     ) {
         match outcome {
-            Ok(()) => drop(back_off.remove(&shop)),
+            // Forgotten once the link has lived a while: a peer that answers and goes at once is not dialled at once.
+            Ok(()) => back_off.entry(shop).or_default().not_before = Some(Instant::now() + PROBATION),
             Err(error) => {
                 tracing::debug!(peer = shop.short(), error, "dial failed");
                 self.hub.table().failed(shop, error);
@@ -213,6 +219,7 @@ async fn open_stream(
         dialer.dial(target.key, Tcp::to(address)).await.map_err(|error: DialError| error.to_string())?;
     let (new, outbound, stop) = link::open(hub, target.shop, true);
     let id = new.id;
+    let guard = LinkGuard::new(hub.clone(), id);
     // The hub says Hello first; the other side answers the call when it has read that.
     hub.send(Event::LinkUp(new)).await.map_err(|e| e.to_string())?;
     let requests =
@@ -231,13 +238,11 @@ async fn open_stream(
                 |m: hutong_wire::peer::v1::SyncResponse| m.frame,
                 stop,
             ));
+            guard.release();
             tracing::debug!(peer = target.shop.short(), alliance = alliance.short(), "dialled");
             Ok(())
         }
-        Err(status) => {
-            let _ = hub.send(Event::LinkDown(id)).await;
-            Err(status.message().to_owned())
-        }
+        Err(status) => Err(status.message().to_owned()),
     }
 }
 

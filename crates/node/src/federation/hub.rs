@@ -24,6 +24,8 @@ use crate::{
 
 /// The hub looks after its state machine at least this often, for the clock may have been set back meanwhile.
 const REST_MS_MAX: i64 = 10_000;
+/// Whoever has opened a link says Hello within this time.
+const HELLO_WAIT: Duration = Duration::from_secs(15);
 /// Events that wait for the hub; full: links are not read.
 const EVENTS_MAX: usize = 256;
 /// The largest message on a link: an answer to a want, whose last run may pass the budget.
@@ -130,8 +132,10 @@ impl Hub {
                 Some(notice) = notices.recv() => self.noticed(notice),
                 Ok(()) = roster.changed() => self.members(&mut roster),
                 Some(event) = inbox.recv() => self.happened(event),
-                () = tokio::time::sleep(rest) => self.replica.tick(clock::now()),
+                () = tokio::time::sleep(rest) => self.cut_silent(),
             }
+            // Here and not in the branch above: under load there is always something else to do.
+            self.tick();
             self.drain();
         }
         self.close_all();
@@ -146,7 +150,30 @@ impl Hub {
             member.counts_up_to.is_none_or(|last| held < last)
         });
         let shops: Vec<_> = open.map(|(shop, _)| shop).collect();
-        self.replica.members_changed(shops, clock::now());
+        let now = clock::now();
+        self.replica.members_changed(shops, now);
+        if alliance.own_membership().is_ok() {
+            let strangers = self.links.values().filter(|link| alliance.roster().member(link.peer).is_none());
+            for id in strangers.map(|link| link.id).collect::<Vec<_>>() {
+                self.replica.close(id, GoodbyeReason::Membership, now);
+            }
+        }
+    }
+
+    /// Cuts links over which nothing has come since they opened: not even a Hello.
+    fn cut_silent(&mut self) {
+        let silent = |link: &&NewLink| !link.heard && link.opened.elapsed() >= HELLO_WAIT;
+        for id in self.links.values().filter(silent).map(|link| link.id).collect::<Vec<_>>() {
+            self.cut(id);
+            self.replica.link_down(id, clock::now());
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = clock::now();
+        if self.replica.next_wakeup().is_some_and(|at| at <= now) {
+            self.replica.tick(now);
+        }
     }
 
     /// How long nothing has to be done by itself.
@@ -176,7 +203,8 @@ impl Hub {
                 self.replica.link_down(link, now);
             }
             Event::Frame { link, frame } => {
-                if let Some(known) = self.links.get(&link) {
+                if let Some(known) = self.links.get_mut(&link) {
+                    known.heard = true;
                     self.table.heard(known.peer, now);
                 }
                 self.replica.frame_received(link, frame, now);

@@ -27,6 +27,36 @@ pub struct NewLink {
     pub out: mpsc::Sender<Frame>,
     /// Cancelled: the stream ends.
     pub stop: CancellationToken,
+    /// When it was opened.
+    pub opened: tokio::time::Instant,
+    /// Whether anything has come over it.
+    pub heard: bool,
+}
+
+/// Tells the hub that a link is down, should whoever was to open or pump it be dropped on the way.
+#[derive(Debug)]
+pub struct LinkGuard(Option<(HubHandle, LinkId)>);
+
+impl LinkGuard {
+    /// Watches over a link that the hub is told of.
+    pub const fn new(hub: HubHandle, link: LinkId) -> Self {
+        Self(Some((hub, link)))
+    }
+
+    /// The link is in other hands.
+    pub fn release(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for LinkGuard {
+    fn drop(&mut self) {
+        if let (Some((hub, link)), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current()) {
+            runtime.spawn(async move {
+                let _ = hub.send(Event::LinkDown(link)).await;
+            });
+        }
+    }
 }
 
 /// Frames to be sent.
@@ -36,7 +66,9 @@ pub type Outbound = mpsc::Receiver<Frame>;
 pub fn open(hub: &HubHandle, peer: ShopId, dialled: bool) -> (NewLink, Outbound, CancellationToken) {
     let (out, outbound) = mpsc::channel(OUT_FRAMES_MAX);
     let stop = CancellationToken::new();
-    (NewLink { id: hub.next_link(), peer, dialled, out, stop: stop.clone() }, outbound, stop)
+    let opened = tokio::time::Instant::now();
+    let new = NewLink { id: hub.next_link(), peer, dialled, out, stop: stop.clone(), opened, heard: false };
+    (new, outbound, stop)
 }
 
 /// Reads frames into the hub until the stream ends, fails, or is stopped. Backpressure reaches the other side: while

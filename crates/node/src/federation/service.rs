@@ -21,7 +21,10 @@ use hutong_wire::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{hub::Event, link};
+use super::{
+    hub::Event,
+    link::{self, LinkGuard},
+};
 use crate::{
     node::Node,
     transport::{Caller, Peer},
@@ -59,12 +62,14 @@ impl SyncService for PeerPort {
         let hub = self.0.hub_for(*alliance, peer).ok_or_else(|| refuse(&Refusal::new(Reason::NotMember)))?;
         let (new, outbound, stop) = link::open(&hub, peer, false);
         let id = new.id;
+        let guard = LinkGuard::new(hub.clone(), id);
         let gone = |_| refuse(&Refusal::new(Reason::Stopped));
         hub.send(Event::LinkUp(new)).await.map_err(gone)?;
         if let Some(frame) = hello {
             hub.send(Event::Frame { link: id, frame }).await.map_err(gone)?;
         }
         tokio::spawn(link::pump(hub, id, inbound, |m: SyncRequest| m.frame, stop.clone()));
+        guard.release();
         let responses = ReceiverStream::new(outbound)
             .map(|frame| Ok(SyncResponse { frame: Some(frame::to_wire(frame)) }))
             .take_until(stop.cancelled_owned());

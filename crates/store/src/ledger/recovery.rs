@@ -101,7 +101,10 @@ impl<V: Views> Ledger<V> {
         while let Some(shop) = shops.pop_first() {
             loop {
                 let from = fold::cursor(&*self.views, shop)? + 1;
-                let records = self.reader.read_log(shop, from, REPLAY_BYTES_MAX)?;
+                let records = match self.reader.read_log(shop, from, REPLAY_BYTES_MAX) {
+                    Err(JournalError::Damaged { .. }) => break, // it stands still, and the others go on
+                    records => records?,
+                };
                 debug_assert!(records.len() <= RUN_RECORDS_MAX, "read_log gives one run");
                 if records.is_empty() {
                     break;
