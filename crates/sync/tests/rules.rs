@@ -374,6 +374,22 @@ fn refusals_close_hold_back_or_block() {
     assert_eq!(sent(&drain(&mut replica)), [(A, want(shop, 1))]);
 }
 
+/// A member that sends what must be held back cannot keep this node from asking others.
+#[test]
+fn what_one_link_sent_is_held_back_from_that_link_alone() {
+    let shop = shop_of(5);
+    let log = chain(shop, 5, 10, 1);
+    let mut replica = greeted();
+    list(&mut replica, A, vec![peer_head(shop, &log)]);
+    replica.frame_received(A, records(shop, read(&log, 1, 1), false), at(0));
+    drain(&mut replica);
+    replica.link_up(B, shop_of(2), at(0));
+    replica.frame_received(B, hello(8), at(0));
+    list(&mut replica, B, vec![peer_head(shop, &log)]);
+    replica.ingested(A, shop, IngestOutcome::Refused(Refusal::Later), at(0));
+    assert!(sent(&drain(&mut replica)).contains(&(B, want(shop, 1))));
+}
+
 #[test]
 fn pushes_with_a_gap_are_wanted_and_pushes_held_already_are_acknowledged() {
     let shop = shop_of(1);

@@ -212,3 +212,9 @@ fn a_cheap_check_comes_before_a_dear_one() {
     });
     assert_eq!(gap, IngestError::Gap { head: 2, found: 9 });
 }
+
+#[test]
+fn a_record_without_its_payload_is_refused() {
+    let missing = refuses(|_, message| message.payload = bytes::Bytes::new());
+    assert_eq!(missing, IngestError::PayloadMissing(3));
+}

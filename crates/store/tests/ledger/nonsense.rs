@@ -269,3 +269,48 @@ fn a_vote_of_a_shop_that_has_none_changes_nobodys_standing() {
     let views = scene.street.shops[0].ledger.views();
     assert_ne!(Alliance::public_digest(&*views).unwrap(), before[0].public, "it is on record all the same");
 }
+
+#[test]
+fn a_receipt_that_credits_a_shop_outside_the_window_does_not_count() {
+    let mut scene = scene();
+    let receipt = scene.receipt();
+    let long_ago = scene.street.now.ms() - 400 * DAY_MS;
+    let receipt = proto::Redemption { touched_unix_ms: long_ago, ..receipt };
+    scene.changes_nothing("a touch of last year", 2, Kind::Redemption, &[1, 2, 3], &receipt);
+}
+
+/// Views hold values up to a bound below that of payloads: what a member pads must not stop the others.
+#[test]
+fn a_public_message_padded_to_the_largest_payload_stops_nobody() {
+    let mut padded = proto::Profile { name: "满".into(), ..Default::default() }.encode_to_vec();
+    // Field 99, length-delimited, unknown to this version; a tag of two bytes and a length of three.
+    let most = hutong_record::PAYLOAD_BYTES_MAX - hutong_record::SALT_BYTES;
+    let filling = vec![b'x'; most - padded.len() - 5];
+    prost::encoding::bytes::encode(99, &filling, &mut padded);
+    assert_eq!(padded.len(), most);
+    assert!(proto::Profile::decode(padded.as_slice()).is_ok());
+    let mut street = Street::new(71, 3);
+    let head =
+        street.craft(1, Kind::Profile, &[], &proto::Profile { name: "乙".into(), ..Default::default() });
+    let header = head.header().clone();
+    let draft = hutong_record::Draft {
+        alliance: header.alliance,
+        shop: header.shop,
+        key_epoch: 0,
+        incarnation: header.incarnation,
+        sequence: header.sequence,
+        previous: header.previous,
+        time: header.time,
+        kind: header.kind,
+        audience: header.audience,
+    };
+    let record = street.sign(1, draft, &padded);
+    let now = street.now;
+    for shop in [0, 1, 2] {
+        assert_eq!(street.shops[shop].take(&[record.clone()], now), Ok(true));
+        let views = street.shops[shop].ledger.views();
+        let read = report::profile(&*views, street.id(1)).unwrap();
+        assert!(read.is_none_or(|profile| profile.name != "满"));
+    }
+    street.check_agreement("padded");
+}
