@@ -110,7 +110,7 @@ pub(crate) async fn run(globals: &Globals, command: PromotionCommand) -> anyhow:
         PromotionCommand::List => {
             let promotions = session.client.all_promotions(&alliance_id).await?;
             let json = promotions.iter().map(show::promotion_json).collect();
-            Ok(Answer::new(json, show::promotions_text(&promotions, &session.names().await?)))
+            Ok(Answer::new(json, show::promotions_text(&promotions, &session.names().await)))
         }
         PromotionCommand::Show { promotion } => {
             let promotion_id = session.promotion(&promotion).await?;
@@ -129,7 +129,7 @@ async fn promotion_answer(session: &Session, promotion: Option<proto::Promotion>
     let promotion = promotion.ok_or(Problem::Answer("promotion"))?;
     Ok(Answer::new(
         show::promotion_json(&promotion),
-        show::promotion_text(&promotion, &session.names().await?),
+        show::promotion_text(&promotion, &session.names().await),
     ))
 }
 
@@ -150,7 +150,7 @@ async fn create(session: &Session, args: CreateArgs) -> anyhow::Result<Answer> {
         "published": !validate_only,
         "promotion": show::promotion_json(&promotion),
     });
-    let answer = Answer::new(json, show::promotion_text(&promotion, &session.names().await?));
+    let answer = Answer::new(json, show::promotion_text(&promotion, &session.names().await));
     Ok(match validate_only {
         true => answer.hint("Checked only: nothing was published."),
         false => answer.hint(format!("request id {request_id}")),

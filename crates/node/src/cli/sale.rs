@@ -66,11 +66,8 @@ pub(crate) async fn run(globals: &Globals, command: SaleCommand) -> anyhow::Resu
     };
     let answer = session.client.report_sale(request).await?;
     let vouchers: Vec<_> = answer.vouchers.iter().map(show::voucher_json).collect();
-    let text = format!(
-        "sale {}\n{}",
-        answer.sale_id,
-        show::vouchers_text(&answer.vouchers, &session.names().await?)
-    );
+    let text =
+        format!("sale {}\n{}", answer.sale_id, show::vouchers_text(&answer.vouchers, &session.names().await));
     let json = json!({ "request_id": request_id, "sale_id": answer.sale_id, "vouchers": vouchers });
     Ok(Answer::new(json, text).hint(format!("request id {request_id}")))
 }

@@ -67,9 +67,9 @@ impl Session {
         shops.iter().map(|shop| Ok(resolve("shop", shop, &known)?)).collect()
     }
 
-    /// Names of the shops, for people to read.
-    pub(crate) async fn names(&self) -> anyhow::Result<Names> {
-        Ok(Names::of(self.client.all_members(&self.alliance_id).await?))
+    /// Names of the shops, for people to read. Without them ids are shown: what was done must be told in any case.
+    pub(crate) async fn names(&self) -> Names {
+        self.client.all_members(&self.alliance_id).await.map(Names::of).unwrap_or_default()
     }
 
     /// The id of a promotion, named by its id's beginning or its title.

@@ -140,7 +140,7 @@ pub(crate) async fn run(globals: &Globals, command: VoucherCommand) -> anyhow::R
             let voucher = required(session.client.get_voucher(request).await?.voucher)?;
             Ok(Answer::new(
                 show::voucher_json(&voucher),
-                show::voucher_text(&voucher, &session.names().await?),
+                show::voucher_text(&voucher, &session.names().await),
             ))
         }
         VoucherCommand::Redeem(args) => redeem(&session, args).await,
@@ -169,7 +169,7 @@ async fn issue(session: &Session, args: IssueArgs) -> anyhow::Result<Answer> {
         issue_time: args.time,
     };
     let voucher = required(session.client.issue_voucher(request).await?.voucher)?;
-    let mut text = show::voucher_text(&voucher, &session.names().await?);
+    let mut text = show::voucher_text(&voucher, &session.names().await);
     if args.qr {
         text = format!("{text}\n\n{}", qr(&voucher.qr_text)?);
     }
@@ -201,7 +201,7 @@ async fn redeem(session: &Session, args: RedeemArgs) -> anyhow::Result<Answer> {
         ),
         ("take off", show::money(answer.discount.as_ref())),
         ("redemption", answer.redemption_id.clone()),
-        ("credited to", session.names().await?.label(&answer.credited_id)),
+        ("credited to", session.names().await.label(&answer.credited_id)),
         ("bounty", show::money(answer.bounty.as_ref())),
     ]);
     Ok(Answer::new(show::redemption_json(&request_id, &answer), text)
@@ -217,7 +217,7 @@ async fn void(session: &Session, args: VoidArgs) -> anyhow::Result<Answer> {
         reason: args.reason,
     };
     let voucher = required(session.client.void_redemption(request).await?.voucher)?;
-    let text = show::voucher_text(&voucher, &session.names().await?);
+    let text = show::voucher_text(&voucher, &session.names().await);
     Ok(Answer::new(with_request_id(&request_id, &voucher), text).hint(format!("request id {request_id}")))
 }
 
@@ -238,7 +238,7 @@ async fn list(session: &Session, limit: usize) -> anyhow::Result<Answer> {
     }
     let answer = Answer::new(
         vouchers.iter().map(show::voucher_json).collect(),
-        show::vouchers_text(&vouchers, &session.names().await?),
+        show::vouchers_text(&vouchers, &session.names().await),
     );
     Ok(if page_token.is_empty() { answer } else { answer.hint("There are more: raise --limit.") })
 }
