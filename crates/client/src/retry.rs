@@ -27,7 +27,7 @@ pub fn random_request_id() -> String {
     data_encoding::HEXLOWER.encode(&bytes)
 }
 
-/// Makes a call again while it fails with `UNAVAILABLE`, with back-off and jitter, [`ATTEMPTS_MAX`] times in all.
+/// Makes a call again while it fails with `UNAVAILABLE`, or because the connection broke under it, with back-off and jitter, [`ATTEMPTS_MAX`] times in all.
 /// Only for calls that carry a `request_id`, the same each time, and for calls that change nothing.
 pub async fn retry_unavailable<T, F>(attempt: impl FnMut() -> F) -> Result<T, Error>
 where
@@ -45,12 +45,22 @@ where
     loop {
         match attempt().await {
             Ok(response) => return Ok(response.into_inner()),
-            Err(status) if status.code() == Code::Unavailable && made < ATTEMPTS_MAX => {
+            Err(status) if may_pass(&status) && made < ATTEMPTS_MAX => {
                 sleep(pause(made)).await;
                 made += 1;
             }
             Err(status) => return Err(status.into()),
         }
+    }
+}
+
+/// Whether another attempt may fare better: the node is not there, or the connection broke under the call. What the
+/// node itself says, whatever its code, carries details.
+fn may_pass(status: &Status) -> bool {
+    match status.code() {
+        Code::Unavailable => true,
+        Code::Unknown | Code::Internal | Code::Cancelled => status.details().is_empty(),
+        _ => false,
     }
 }
 
@@ -66,6 +76,14 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
+
+    #[test]
+    fn a_broken_connection_is_tried_again_and_a_node_s_own_failure_is_not() {
+        assert!(may_pass(&Status::unknown("transport error")));
+        assert!(may_pass(&Status::internal("h2 protocol error")));
+        assert!(!may_pass(&Status::with_details(Code::Internal, "failed", vec![1].into())));
+        assert!(!may_pass(&Status::failed_precondition("used")));
+    }
 
     #[tokio::test]
     async fn unavailable_is_tried_again_and_then_given_up() {
