@@ -22,9 +22,9 @@ mod voucher;
 
 pub use governance::open_invitations;
 
-/// Addresses in one profile.
-const ADDRESSES_MAX: usize = 8;
-const ADDRESS_BYTES_MAX: usize = 255;
+/// The most addresses of one shop; each may cost whoever dials it a connection attempt.
+pub const ADDRESSES_MAX: usize = 8;
+pub(crate) const ADDRESS_BYTES_MAX: usize = 255;
 const SHOP_NAME_CHARS_MAX: usize = 80;
 const CATEGORY_CHARS_MAX: usize = 40;
 const REFERENCE_CHARS_MAX: usize = 64;
@@ -206,6 +206,18 @@ impl Command {
         }
     }
 
+    /// The facts of the voucher that was shown, unless it is unknown or forged; a typed code does not tell them.
+    fn genuine_voucher(&self, reason: Reason) -> proto::VoucherBody {
+        match self {
+            Self::Redeem(RedeemCommand { presented: Some(Presented::Token(token)), .. })
+                if reason != Reason::VoucherUnknown =>
+            {
+                token.body().without_secret()
+            }
+            _ => proto::VoucherBody::default(),
+        }
+    }
+
     /// The name and time under which a refused attempt is kept; none for commands whose refusals are not.
     const fn attempt(&self) -> Option<(&'static str, UnixMillis)> {
         match self {
@@ -271,7 +283,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             refused_unix_ms: at.ms(),
             reason: refusal.reason.code().into(),
             operation: operation.into(),
-            voucher: Default::default(),
+            voucher: command.genuine_voucher(refusal.reason).encode_to_vec().into(),
             facts: refusal.facts.iter().map(fact).collect(),
         };
         Some(self.for_myself(Kind::Refusal, &message))

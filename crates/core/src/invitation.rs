@@ -7,15 +7,15 @@ use data_encoding::BASE64URL_NOPAD;
 use hutong_record::{Identity, SigningKey, UnixMillis, proto};
 use prost::Message as _;
 
-use crate::{charter::Charter, refusal::Refusal};
+use crate::{
+    charter::Charter,
+    command::{ADDRESS_BYTES_MAX, ADDRESSES_MAX},
+    refusal::Refusal,
+};
 
 const PREFIX: &str = "hutong:join/";
 /// A link holds a charter of at most 8 KB, an identity and some addresses.
 const ENCODED_BYTES_MAX: usize = 16 * 1_024;
-/// The most addresses of one link; each costs a guest a connection attempt.
-pub const ADDRESSES_MAX: usize = 8;
-/// The longest address: a domain name has at most 253 characters, then colon and port.
-const ADDRESS_BYTES_MAX: usize = 259;
 
 /// A link whose charter and identity were checked. Whether it still opens a door, the inviting shop says.
 pub struct InvitationLink {

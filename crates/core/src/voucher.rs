@@ -89,6 +89,21 @@ pub struct VoucherBody {
     pub secret: [u8; SECRET_BYTES],
 }
 
+impl VoucherBody {
+    /// The facts alone, for a record that says which voucher was meant and lets nobody use it.
+    pub(crate) fn without_secret(&self) -> proto::VoucherBody {
+        proto::VoucherBody {
+            promotion_id: copy(self.key.promotion.as_bytes()),
+            distributor: self.key.distributor.into(),
+            number: self.key.number,
+            card_id: self.card.map_or_else(Default::default, |card| copy(card.as_bytes())),
+            issued_unix_ms: self.issued.ms(),
+            expires_unix_ms: self.expires.ms(),
+            secret: Default::default(),
+        }
+    }
+}
+
 impl fmt::Debug for VoucherBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "VoucherBody({:?})", self.key)
@@ -111,15 +126,7 @@ impl fmt::Debug for Token {
 impl Token {
     /// Signs a voucher's facts.
     pub fn sign(body: VoucherBody, key: &SigningKey) -> Self {
-        let message = proto::VoucherBody {
-            promotion_id: copy(body.key.promotion.as_bytes()),
-            distributor: body.key.distributor.into(),
-            number: body.key.number,
-            card_id: body.card.map_or_else(Default::default, |card| copy(card.as_bytes())),
-            issued_unix_ms: body.issued.ms(),
-            expires_unix_ms: body.expires.ms(),
-            secret: copy(&body.secret),
-        };
+        let message = proto::VoucherBody { secret: copy(&body.secret), ..body.without_secret() };
         let encoded = message.encode_to_vec();
         let signature = copy(&TokenSignature::sign(key, &encoded));
         let bytes = proto::VoucherToken { body: encoded.into(), signature }.encode_to_vec();

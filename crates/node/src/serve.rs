@@ -99,8 +99,10 @@ async fn writers_fail(node: &Node) -> anyhow::Error {
     let mut interval = tokio::time::interval(HEALTH_INTERVAL);
     loop {
         interval.tick().await;
-        if node.all().iter().any(|(hosted, _)| !hosted.is_healthy()) {
-            return anyhow::anyhow!("a journal failed: the node stops, so that it can be opened anew");
+        if node.all().iter().any(|(hosted, hub)| !hosted.is_healthy() || !hub.is_running()) {
+            return anyhow::anyhow!(
+                "a journal or a hub failed: the node stops, so that it can be started anew"
+            );
         }
     }
 }

@@ -63,7 +63,8 @@ pub enum Notice {
 pub(super) struct Outlets {
     pub(super) state: watch::Sender<Arc<Alliance>>,
     pub(super) position: watch::Sender<Lsn>,
-    /// Unbounded, but for each job at most two, and jobs are bounded.
+    /// Unbounded: the hub hands jobs over without waiting, and the writer must not wait for the hub in turn. At most
+    /// two notices for each job.
     pub(super) notices: mpsc::UnboundedSender<Notice>,
 }
 

@@ -80,6 +80,11 @@ impl HubHandle {
         self.events.send(event).await.map_err(|_| HubGone)
     }
 
+    /// False: the hub has stopped, which it does by itself only if it failed.
+    pub fn is_running(&self) -> bool {
+        !self.events.is_closed()
+    }
+
     /// A number for a new link.
     pub fn next_link(&self) -> LinkId {
         LinkId(self.links.fetch_add(1, Ordering::Relaxed))
@@ -270,8 +275,9 @@ impl Hub {
                         self.replica.ingested(link, shop, later, clock::now());
                     }
                 }
-                Output::Evidence { runs, .. } => {
+                Output::Evidence { shop, runs, .. } => {
                     if !self.hosted.examine(runs) {
+                        self.replica.unblock(shop, clock::now());
                         tracing::warn!("the writer is busy; evidence of a fork is asked for again later");
                     }
                 }

@@ -307,7 +307,7 @@ fn a_public_message_padded_to_the_largest_payload_stops_nobody() {
     let record = street.sign(1, draft, &padded);
     let now = street.now;
     for shop in [0, 1, 2] {
-        assert_eq!(street.shops[shop].take(&[record.clone()], now), Ok(true));
+        assert_eq!(street.shops[shop].take(std::slice::from_ref(&record), now), Ok(true));
         let views = street.shops[shop].ledger.views();
         let read = report::profile(&*views, street.id(1)).unwrap();
         assert!(read.is_none_or(|profile| profile.name != "满"));
