@@ -116,8 +116,9 @@ fn check_vouchers(violations: &mut Violations, shop: Shop, evidence: &Evidence<'
         }
         expected += 1;
         let listed = listed_by_id.get(entry.voucher_id.as_ref()).copied();
-        violations.require(listed == Some(entry.used.is_some()), "LOG-2", || {
-            let used = if entry.used.is_some() { "used" } else { "not used" };
+        let known_used = entry.is_known_used_by(shop, &evidence.offers[entry.offer]);
+        violations.require(listed == Some(known_used), "LOG-2", || {
+            let used = if known_used { "used" } else { "not used" };
             format!("voucher {} was {used}, but {} lists it as {listed:?}", entry.voucher_id, shop.key())
         });
     }

@@ -186,6 +186,24 @@ fn a_shop_credited_with_a_use_holds_the_voucher_too() {
     assert_eq!(about(&case), 0);
 }
 
+/// The use that was taken back is all that such a shop is a party to.
+#[test]
+fn a_shop_credited_with_a_use_that_was_taken_back_does_not_know_of_the_next_one() {
+    let mut case = honest();
+    case.ledger.taken_back(shop("bakery"), 0);
+    case.ledger.used(0, used("florist"));
+    case.ledger.taken_back(shop("bakery"), 0);
+    case.ledger.used(0, used("deli"));
+    let about = |case: &Case| {
+        let list = case.findings().violations.list;
+        list.into_iter().filter(|v| v.what.contains("florist lists")).count()
+    };
+    case.node("florist").vouchers = vec![Seen { id: "0-1".into(), redeemed: true }];
+    assert!(about(&case) > 0);
+    case.node("florist").vouchers = vec![Seen { id: "0-1".into(), redeemed: false }];
+    assert_eq!(about(&case), 0);
+}
+
 #[test]
 fn quota_budget_and_card_limits_hold() {
     let mut violations = Violations::default();

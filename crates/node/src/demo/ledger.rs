@@ -97,6 +97,13 @@ impl Entry {
     pub(super) fn is_held_by(&self, shop: Shop, offer: &Offer) -> bool {
         offer.from == shop || offer.to == shop || self.credited.contains(&shop)
     }
+
+    /// Whether a shop's node knows the voucher as used. A shop that was credited with a use that was taken back is no
+    /// party to the next one, and must not learn of it (PRV-1).
+    pub(super) fn is_known_used_by(&self, shop: Shop, offer: &Offer) -> bool {
+        let party = |used: &Use| offer.from == shop || offer.to == shop || used.credited == Some(shop);
+        self.used.as_ref().is_some_and(party)
+    }
 }
 
 /// Sales that a shop's node acknowledged.
