@@ -181,13 +181,7 @@ fn a_seal_or_a_fork_anywhere_gives_the_same_state_in_any_order() {
 
 #[test]
 fn a_redemption_that_comes_before_its_promotion_waits_for_it() {
-    let mut street = Street::new(50, 4);
-    let terms = street.terms(&[1], 2);
-    street.publish(3, terms).unwrap();
-    street.meet();
-    let token = street.sell(1, yuan(20), None).remove(0);
-    street.redeem(2, &token.qr_text(), None).unwrap();
-    street.meet();
+    let (street, _) = Street::with_a_redemption(50);
     let mut fresh = street.fresh(1);
     for author in [0, 2, 1] {
         let log = street.shops[0].log(street.id(author), 0);

@@ -206,13 +206,7 @@ fn two_shops_that_vote_each_other_out_are_both_out_in_whatever_order_that_is_hea
 
 /// Two records of shop 1 at one place, and the street to show them.
 fn forked() -> (Street, hutong_record::Record) {
-    let mut street = Street::new(36, 4);
-    let terms = street.terms(&[1], 2);
-    street.publish(3, terms).unwrap();
-    street.meet();
-    let token = street.sell(1, yuan(20), None).remove(0);
-    street.redeem(2, &token.qr_text(), None).unwrap();
-    street.meet();
+    let (mut street, _) = Street::with_a_redemption(36);
     let profile = proto::Profile { name: "乙".into(), category: String::new(), addresses: Vec::new() };
     let branch = street.craft(1, Kind::Profile, &[], &profile);
     street.set_name(1, "甲");

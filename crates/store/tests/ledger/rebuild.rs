@@ -183,13 +183,7 @@ impl Views for Dying {
 
 #[test]
 fn a_log_that_was_set_going_goes_on_after_the_process_died_in_between() {
-    let mut street = Street::new(21, 4);
-    let terms = street.terms(&[1], 2);
-    street.publish(3, terms).unwrap();
-    street.meet();
-    let token = street.sell(1, yuan(20), None).remove(0);
-    street.redeem(2, &token.qr_text(), None).unwrap();
-    street.meet();
+    let (street, _) = Street::with_a_redemption(21);
     let mut fresh = street.fresh(1);
     for author in [0, 1, 2] {
         fresh.take(&street.shops[author].log(street.id(author), 0), street.now).unwrap();

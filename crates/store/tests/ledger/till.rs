@@ -58,6 +58,18 @@ impl Street {
         }
     }
 
+    /// Four shops that all know: shop 1 handed out a voucher, shop 2 redeemed it, shop 3 pays for it.
+    pub(crate) fn with_a_redemption(seed: u64) -> (Self, Token) {
+        let mut street = Self::new(seed, 4);
+        let terms = street.terms(&[1], 2);
+        street.publish(3, terms).unwrap();
+        street.meet();
+        let token = street.sell(1, yuan(20), None).remove(0);
+        street.redeem(2, &token.qr_text(), None).unwrap();
+        street.meet();
+        (street, token)
+    }
+
     pub(crate) fn bytes(&self, shop: usize) -> bytes::Bytes {
         bytes::Bytes::copy_from_slice(self.id(shop).as_bytes())
     }

@@ -143,13 +143,7 @@ fn a_touch_after_the_redemption_is_not_credited() {
 
 #[test]
 fn a_third_partys_promotion_costs_its_funder_bounty_and_benefit() {
-    let mut street = Street::new(7, 4);
-    let terms = street.terms(&[1], 2);
-    street.publish(3, terms).unwrap();
-    street.meet();
-    let token = street.sell(1, yuan(20), None).remove(0);
-    street.redeem(2, &token.qr_text(), None).unwrap();
-    street.meet();
+    let (street, _) = Street::with_a_redemption(7);
     street.check_agreement("three parties");
     assert_eq!((street.balance(1, 3), street.balance(3, 1)), (100, -100), "the bounty");
     assert_eq!((street.balance(2, 3), street.balance(3, 2)), (300, -300), "what the redeemer laid out");
