@@ -70,11 +70,41 @@ pub enum Answer {
         credited: ShopId,
         /// What the funder owes that shop.
         bounty: Money,
+        /// Uses that the voucher has left.
+        uses_left: u32,
+        /// Accepted at this shop's own risk.
+        at_risk: bool,
     },
-    /// A redemption was taken back.
+    /// A redemption was taken back, in part or whole.
     Voided {
-        /// The voucher, in the customer's hands again.
+        /// The voucher; in the customer's hands again unless a part was taken back.
         token: Token,
+        /// What the voucher takes off what was kept.
+        discount: Money,
+    },
+    /// The right to a voucher was passed on.
+    Transferred {
+        /// The voucher.
+        token: Token,
+        /// The new holder.
+        to: ShopId,
+    },
+    /// A voucher was taken back.
+    Revoked {
+        /// The voucher.
+        token: Token,
+    },
+    /// A use was kept free, or given up.
+    Reserved {
+        /// The voucher.
+        token: Token,
+        /// Until this moment.
+        until: UnixMillis,
+    },
+    /// Numbers were moved.
+    Moved {
+        /// How many.
+        count: u32,
     },
     /// A touch was noted.
     Touched {
@@ -124,6 +154,9 @@ pub(crate) fn keep<R: Reader + ?Sized>(
         ) => {
             earlier.extend(tokens);
             Answer::HandedOut { sale: earlier_sale.or(sale), tokens: earlier }
+        }
+        (Some(Answer::Moved { count: earlier }), Answer::Moved { count }) => {
+            Answer::Moved { count: earlier.saturating_add(count) }
         }
         (None, answer) => answer,
         (Some(first), _) => first,

@@ -11,16 +11,26 @@ use crate::{
     alliance::Alliance,
     answer::RequestTag,
     bounds,
-    refusal::{Reason, Refusal},
+    duty::Duty,
+    promotion::Purchase,
+    refusal::{Class, Reason, Refusal},
     view::{Reader, ViewError},
     voucher::Presented,
 };
 
 mod governance;
+mod issue;
+mod qualify;
+mod redeem;
+mod right;
+mod stock;
 mod touch;
-mod voucher;
+mod void;
 
 pub use governance::open_invitations;
+pub use qualify::{Applies, QUALIFY_MAX, Qualified, Qualify};
+pub(crate) use right::conflict;
+pub use right::{Asked, asked};
 
 /// The most addresses of one shop; each may cost whoever dials it a connection attempt.
 pub const ADDRESSES_MAX: usize = 8;
@@ -85,6 +95,18 @@ pub enum Command {
     Void(VoidCommand),
     /// Note a touch.
     Touch(TouchCommand),
+    /// Pass the right to redeem a voucher on to another shop.
+    Transfer(TransferCommand),
+    /// Ask the holder of a voucher's right for it.
+    AskRight(AskRightCommand),
+    /// Take back a voucher that this shop handed out or pays for.
+    Revoke(RevokeCommand),
+    /// Keep a use of a voucher free, or give it up again.
+    Reserve(ReserveCommand),
+    /// Move numbers of a promotion to another distributor.
+    MoveQuota(MoveQuotaCommand),
+    /// What the node owes others without being asked by a till.
+    Fulfil(Duty),
 }
 
 /// A purchase at this shop.
@@ -113,6 +135,8 @@ pub struct IssueCommand {
     pub card: Option<CardId>,
     /// When.
     pub at: UnixMillis,
+    /// Designated: the shop that it is for; none: the promotion's usual one.
+    pub redeemer: Option<ShopId>,
 }
 
 /// A voucher that a customer presents.
@@ -123,13 +147,97 @@ pub struct RedeemCommand {
     /// What the customer shows.
     pub presented: Option<Presented>,
     /// What the customer buys.
-    pub purchase: Money,
+    pub purchase: Purchase,
     /// The card that the customer shows.
     pub card: Option<CardId>,
     /// When.
     pub at: UnixMillis,
     /// The till's own reference.
     pub reference: String,
+    /// The key under which a use was kept free; empty: none.
+    pub reservation: String,
+    /// What the voucher's home said, where it has to be asked.
+    pub confirmation: Confirmation,
+}
+
+/// What came of asking a voucher's home for the right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Confirmation {
+    /// It was not asked yet.
+    #[default]
+    NotAsked,
+    /// It answered this request.
+    Answered(RecordId),
+    /// It did not answer.
+    Unreachable {
+        /// When this shop last heard from the alliance.
+        heard: UnixMillis,
+        /// Whether the staff accept the voucher at the shop's own risk.
+        at_risk: bool,
+    },
+}
+
+/// A voucher whose right goes to another shop.
+#[derive(Debug, Clone)]
+pub struct TransferCommand {
+    /// The till's request.
+    pub request: RequestTag,
+    /// The voucher.
+    pub presented: Option<Presented>,
+    /// The new holder.
+    pub to: ShopId,
+}
+
+/// A voucher whose right is asked for.
+#[derive(Debug, Clone)]
+pub struct AskRightCommand {
+    /// The voucher.
+    pub presented: Option<Presented>,
+    /// Who shall have the right.
+    pub to: ShopId,
+}
+
+/// A voucher to be taken back.
+#[derive(Debug, Clone)]
+pub struct RevokeCommand {
+    /// The till's request.
+    pub request: RequestTag,
+    /// The voucher.
+    pub presented: Option<Presented>,
+    /// When.
+    pub at: UnixMillis,
+    /// Why.
+    pub reason: String,
+}
+
+/// A use of a voucher to be kept free.
+#[derive(Debug, Clone)]
+pub struct ReserveCommand {
+    /// The till's request.
+    pub request: RequestTag,
+    /// The voucher.
+    pub presented: Option<Presented>,
+    /// Who comes with it can use it.
+    pub key: String,
+    /// From when on.
+    pub at: UnixMillis,
+    /// For how long, milliseconds; 0: what was kept free under the key is given up.
+    pub lifetime_ms: i64,
+}
+
+/// Numbers of a promotion to be moved.
+#[derive(Debug, Clone)]
+pub struct MoveQuotaCommand {
+    /// The till's request.
+    pub request: RequestTag,
+    /// Of which promotion.
+    pub promotion: RecordId,
+    /// To which of its distributors.
+    pub to: ShopId,
+    /// How many.
+    pub count: u32,
+    /// The funder takes back what this removed shop held; none: this shop's own numbers go.
+    pub reclaimed_from: Option<ShopId>,
 }
 
 /// A redemption to be taken back.
@@ -143,6 +251,8 @@ pub struct VoidCommand {
     pub at: UnixMillis,
     /// Why.
     pub reason: String,
+    /// The part of the purchase that was returned, so that the voucher stays used; none: all of it.
+    pub returned: Option<Money>,
 }
 
 /// A customer sent to another shop without a voucher.
@@ -201,7 +311,11 @@ impl Command {
             | Self::Issue(IssueCommand { request, .. })
             | Self::Redeem(RedeemCommand { request, .. })
             | Self::Void(VoidCommand { request, .. })
-            | Self::Touch(TouchCommand { request, .. }) => Some(request),
+            | Self::Touch(TouchCommand { request, .. })
+            | Self::Transfer(TransferCommand { request, .. })
+            | Self::Revoke(RevokeCommand { request, .. })
+            | Self::Reserve(ReserveCommand { request, .. })
+            | Self::MoveQuota(MoveQuotaCommand { request, .. }) => Some(request),
             _ => None,
         }
     }
@@ -264,17 +378,23 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             Command::Redeem(redeem) => self.redeem(redeem),
             Command::Void(void) => self.void(void),
             Command::Touch(touch) => self.touch(touch),
+            Command::Transfer(transfer) => self.transfer(transfer),
+            Command::AskRight(ask) => self.ask_right(ask),
+            Command::Revoke(revoke) => self.revoke(revoke),
+            Command::Reserve(reserve) => self.reserve(reserve),
+            Command::MoveQuota(moved) => self.move_quota(moved),
+            Command::Fulfil(duty) => self.fulfil(duty),
         }
     }
 
-    /// The record that keeps a refused attempt, for attempts that are kept: those of a member's till that were refused
-    /// by the rules of trade and not for their form.
-    pub fn keep_refusal(&self, command: &Command, refusal: &Refusal) -> Option<DraftRecord> {
+    /// The records that keep a refused attempt, for attempts that are kept: those of a member's till that were refused
+    /// by the rules of trade, and not for their form or for want of an answer. A forged voucher is shown to all.
+    pub fn keep_refusal(&self, command: &Command, refusal: &Refusal) -> Result<Vec<DraftRecord>, ViewError> {
         use Reason::{CurrencyMismatch, FieldInvalid, LogFrozen, NotMember, RequestIdReused};
-        let (operation, at) = command.attempt()?;
+        let Some((operation, at)) = command.attempt() else { return Ok(Vec::new()) };
         let not_kept = [FieldInvalid, RequestIdReused, NotMember, LogFrozen, CurrencyMismatch];
-        if not_kept.contains(&refusal.reason) {
-            return None;
+        if not_kept.contains(&refusal.reason) || refusal.reason.class() == Class::Later {
+            return Ok(Vec::new());
         }
         let fact =
             |(name, value): &(String, String)| proto::Fact { name: name.clone(), value: value.clone() };
@@ -286,7 +406,11 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             voucher: command.genuine_voucher(refusal.reason).encode_to_vec().into(),
             facts: refusal.facts.iter().map(fact).collect(),
         };
-        Some(self.for_myself(Kind::Refusal, &message))
+        let mut kept = alloc::vec![self.for_myself(Kind::Refusal, &message)];
+        if let (Command::Redeem(redeem), Reason::VoucherUnknown) = (command, refusal.reason) {
+            kept.extend(self.proof_of_forgery(redeem.presented.as_ref())?);
+        }
+        Ok(kept)
     }
 
     fn me(&self) -> ShopId {

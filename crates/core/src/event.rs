@@ -4,7 +4,10 @@ use bytes::Bytes;
 use hutong_record::{Record, RecordId, proto, proto::Kind};
 use prost::Message as _;
 
-use crate::voucher::{Token, VoucherKey};
+use crate::{
+    proof,
+    voucher::{Token, VoucherKey},
+};
 
 /// Something that happened, as far as this shop can read it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,19 +24,40 @@ impl Event {
     /// The event in a record whose opened payload is `message`.
     pub fn of(record: &Record, message: &Bytes) -> Self {
         let kind = record.header().kind;
-        let token = match kind {
-            Kind::VoucherIssue => proto::VoucherIssue::decode(message.clone()).ok().map(|m| m.token),
-            Kind::Redemption => proto::Redemption::decode(message.clone()).ok().map(|m| m.token),
-            _ => None,
-        };
-        let voucher = token.and_then(|bytes| Token::parse(&bytes).ok()).map(|token| token.body().key);
+        let voucher = voucher(kind, message).and_then(|bytes| Token::parse(&bytes).ok());
+        let voucher = voucher.map(|token| token.body().key);
         let promotion = match kind {
             Kind::Promotion => Some(record.id()),
-            Kind::PromotionEnd => proto::PromotionEnd::decode(message.clone())
-                .ok()
-                .and_then(|m| RecordId::try_from(m.promotion_id.as_ref()).ok()),
+            Kind::PromotionEnd => {
+                promotion(proto::PromotionEnd::decode(message.clone()).ok().map(|m| m.promotion_id))
+            }
+            Kind::QuotaMove => {
+                promotion(proto::QuotaMove::decode(message.clone()).ok().map(|m| m.promotion_id))
+            }
+            Kind::VoucherProof => {
+                proto::VoucherProof::decode(message.clone()).ok().and_then(|m| proof::promotion_id(&m))
+            }
             _ => voucher.map(|key| key.promotion),
         };
         Self { kind, voucher, promotion }
     }
+}
+
+/// The token in a record that holds one; of several, the first.
+fn voucher(kind: Kind, message: &Bytes) -> Option<Bytes> {
+    let message = message.clone();
+    match kind {
+        Kind::VoucherIssue => proto::VoucherIssue::decode(message).ok().map(|m| m.token),
+        Kind::Redemption => proto::Redemption::decode(message).ok().map(|m| m.token),
+        Kind::VoucherRevocation => proto::VoucherRevocation::decode(message).ok().map(|m| m.token),
+        Kind::Reservation => proto::Reservation::decode(message).ok().map(|m| m.token),
+        Kind::VoucherTransfer => {
+            proto::VoucherTransfer::decode(message).ok()?.vouchers.into_iter().next().map(|v| v.token)
+        }
+        _ => None,
+    }
+}
+
+fn promotion(bytes: Option<Bytes>) -> Option<RecordId> {
+    RecordId::try_from(bytes?.as_ref()).ok()
 }

@@ -4,21 +4,26 @@
 use alloc::vec::Vec;
 
 use bytes::Bytes;
-use hutong_record::{ForkProof, Record, RecordId, ShopId, motion_id, proto, proto::Kind};
+use hutong_record::{CardId, ForkProof, Record, RecordId, ShopId, UnixMillis, motion_id, proto, proto::Kind};
 use prost::Message as _;
 
 use crate::{
     alliance::Alliance,
     promotion::Promotion,
-    roster::{Member, Motion, Roster},
+    roster::{Member, Motion, Roster, Standing},
     table::{self, Need},
     view::{Overlay, Reader, ViewError},
 };
 
 mod governance;
+mod proof;
+mod redemption;
+mod right;
+mod stock;
 mod trade;
+mod voucher;
 
-pub(crate) use trade::Issued;
+pub(crate) use voucher::Issued;
 
 /// The longest message that counts. Ours stay below 8 KiB; what views keep of a message must fit their values, whatever
 /// a member has put into it.
@@ -169,14 +174,17 @@ impl Alliance {
         table::write(view, table::cursor(header.shop), &header.sequence);
         effects.folded = true;
         match header.kind {
-            Kind::Promotion => {
+            Kind::Promotion | Kind::QuotaMove => {
                 if effects.ignored.is_some() {
-                    table::write(view, table::promotion_ignored(record.id()), &());
+                    table::write(view, table::record_ignored(record.id()), &());
                 }
                 effects.resume = resume(view, record.id().as_bytes())?;
             }
             Kind::Vote | Kind::ForkProof => self.update_roster(view, &mut effects)?,
             _ => {}
+        }
+        if self.judge().counts_up_to(header.shop) == Some(header.sequence) {
+            effects.resume.extend(resume(view, &Self::closing(header.shop))?);
         }
         Ok(effects)
     }
@@ -192,6 +200,11 @@ impl Alliance {
             let was_admitted = before.is_some_and(Member::was_admitted);
             if member.was_admitted() && !was_admitted {
                 effects.resume.extend(resume(view, shop.as_bytes())?);
+            }
+            let left_now = before.is_some_and(|m| m.standing != member.standing);
+            if left_now && matches!(member.standing, Standing::Removed | Standing::Frozen) {
+                effects.resume.extend(resume(view, shop.as_bytes())?);
+                effects.resume.extend(resume(view, &Self::closing(shop))?);
             }
             let (cut_before, cut) = (before.and_then(|m| m.counts_up_to), member.counts_up_to);
             if cut != cut_before && !self.starts_anew() {
@@ -241,6 +254,14 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
             Kind::RedemptionVoid => self.redemption_void(),
             Kind::Refusal => self.refusal(),
             Kind::Touch => self.touch(),
+            Kind::QuotaMove => self.quota_move(),
+            Kind::VoucherTransfer => self.voucher_transfer(),
+            Kind::RightRequest => self.right_request(),
+            Kind::RightDenial => self.right_denial(),
+            Kind::VoucherRevocation => self.voucher_revocation(),
+            Kind::Reservation => self.reservation(),
+            Kind::RiskSettlement => self.risk_settlement(),
+            Kind::VoucherProof => self.voucher_proof(),
             Kind::Unspecified => Err(ignore("kind")),
         }
     }
@@ -284,7 +305,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
     }
 
     fn promotion_of(&self, id: RecordId) -> Result<Promotion, Stop> {
-        if self.view.get(&table::promotion_ignored(id))?.is_some() {
+        if self.view.get(&table::record_ignored(id))?.is_some() {
             return Err(ignore("the promotion does not count"));
         }
         let found = Promotion::load(self.view, id, self.alliance.charter().currency)?;

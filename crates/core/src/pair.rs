@@ -104,7 +104,12 @@ impl Changes {
 
     /// `debtor` owes `creditor` an amount.
     pub(crate) fn debt(&mut self, debtor: ShopId, creditor: ShopId, amount: Money) {
-        let minor = i128::from(self.sign) * i128::from(amount.minor());
+        self.debt_minor(debtor, creditor, amount.minor().into());
+    }
+
+    /// `debtor` owes `creditor` so many minor units.
+    pub(crate) fn debt_minor(&mut self, debtor: ShopId, creditor: ShopId, minor: i128) {
+        let minor = i128::from(self.sign) * minor;
         let Some(change) = self.change(debtor, creditor) else { return };
         change.high_owes_low_minor += if creditor < debtor { minor } else { -minor };
     }

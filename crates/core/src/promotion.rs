@@ -12,11 +12,23 @@ use crate::{
     view::{Reader, ViewError},
 };
 
+mod conditions;
+mod risk;
+
+pub use conditions::{Conditions, Purchase, PurchaseLine, WeeklyHours};
+pub use risk::RiskTerms;
+
 const TITLE_CHARS_MAX: usize = 80;
 /// Distributors of one promotion; a wider one is several promotions. Keeps the record under 4 KB.
 pub const DISTRIBUTORS_MAX: usize = 64;
 /// Vouchers of one distributor.
 pub const QUOTA_MAX: u32 = 1_000_000;
+/// Shops at which vouchers of one promotion can be used, beside a designated one.
+const OTHER_REDEEMERS_MAX: usize = 16;
+/// Shops at which the vouchers of an anywhere promotion can be used.
+const REDEEMERS_MAX: usize = 64;
+/// Uses of one voucher.
+pub const USES_MAX: u32 = 100;
 const VALID_MS_MIN: i64 = 60_000;
 const VALID_MS_MAX: i64 = 10 * 366 * 86_400_000;
 
@@ -31,8 +43,11 @@ pub struct Promotion {
     pub title: String,
     /// The shops that hand vouchers out, with their quotas; 1 to [`DISTRIBUTORS_MAX`].
     pub distributors: Vec<Distributor>,
-    /// The one shop that redeems.
-    pub redeemer: ShopId,
+    /// Who decides whether a voucher is used.
+    pub mode: Mode,
+    /// The shops that redeem. Designated: the usual one first, then others that a voucher can name. Leased: none, the
+    /// distributors do. Anywhere: all of them.
+    pub redeemers: Vec<ShopId>,
     /// The least sale that earns a voucher; none: by hand only.
     pub earn_spend_min: Option<Money>,
     /// What a voucher takes off.
@@ -55,6 +70,59 @@ pub struct Promotion {
     pub bounty: Money,
     /// Whether vouchers are bound to cards.
     pub card_required: bool,
+    /// How often one voucher can be used, 1 to [`USES_MAX`].
+    pub uses: u32,
+    /// When, for what and how often they are redeemed.
+    pub conditions: Conditions,
+    /// What is accepted at risk; none: nothing.
+    pub risk: Option<RiskTerms>,
+    /// Whether the numbers of vouchers that expired unused are handed out again.
+    pub reuse_expired: bool,
+}
+
+/// Who decides whether a voucher is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// The one shop that the voucher names.
+    Designated,
+    /// The shop that handed it out, from its own share of one stock; it is used there.
+    Leased,
+    /// The shop that handed it out, asked by whichever shop redeems.
+    Anywhere,
+}
+
+impl Mode {
+    fn parse(mode: i32) -> Result<Self, Refusal> {
+        match proto::VoucherMode::try_from(mode) {
+            Ok(proto::VoucherMode::Unspecified | proto::VoucherMode::Designated) => Ok(Self::Designated),
+            Ok(proto::VoucherMode::Leased) => Ok(Self::Leased),
+            Ok(proto::VoucherMode::Anywhere) => Ok(Self::Anywhere),
+            Err(_) => Err(Refusal::field("mode", "is none of the modes")),
+        }
+    }
+
+    fn redeemers(self, message: &proto::Promotion) -> Result<Vec<ShopId>, Refusal> {
+        let (least, most) = match self {
+            Self::Designated => (0, OTHER_REDEEMERS_MAX),
+            Self::Leased => (0, 0),
+            Self::Anywhere => (1, REDEEMERS_MAX),
+        };
+        bounds::number("redeemer_ids", message.redeemer_ids.len(), least..=most)?;
+        let mut found = Vec::with_capacity(1 + message.redeemer_ids.len());
+        match (self, message.redeemer_id.is_empty()) {
+            (Self::Designated, _) => found.push(shop("redeemer_id", &message.redeemer_id)?),
+            (_, true) => {}
+            (_, false) => return Err(Refusal::field("redeemer_id", "is for designated vouchers alone")),
+        }
+        for id in &message.redeemer_ids {
+            let shop = shop("redeemer_ids", id)?;
+            if found.contains(&shop) {
+                return Err(Refusal::field("redeemer_ids", "a shop is named twice"));
+            }
+            found.push(shop);
+        }
+        Ok(found)
+    }
 }
 
 /// A shop that hands out vouchers.
@@ -62,7 +130,7 @@ pub struct Promotion {
 pub struct Distributor {
     /// Which.
     pub shop: ShopId,
-    /// Numbers 1 to this are its vouchers.
+    /// Numbers 1 to this are its own from the beginning.
     pub quota: u32,
 }
 
@@ -105,14 +173,16 @@ impl Promotion {
         currency: Currency,
     ) -> Result<Self, Refusal> {
         bounds::text("title", &message.title, 1..=TITLE_CHARS_MAX)?;
-        let redeemer = shop("redeemer_id", &message.redeemer_id)?;
+        let mode = Mode::parse(message.mode)?;
+        let redeemers = mode.redeemers(message)?;
         let earn = message.earn_spend_min.as_ref();
         let promotion = Self {
             id,
             funder,
             title: message.title.clone(),
-            distributors: distributors(&message.distributors, redeemer)?,
-            redeemer,
+            distributors: distributors(&message.distributors)?,
+            mode,
+            redeemers,
             earn_spend_min: earn.map(|m| bounds::amount("earn_spend_min", m, currency)).transpose()?,
             benefit: benefit(message.benefit.as_ref(), currency)?,
             redeem_spend_min: bounds::amount_or_zero(
@@ -128,6 +198,10 @@ impl Promotion {
             budget: bounds::amount_or_zero("budget", message.budget.as_ref(), currency)?,
             bounty: bounds::amount_or_zero("bounty", message.bounty.as_ref(), currency)?,
             card_required: message.card_required,
+            uses: message.uses.max(1),
+            conditions: Conditions::parse(message.conditions.as_ref(), currency)?,
+            risk: message.risk.as_ref().map(|risk| RiskTerms::parse(risk, currency)).transpose()?,
+            reuse_expired: message.reuse_expired,
         };
         promotion.check_limits()?;
         Ok(promotion)
@@ -141,15 +215,50 @@ impl Promotion {
         if self.per_card_max > 0 && !self.card_required {
             return Err(Refusal::field("per_card_max", "needs card_required"));
         }
-        // VOU-2: what all quotas together can cost must fit the budget, so nobody has to ask before handing out.
-        let vouchers: i128 = self.distributors.iter().map(|d| i128::from(d.quota)).sum();
-        let each = i128::from(self.benefit.most().minor()) + i128::from(self.bounty.minor());
-        if vouchers * each > i128::from(self.budget.minor()) {
-            let most = self.budget.currency().amount_text(vouchers * each);
-            let needed = alloc::format!("all quotas at the largest benefit and bounty come to {most}");
-            return Err(Refusal::field("budget", needed));
+        bounds::number("uses", self.uses, 1..=USES_MAX)?;
+        if self.mode == Mode::Designated && self.distributors.iter().any(|d| self.redeemers.contains(&d.shop))
+        {
+            return Err(Refusal::field("distributors", "the redeemer cannot hand out vouchers for itself"));
         }
-        Ok(())
+        if self.risk.is_some() && (self.mode != Mode::Anywhere || self.uses > 1) {
+            return Err(Refusal::field("risk", "is for vouchers that are used once, anywhere"));
+        }
+        self.check_budget()
+    }
+
+    /// VOU-2: what all quotas together can cost must fit the budget, or what all redeemers may spend, so nobody has to
+    /// ask before handing out or redeeming.
+    fn check_budget(&self) -> Result<(), Refusal> {
+        let vouchers: i128 = self.distributors.iter().map(|d| i128::from(d.quota)).sum();
+        let by_quotas = vouchers * self.worst_minor();
+        let most = match self.conditions.per_shop_budget {
+            Some(each) => by_quotas.min(i128::from(each.minor()) * self.redeemer_count()),
+            None => by_quotas,
+        };
+        if most <= i128::from(self.budget.minor()) {
+            return Ok(());
+        }
+        let most = self.budget.currency().amount_text(most);
+        Err(Refusal::field("budget", alloc::format!("the vouchers can cost {most}")))
+    }
+
+    fn redeemer_count(&self) -> i128 {
+        let count = if self.mode == Mode::Leased { self.distributors.len() } else { self.redeemers.len() };
+        i128::try_from(count).unwrap_or(i128::MAX)
+    }
+
+    /// The most that one voucher can cost the funder: all its uses, the largest benefit and the bounty, minor units.
+    pub fn worst_minor(&self) -> i128 {
+        let each = i128::from(self.benefit.most().minor()) + i128::from(self.bounty.minor());
+        i128::from(self.uses) * each
+    }
+
+    /// Whether a shop may redeem vouchers of this promotion.
+    pub fn is_redeemer(&self, shop: ShopId) -> bool {
+        match self.mode {
+            Mode::Leased => self.distributor_index(shop).is_some(),
+            Mode::Designated | Mode::Anywhere => self.redeemers.contains(&shop),
+        }
     }
 
     /// The place of a shop among the distributors.
@@ -219,19 +328,19 @@ fn shop(field: &str, bytes: &[u8]) -> Result<ShopId, Refusal> {
     ShopId::try_from(bytes).map_err(|e| Refusal::field(field, e))
 }
 
-fn distributors(messages: &[proto::Distributor], redeemer: ShopId) -> Result<Vec<Distributor>, Refusal> {
+fn distributors(messages: &[proto::Distributor]) -> Result<Vec<Distributor>, Refusal> {
     bounds::number("distributors", messages.len(), 1..=DISTRIBUTORS_MAX)?;
     let mut found: Vec<Distributor> = Vec::with_capacity(messages.len());
     for message in messages {
         let shop = shop("distributors.shop_id", &message.shop_id)?;
-        if shop == redeemer {
-            return Err(Refusal::field("distributors", "the redeemer cannot hand out vouchers for itself"));
-        }
         if found.iter().any(|d| d.shop == shop) {
             return Err(Refusal::field("distributors", "a shop is named twice"));
         }
-        bounds::number("distributors.quota", message.quota, 1..=QUOTA_MAX)?;
+        bounds::number("distributors.quota", message.quota, 0..=QUOTA_MAX)?;
         found.push(Distributor { shop, quota: message.quota });
+    }
+    if found.iter().all(|d| d.quota == 0) {
+        return Err(Refusal::field("distributors.quota", "is 0 for all"));
     }
     Ok(found)
 }
@@ -284,7 +393,7 @@ mod tests {
             budget: Some(cny(4_000).into()),
             bounty: Some(cny(100).into()),
             card_required: true,
-            request: None,
+            ..Default::default()
         }
     }
 
@@ -332,6 +441,59 @@ mod tests {
             check(|p| p.bounty.as_mut().unwrap().currency_code = "USD".into()).unwrap_err().reason,
             Reason::CurrencyMismatch
         );
+    }
+
+    #[test]
+    fn each_mode_names_the_redeemers_that_it_needs() {
+        let leased = |p: &mut proto::Promotion| {
+            p.mode = proto::VoucherMode::Leased.into();
+            p.redeemer_id = Default::default();
+        };
+        assert!(check(leased).unwrap().is_redeemer(ShopId::new([1; 32])));
+        assert_eq!(refused_field(|p| p.mode = proto::VoucherMode::Leased.into()), "redeemer_id");
+        assert_eq!(refused_field(|p| p.mode = 9), "mode");
+        let anywhere = |p: &mut proto::Promotion| {
+            leased(p);
+            p.mode = proto::VoucherMode::Anywhere.into();
+            p.redeemer_ids = vec![vec![1; 32].into(), vec![3; 32].into()];
+        };
+        let promotion = check(anywhere).unwrap();
+        assert!(promotion.is_redeemer(ShopId::new([1; 32])) && !promotion.is_redeemer(ShopId::new([2; 32])));
+        assert_eq!(
+            refused_field(|p| {
+                anywhere(p);
+                p.redeemer_ids.clear();
+            }),
+            "redeemer_ids"
+        );
+        assert_eq!(refused_field(|p| p.redeemer_ids = vec![vec![2; 32].into()]), "redeemer_ids");
+        assert_eq!(refused_field(|p| p.redeemer_ids = vec![vec![1; 32].into()]), "distributors");
+    }
+
+    #[test]
+    fn uses_and_budgets_of_redeemers_are_reckoned_with() {
+        assert_eq!(refused_field(|p| p.uses = 2), "budget");
+        assert_eq!(refused_field(|p| p.uses = 101), "uses");
+        let with_budget = |minor| {
+            check(|p| {
+                p.uses = 2;
+                let per_shop_budget = Some(cny(minor).into());
+                p.conditions = Some(proto::Conditions { per_shop_budget, ..Default::default() });
+            })
+        };
+        assert!(with_budget(4_000).is_ok());
+        assert_eq!(with_budget(4_001).unwrap_err().fact("field"), Some("budget"));
+    }
+
+    #[test]
+    fn risk_is_for_vouchers_used_once_anywhere() {
+        let terms = proto::RiskTerms {
+            per_voucher_max: Some(cny(300).into()),
+            per_shop_max: Some(cny(900).into()),
+            per_day_max: Some(cny(600).into()),
+            offline_ms_max: 3_600_000,
+        };
+        assert_eq!(refused_field(|p| p.risk = Some(terms)), "risk");
     }
 
     proptest! {

@@ -161,6 +161,52 @@ reasons! {
     DistributorRemoved, "DISTRIBUTOR_REMOVED", State, "发券店已离开联盟", "the shop that handed it out has left the alliance";
     /// The purchase is below the voucher's least.
     PurchaseTooLow, "PURCHASE_TOO_LOW", State, "消费未满 {minimum}", "the purchase is below {minimum}";
+    /// Taken back by its issuer or funder.
+    VoucherRevoked, "VOUCHER_REVOKED", State, "此券已被收回", "the voucher was taken back by the shop that gave it";
+    /// Its uses are kept free for another purchase.
+    VoucherReserved, "VOUCHER_RESERVED", State, "此券正被另一笔交易占用", "the voucher is kept for another purchase";
+    /// No use is kept free under that key.
+    ReservationUnknown, "RESERVATION_UNKNOWN", NotFound, "没有这笔预留", "nothing is kept under this key";
+    /// Outside the days on which vouchers of the promotion are redeemed.
+    OutsideWindow, "OUTSIDE_WINDOW", State, "不在可用日期内", "outside the days on which it can be used";
+    /// Not at this hour of this weekday.
+    OutsideHours, "OUTSIDE_HOURS", State, "现在不在可用时段", "it cannot be used at this hour";
+    /// None of the goods are those that it is for.
+    CategoryNotCovered, "CATEGORY_NOT_COVERED", State, "只适用于：{categories}", "it is for {categories} alone";
+    /// The customer was here before.
+    NotFirstVisit, "NOT_FIRST_VISIT", State, "仅限首次到店的顾客", "it is for first visits alone";
+    /// Not for orders from afar.
+    InPersonOnly, "IN_PERSON_ONLY", State, "须到店使用", "it is for customers in the shop alone";
+    /// The card has used as many as it may.
+    CardUseLimitReached, "CARD_USE_LIMIT_REACHED", State, "该会员已用满（{limit} 次）", "this card has used its {limit}";
+    /// The card has used as many today as it may.
+    CardDayUseLimitReached, "CARD_DAY_USE_LIMIT_REACHED", State, "该会员今日已用满（{limit} 次）", "this card has used its {limit} today";
+    /// The shop has redeemed as many today as it may.
+    DayUseLimitReached, "DAY_USE_LIMIT_REACHED", State, "本店今日已核销满（{limit} 次）", "the {limit} of today are used";
+    /// The shop has redeemed as many as it may.
+    ShopUseLimitReached, "SHOP_USE_LIMIT_REACHED", State, "本店已核销满（{limit} 次）", "the {limit} of this shop are used";
+    /// The shop's share of the budget is used up.
+    ShopBudgetUsedUp, "SHOP_BUDGET_USED_UP", State, "本店的活动预算（{budget}）已用完", "this shop's budget of {budget} is used up";
+    /// Not in one purchase with another voucher.
+    NotStackable, "NOT_STACKABLE", State, "不能与“{title}”同时使用", "it cannot be used together with {title}";
+    /// Of a group of which one purchase takes one.
+    ExcludedByOther, "EXCLUDED_BY_OTHER", State, "与“{title}”互斥", "it and {title} exclude each other";
+    /// The shop does not redeem the promotion.
+    NotRedeemer, "NOT_REDEEMER", State, "这家店不核销该活动的券", "that shop does not redeem this promotion";
+    /// The right went through too many hands.
+    PassedTooOften, "PASSED_TOO_OFTEN", State, "转让次数已达上限（{limit} 次）", "it was passed on {limit} times, which is the most";
+    /// The voucher's home has to be asked first.
+    ConfirmationNeeded, "CONFIRMATION_NEEDED", Later, "须先向发券店确认", "the shop that gave it must be asked first";
+    /// The voucher's home does not answer.
+    HomeUnreachable, "HOME_UNREACHABLE", Later, "联系不上发券店，暂不能使用", "the shop that gave it does not answer";
+    /// More would be at risk than is allowed.
+    RiskCapReached, "RISK_CAP_REACHED", State, "超过离线受理上限（{most}）", "more than {most} would be at risk";
+    /// Cut off for too long to accept anything at risk.
+    OfflineTooLong, "OFFLINE_TOO_LONG", State, "离线时间过长，不能受理", "this shop has been cut off for too long";
+    /// Too many unknown codes: typed codes are not looked at for a while.
+    TooManyTries, "TOO_MANY_TRIES", Later, "错误次数过多，请稍后再试", "too many unknown codes: try again later";
+    /// The shop is still in, so that what it holds is its own.
+    MemberStays, "MEMBER_STAYS", State, "该店仍是成员，或其日志尚未到齐", "that shop is still a member, or its log is not complete here";
     /// No such redemption at this shop.
     RedemptionUnknown, "REDEMPTION_UNKNOWN", NotFound, "本店没有这笔核销", "no such redemption at this shop";
     /// The redemption was taken back before.

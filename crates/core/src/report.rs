@@ -2,7 +2,7 @@
 
 use alloc::{string::String, vec::Vec};
 
-use hutong_record::{ShopId, UnixMillis, proto};
+use hutong_record::{RecordId, ShopId, UnixMillis, proto};
 use prost::Message as _;
 use serde::{Deserialize, Serialize};
 
@@ -30,8 +30,12 @@ pub struct Summary {
     pub voids: u64,
     /// Discounts given, minor units.
     pub discounts_minor: i128,
-    /// Second uses of one voucher in any record that this shop can read: VOU-1 says none.
+    /// Uses of one voucher beyond those it has, in any record that this shop can read: VOU-1 says none.
     pub double_redemptions: u64,
+    /// Discounts accepted at this shop's risk whose right has not arrived, minor units.
+    pub risk_open_minor: i128,
+    /// Discounts accepted at this shop's risk that turned out to be second uses: its own loss, minor units.
+    pub risk_lost_minor: i128,
 }
 
 impl Summary {
@@ -63,6 +67,22 @@ pub fn voucher_of_code(
     key.map_or(Ok(None), |key| voucher(view, &key))
 }
 
+/// A voucher that went into a purchase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PurchaseEntry {
+    /// Its promotion.
+    pub promotion: RecordId,
+    /// Its receipt.
+    pub redemption: RecordId,
+    /// What it took off, minor units.
+    pub discount_minor: i64,
+}
+
+/// The vouchers that went into a purchase at this shop.
+pub fn purchase(view: &(impl Reader + ?Sized), id: &str) -> Result<Vec<PurchaseEntry>, ViewError> {
+    Ok(table::read(view, &table::purchase(id))?.unwrap_or_default())
+}
+
 /// Vouchers that this shop is a party to, in the order of keys, after a key; at most `most`.
 pub fn vouchers(
     view: &(impl Reader + ?Sized),
@@ -86,7 +106,7 @@ pub fn vouchers(
 pub fn expired_count(view: &(impl Reader + ?Sized), me: ShopId, at: UnixMillis) -> Result<u64, ViewError> {
     let mut count = 0;
     let mut after = None;
-    let mut mine: Option<(hutong_record::RecordId, Option<u8>)> = None;
+    let mut mine: Option<(RecordId, Option<u8>)> = None;
     loop {
         let page = vouchers(view, after.as_ref(), 1_000)?;
         let Some(last) = page.last() else { return Ok(count) };
@@ -96,7 +116,7 @@ pub fn expired_count(view: &(impl Reader + ?Sized), me: ShopId, at: UnixMillis) 
             if mine.is_none_or(|(promotion, _)| promotion != key.promotion) {
                 mine = Some((key.promotion, own_index(view, key.promotion, me)?));
             }
-            let own = mine.is_some_and(|(_, index)| index == Some(key.distributor));
+            let own = mine.is_some_and(|(_, index)| index == Some(voucher.token.body().issuer()));
             count += u64::from(own && voucher.state(at) == VoucherState::Expired);
         }
     }
@@ -104,7 +124,7 @@ pub fn expired_count(view: &(impl Reader + ?Sized), me: ShopId, at: UnixMillis) 
 
 fn own_index(
     view: &(impl Reader + ?Sized),
-    promotion: hutong_record::RecordId,
+    promotion: RecordId,
     me: ShopId,
 ) -> Result<Option<u8>, ViewError> {
     let Some(stored) = view.get(&table::promotion(promotion))? else { return Ok(None) };
@@ -115,10 +135,7 @@ fn own_index(
 }
 
 /// How many vouchers of a promotion this shop has handed out.
-pub fn issued_count(
-    view: &(impl Reader + ?Sized),
-    promotion: hutong_record::RecordId,
-) -> Result<u32, ViewError> {
+pub fn issued_count(view: &(impl Reader + ?Sized), promotion: RecordId) -> Result<u32, ViewError> {
     let issued: Option<crate::fold::Issued> = table::read(view, &table::issued(promotion))?;
     Ok(issued.unwrap_or_default().count)
 }

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Version of keys, values and meaning of all tables. Another one on disk: the views are rebuilt from the journal.
-pub const VIEWS_VERSION: u32 = 2;
+pub const VIEWS_VERSION: u32 = 3;
 
 /// Tables that every member folds alike, first and last.
 pub(crate) const PUBLIC: core::ops::RangeInclusive<u8> = 0x10..=0x3f;
@@ -24,6 +24,9 @@ pub(crate) const FORK: u8 = 0x12;
 pub(crate) const PROFILE: u8 = 0x13;
 pub(crate) const PROMOTION: u8 = 0x14;
 pub(crate) const PROMOTION_END: u8 = 0x15;
+const STOCK: u8 = 0x16;
+const STOCK_MOVE: u8 = 0x17;
+pub(crate) const PROOF: u8 = 0x18;
 const PAIR: u8 = 0x40;
 pub(crate) const VOUCHER: u8 = 0x80;
 const CODE: u8 = 0x81;
@@ -37,11 +40,24 @@ const SUMMARY: u8 = 0x88;
 const INVITATION: u8 = 0x89;
 pub(crate) const EARN: u8 = 0x8a;
 const REDEMPTION: u8 = 0x8b;
+pub(crate) const DUTY: u8 = 0x8c;
+const NUMBER: u8 = 0x8d;
+const FREED: u8 = 0x8e;
+const HELD: u8 = 0x8f;
 const CURSOR: u8 = 0x90;
 const WAIT: u8 = 0x91;
 const IGNORED: u8 = 0x92;
 pub(crate) const VOTE_ASIDE: u8 = 0x93;
-const PROMOTION_IGNORED: u8 = 0x94;
+const RECORD_IGNORED: u8 = 0x94;
+const USED: u8 = 0x98;
+const PURCHASE: u8 = 0x99;
+const FIRST_SEEN: u8 = 0x9a;
+const RISK: u8 = 0x9b;
+const ASKED: u8 = 0x9c;
+const ASKED_LAST: u8 = 0x9d;
+const CARD_VOUCHER: u8 = 0x9e;
+const SPENT: u8 = 0x9f;
+const ASKED_ABOUT: u8 = 0xa0;
 
 /// What a record waits for before it can be folded: a promotion's or a member's id.
 pub(crate) type Need = [u8; 32];
@@ -108,6 +124,7 @@ pub(crate) fn request(id: &str) -> Vec<u8> {
     key(REQUEST, &[id.as_bytes()])
 }
 
+/// How many vouchers this shop handed out.
 pub(crate) fn issued(promotion: RecordId) -> Vec<u8> {
     key(ISSUED, &[promotion.as_bytes()])
 }
@@ -170,9 +187,128 @@ pub(crate) fn vote_aside(voter: ShopId, sequence: u64) -> Vec<u8> {
     key(VOTE_ASIDE, &[voter.as_bytes(), &sequence.to_be_bytes()])
 }
 
-/// A promotion that is there and does not count: what needs it does not count either, and need not wait.
-pub(crate) fn promotion_ignored(id: RecordId) -> Vec<u8> {
-    key(PROMOTION_IGNORED, &[id.as_bytes()])
+/// A promotion or a move of numbers that is there and does not count: what needs it does not count either, and need
+/// not wait.
+pub(crate) fn record_ignored(id: RecordId) -> Vec<u8> {
+    key(RECORD_IGNORED, &[id.as_bytes()])
+}
+
+/// Numbers that left their first owner, by the first of each range.
+pub(crate) fn stock(promotion: RecordId, distributor: u8, first: u32) -> Vec<u8> {
+    key(STOCK, &[promotion.as_bytes(), &[distributor], &first.to_be_bytes()])
+}
+
+pub(crate) fn stocks(promotion: RecordId, distributor: u8) -> Vec<u8> {
+    key(STOCK, &[promotion.as_bytes(), &[distributor]])
+}
+
+/// The first number in a key of [`stock`].
+pub(crate) fn parse_stock(key: &[u8]) -> Option<u32> {
+    Some(u32::from_be_bytes(key.get(34..)?.try_into().ok()?))
+}
+
+/// A move of numbers that counts.
+pub(crate) fn stock_move(id: RecordId) -> Vec<u8> {
+    key(STOCK_MOVE, &[id.as_bytes()])
+}
+
+/// Evidence against a shop, by what it is about.
+pub(crate) fn proof(liable: ShopId, subject: &[u8; 32]) -> Vec<u8> {
+    key(PROOF, &[liable.as_bytes(), subject])
+}
+
+pub(crate) fn duty(kind: u8, id: &[u8]) -> Vec<u8> {
+    key(DUTY, &[&[kind], id])
+}
+
+/// The last number handed out of what one move brought (zeros: of what was this shop's from the beginning).
+pub(crate) fn number(promotion: RecordId, distributor: u8, by: Option<RecordId>) -> Vec<u8> {
+    let by = by.map_or([0; 32], |id| *id.as_bytes());
+    key(NUMBER, &[promotion.as_bytes(), &[distributor], &by])
+}
+
+/// Vouchers that this shop handed out and holds the right of, by the moment from which their numbers are free.
+pub(crate) fn freed(voucher: &VoucherKey, at: UnixMillis) -> Vec<u8> {
+    key(FREED, &[voucher.promotion.as_bytes(), &at.ms().to_be_bytes(), &voucher.to_bytes()])
+}
+
+pub(crate) fn freed_of(promotion: RecordId) -> Vec<u8> {
+    key(FREED, &[promotion.as_bytes()])
+}
+
+/// The moment in a key of [`freed`].
+pub(crate) fn parse_freed(key: &[u8]) -> Option<UnixMillis> {
+    let at = i64::from_be_bytes(key.get(33..41)?.try_into().ok()?);
+    UnixMillis::new(at).ok()
+}
+
+/// Vouchers of others whose right this shop holds and will give back, by the moment at which they expire.
+pub(crate) fn held(voucher: &VoucherKey, expires: UnixMillis) -> Vec<u8> {
+    key(HELD, &[&expires.ms().to_be_bytes(), &voucher.to_bytes()])
+}
+
+pub(crate) fn all_held() -> Vec<u8> {
+    key(HELD, &[])
+}
+
+/// The moment in a key of [`held`].
+pub(crate) fn parse_held(key: &[u8]) -> Option<UnixMillis> {
+    let at = i64::from_be_bytes(key.get(1..9)?.try_into().ok()?);
+    UnixMillis::new(at).ok()
+}
+
+/// Redemptions here of a promotion: of all, of a day, of a card, of a card on a day.
+pub(crate) fn used(promotion: RecordId, day: Option<i64>, card: Option<CardId>) -> Vec<u8> {
+    let day = day.map_or([0; 9], |day| {
+        let mut bytes = [1; 9];
+        bytes[1..].copy_from_slice(&day.to_be_bytes());
+        bytes
+    });
+    key(USED, &[promotion.as_bytes(), &day, card.as_ref().map_or(&[], |card| card.as_bytes().as_slice())])
+}
+
+/// What this shop gave away of a promotion in benefits and bounties, minor units.
+pub(crate) fn spent(promotion: RecordId) -> Vec<u8> {
+    key(SPENT, &[promotion.as_bytes()])
+}
+
+/// The vouchers that went into one purchase.
+pub(crate) fn purchase(id: &str) -> Vec<u8> {
+    key(PURCHASE, &[id.as_bytes()])
+}
+
+/// When this shop first saw a card.
+pub(crate) fn first_seen(card: CardId) -> Vec<u8> {
+    key(FIRST_SEEN, &[card.as_bytes()])
+}
+
+/// What this shop accepted at risk of a promotion: what is open or lost, or all of one day.
+pub(crate) fn risk(promotion: RecordId, day: Option<i64>) -> Vec<u8> {
+    key(RISK, &[promotion.as_bytes(), day.map_or([0; 8], i64::to_be_bytes).as_slice()])
+}
+
+/// What became of this shop's request for a right.
+pub(crate) fn asked(request: RecordId) -> Vec<u8> {
+    key(ASKED, &[request.as_bytes()])
+}
+
+/// The voucher that this shop's request was about.
+pub(crate) fn asked_about(request: RecordId) -> Vec<u8> {
+    key(ASKED_ABOUT, &[request.as_bytes()])
+}
+
+/// This shop's latest request for the right to a voucher.
+pub(crate) fn asked_last(voucher: &VoucherKey, to: ShopId) -> Vec<u8> {
+    key(ASKED_LAST, &[&voucher.to_bytes(), to.as_bytes()])
+}
+
+/// The vouchers that are bound to a card.
+pub(crate) fn card_vouchers(card: CardId) -> Vec<u8> {
+    key(CARD_VOUCHER, &[card.as_bytes()])
+}
+
+pub(crate) fn card_voucher(card: CardId, voucher: &VoucherKey) -> Vec<u8> {
+    key(CARD_VOUCHER, &[card.as_bytes(), &voucher.to_bytes()])
 }
 
 pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
@@ -199,8 +335,17 @@ pub(crate) fn write<R: Reader + ?Sized, T: Serialize>(view: &mut Overlay<'_, R>,
 
 /// Adds one to a counter.
 pub(crate) fn count<R: Reader + ?Sized>(view: &mut Overlay<'_, R>, key: Vec<u8>) -> Result<(), ViewError> {
+    add(view, key, 1)
+}
+
+/// Adds to a counter, never below zero.
+pub(crate) fn add<R: Reader + ?Sized>(
+    view: &mut Overlay<'_, R>,
+    key: Vec<u8>,
+    change: i64,
+) -> Result<(), ViewError> {
     let before: u64 = read(view, &key)?.unwrap_or_default();
-    write(view, key, &before.saturating_add(1));
+    write(view, key, &before.saturating_add_signed(change));
     Ok(())
 }
 
@@ -217,6 +362,29 @@ pub(crate) fn collect<T>(
             found.push(item);
             true
         }
+        Err(error) => {
+            failed = Some(error);
+            false
+        }
+    })?;
+    failed.map_or(Ok(found), Err)
+}
+
+/// Collects what `parse` makes of the entries below a prefix that come after a key, until it says none.
+pub(crate) fn collect_while<T>(
+    view: &(impl Reader + ?Sized),
+    prefix: &[u8],
+    after: &[u8],
+    mut parse: impl FnMut(&[u8], &[u8]) -> Result<Option<T>, ViewError>,
+) -> Result<Vec<T>, ViewError> {
+    let mut found = Vec::new();
+    let mut failed = None;
+    view.scan(prefix, Some(after), &mut |key, value| match parse(key, value) {
+        Ok(Some(item)) => {
+            found.push(item);
+            true
+        }
+        Ok(None) => false,
         Err(error) => {
             failed = Some(error);
             false

@@ -5,54 +5,84 @@ use core::{fmt, str::FromStr};
 
 use data_encoding::BASE32_NOPAD;
 use hutong_record::{
-    CardId, Money, PublicKey, RecordId, ShopId, SigningKey, TokenSignature, UnixMillis, proto,
+    CardId, PublicKey, RecordId, SigningKey, StatementKind, UnixMillis, proto, voucher_body_hash,
 };
 use prost::Message as _;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     code::{self, SECRET_BYTES},
-    promotion::Promotion,
+    promotion::{Mode, Promotion},
 };
+
+mod held;
+pub mod life;
+
+pub use held::{Reservation, Use, UseStanding, Voucher};
+pub use life::VoucherState;
 
 /// What the text of a QR code begins with.
 const QR_PREFIX: &str = "HT1:";
-/// The longest token; ours have about 165 bytes.
+/// The longest token; ours have about 165 bytes, 200 where the number was moved.
 const TOKEN_BYTES_MAX: usize = 256;
 
-/// Which voucher: promotion, distributor and number. No two genuine vouchers share one.
+/// Which voucher: promotion, distributor, number, and how often that number was handed out before. No two genuine
+/// vouchers share one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct VoucherKey {
     /// Its promotion.
     pub promotion: RecordId,
-    /// Index of the distributor.
+    /// Index of the distributor whose number it is from the beginning.
     pub distributor: u8,
-    /// 1 to the distributor's quota.
+    /// 1 to that distributor's quota.
     pub number: u32,
+    /// How often the number was handed out before: expiry and revocation free it.
+    pub round: u16,
 }
 
 impl VoucherKey {
     /// Length of its bytes.
-    pub const BYTES: usize = 37;
+    pub const BYTES: usize = 39;
 
     pub(crate) fn to_bytes(self) -> [u8; Self::BYTES] {
         let mut bytes = [0; Self::BYTES];
         bytes[..32].copy_from_slice(self.promotion.as_bytes());
         bytes[32] = self.distributor;
-        bytes[33..].copy_from_slice(&self.number.to_be_bytes());
+        bytes[33..37].copy_from_slice(&self.number.to_be_bytes());
+        bytes[37..].copy_from_slice(&self.round.to_be_bytes());
         bytes
+    }
+
+    pub(crate) fn message(self) -> proto::VoucherId {
+        proto::VoucherId {
+            promotion_id: copy(self.promotion.as_bytes()),
+            distributor: self.distributor.into(),
+            number: self.number,
+            round: self.round.into(),
+        }
+    }
+
+    pub(crate) fn parse(message: &proto::VoucherId) -> Option<Self> {
+        Some(Self {
+            promotion: RecordId::try_from(message.promotion_id.as_ref()).ok()?,
+            distributor: u8::try_from(message.distributor).ok()?,
+            number: message.number,
+            round: u16::try_from(message.round).ok()?,
+        })
     }
 }
 
 impl fmt::Display for VoucherKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}-{}", self.promotion, self.distributor, self.number)
+        write!(f, "{}-{}-{}", self.promotion, self.distributor, self.number)?;
+        if self.round > 0 { write!(f, "-{}", self.round) } else { Ok(()) }
     }
 }
 
 impl fmt::Debug for VoucherKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "voucher {}-{}-{}", self.promotion.short(), self.distributor, self.number)
+        let Self { promotion, distributor, number, round } = self;
+        write!(f, "voucher {}-{distributor}-{number}-{round}", promotion.short())
     }
 }
 
@@ -70,15 +100,24 @@ impl FromStr for VoucherKey {
         let promotion = next()?.parse().map_err(|_| VoucherTextError)?;
         let distributor = next()?.parse().map_err(|_| VoucherTextError)?;
         let number = next()?.parse().map_err(|_| VoucherTextError)?;
-        parts.next().is_none().then_some(Self { promotion, distributor, number }).ok_or(VoucherTextError)
+        let round = parts.next().map_or(Ok(0), str::parse).map_err(|_| VoucherTextError)?;
+        parts
+            .next()
+            .is_none()
+            .then_some(Self { promotion, distributor, number, round })
+            .ok_or(VoucherTextError)
     }
 }
 
-/// The facts that a distributor signs. Debug shows neither card nor secret.
+/// The facts that an issuer signs. Debug shows neither card nor secret.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VoucherBody {
     /// Which voucher.
     pub key: VoucherKey,
+    /// How the number came to the issuer; none: it was its own from the beginning.
+    pub moved: Option<Moved>,
+    /// Designated: the place of the redeemer among the promotion's.
+    pub redeemer: u8,
     /// The card that it is bound to; none: bearer.
     pub card: Option<CardId>,
     /// When it was handed out.
@@ -89,7 +128,25 @@ pub struct VoucherBody {
     pub secret: [u8; SECRET_BYTES],
 }
 
+/// A number that came from another distributor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moved {
+    /// The place of the issuer among the distributors.
+    pub issuer: u8,
+    /// The record that brought it.
+    pub by: RecordId,
+}
+
 impl VoucherBody {
+    /// The place of the shop that handed it out among the distributors.
+    pub fn issuer(&self) -> u8 {
+        self.moved.map_or(self.key.distributor, |moved| moved.issuer)
+    }
+
+    fn message(&self) -> proto::VoucherBody {
+        proto::VoucherBody { secret: copy(&self.secret), ..self.without_secret() }
+    }
+
     /// The facts alone, for a record that says which voucher was meant and lets nobody use it.
     pub(crate) fn without_secret(&self) -> proto::VoucherBody {
         proto::VoucherBody {
@@ -100,7 +157,22 @@ impl VoucherBody {
             issued_unix_ms: self.issued.ms(),
             expires_unix_ms: self.expires.ms(),
             secret: Default::default(),
+            round: self.key.round.into(),
+            redeemer: self.redeemer.into(),
+            issuer: self.moved.map_or(0, |moved| moved.issuer.into()),
+            move_id: self.moved.map_or_else(Default::default, |moved| copy(moved.by.as_bytes())),
         }
+    }
+
+    /// What the issuer states by its signature: all of this, in a form that can be shown to anyone.
+    fn claim(&self, encoded: &[u8]) -> Vec<u8> {
+        let claim = proto::VoucherClaim {
+            voucher: Some(self.key.message()),
+            issuer: self.issuer().into(),
+            move_id: self.moved.map_or_else(Default::default, |moved| copy(moved.by.as_bytes())),
+            body_hash: copy(&voucher_body_hash(encoded)),
+        };
+        claim.encode_to_vec()
     }
 }
 
@@ -126,9 +198,8 @@ impl fmt::Debug for Token {
 impl Token {
     /// Signs a voucher's facts.
     pub fn sign(body: VoucherBody, key: &SigningKey) -> Self {
-        let message = proto::VoucherBody { secret: copy(&body.secret), ..body.without_secret() };
-        let encoded = message.encode_to_vec();
-        let signature = copy(&TokenSignature::sign(key, &encoded));
+        let encoded = body.message().encode_to_vec();
+        let signature = copy(&StatementKind::VoucherClaim.sign(key, &body.claim(&encoded)));
         let bytes = proto::VoucherToken { body: encoded.into(), signature }.encode_to_vec();
         Self { body, bytes }
     }
@@ -155,17 +226,40 @@ impl Token {
         Self::parse(&BASE32_NOPAD.decode(encoded.as_bytes()).map_err(|_| VoucherTextError)?)
     }
 
-    /// Whether the voucher is what `promotion` lets its distributor hand out, signed by that distributor's key.
+    /// Whether the voucher is what `promotion` lets an issuer hand out, signed by that issuer's key. Whether the number
+    /// was the issuer's, where it was moved, the moves tell.
     pub fn verify(&self, promotion: &Promotion, key: &PublicKey) -> bool {
+        self.fits(promotion) && self.is_signed_by(key)
+    }
+
+    fn fits(&self, promotion: &Promotion) -> bool {
         let body = &self.body;
         let Some(distributor) = promotion.distributor(body.key.distributor) else { return false };
-        let fits = body.key.promotion == promotion.id
+        let designated = promotion.mode == Mode::Designated;
+        body.key.promotion == promotion.id
             && (1..=distributor.quota).contains(&body.key.number)
+            && promotion.distributor(body.issuer()).is_some()
+            && (if designated {
+                usize::from(body.redeemer) < promotion.redeemers.len()
+            } else {
+                body.redeemer == 0
+            })
             && body.expires == promotion.expires(body.issued)
             && promotion.check_window(body.issued).is_ok()
-            && (body.card.is_some() || !promotion.card_required);
-        let Ok(token) = proto::VoucherToken::decode(self.bytes.as_slice()) else { return false };
-        fits && TokenSignature::verify(key, &token.body, &token.signature).is_ok()
+            && (body.card.is_some() || !promotion.card_required)
+    }
+
+    /// Whether the issuer's key signed it, whatever it says.
+    pub(crate) fn is_signed_by(&self, key: &PublicKey) -> bool {
+        let signed = self.claim();
+        StatementKind::VoucherClaim.verify(key, &signed.claim, &signed.signature).is_ok()
+    }
+
+    /// What the issuer signed, to be shown to others.
+    pub(crate) fn claim(&self) -> proto::SignedClaim {
+        let token =
+            proto::VoucherToken::decode(self.bytes.as_slice()).expect("was decoded when it was parsed");
+        proto::SignedClaim { claim: self.body.claim(&token.body).into(), signature: token.signature }
     }
 
     /// The facts.
@@ -194,12 +288,19 @@ fn parse_body(message: &proto::VoucherBody) -> Option<VoucherBody> {
         [] => None,
         bytes => Some(CardId::try_from(bytes).ok()?),
     };
+    let moved = match message.move_id.as_ref() {
+        [] if message.issuer == 0 => None,
+        id => Some(Moved { issuer: u8::try_from(message.issuer).ok()?, by: RecordId::try_from(id).ok()? }),
+    };
     Some(VoucherBody {
         key: VoucherKey {
             promotion: RecordId::try_from(message.promotion_id.as_ref()).ok()?,
             distributor: u8::try_from(message.distributor).ok()?,
             number: message.number,
+            round: u16::try_from(message.round).ok()?,
         },
+        moved,
+        redeemer: u8::try_from(message.redeemer).ok()?,
         card,
         issued: UnixMillis::new(message.issued_unix_ms).ok()?,
         expires: UnixMillis::new(message.expires_unix_ms).ok()?,
@@ -207,7 +308,7 @@ fn parse_body(message: &proto::VoucherBody) -> Option<VoucherBody> {
     })
 }
 
-fn copy(bytes: &[u8]) -> bytes::Bytes {
+pub(crate) fn copy(bytes: &[u8]) -> bytes::Bytes {
     bytes::Bytes::copy_from_slice(bytes)
 }
 
@@ -249,56 +350,6 @@ impl FromStr for Presented {
     }
 }
 
-/// A voucher as this shop knows it. Kept by its distributor, redeemer, funder and credited shop.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Voucher {
-    /// The token.
-    pub token: Token,
-    /// The record that handed it out, if that has arrived.
-    pub issue: Option<RecordId>,
-    /// Its use, unless it was not used or the use was taken back.
-    pub redemption: Option<Redemption>,
-}
-
-/// The use of a voucher.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Redemption {
-    /// The receipt's record.
-    pub id: RecordId,
-    /// When.
-    pub at: UnixMillis,
-    /// What was bought.
-    pub purchase: Money,
-    /// What the voucher took off.
-    pub discount: Money,
-    /// Who is credited with the customer's coming.
-    pub credited: ShopId,
-    /// What the funder owes that shop.
-    pub bounty: Money,
-}
-
-/// Where a voucher is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum VoucherState {
-    /// In the customer's hands.
-    Issued,
-    /// Used.
-    Redeemed,
-    /// Past its time.
-    Expired,
-}
-
-impl Voucher {
-    /// Where it is in its life at a moment.
-    pub fn state(&self, at: UnixMillis) -> VoucherState {
-        match &self.redemption {
-            Some(_) => VoucherState::Redeemed,
-            None if at >= self.token.body().expires => VoucherState::Expired,
-            None => VoucherState::Issued,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -307,7 +358,9 @@ mod tests {
 
     fn body() -> VoucherBody {
         VoucherBody {
-            key: VoucherKey { promotion: RecordId::new([1; 32]), distributor: 0, number: 7 },
+            key: VoucherKey { promotion: RecordId::new([1; 32]), distributor: 0, number: 7, round: 0 },
+            moved: None,
+            redeemer: 0,
             card: Some(CardId::new([5; 16])),
             issued: UnixMillis::new(1_000).unwrap(),
             expires: UnixMillis::new(2_000).unwrap(),
@@ -323,6 +376,26 @@ mod tests {
         assert_eq!(token.code().parse(), Ok(Presented::Secret([9; SECRET_BYTES])));
         assert_eq!(body().key.to_string().parse(), Ok(Presented::Key(body().key)));
         assert!(token.qr_text().len() < 300, "{}", token.qr_text().len());
+    }
+
+    #[test]
+    fn a_moved_number_and_its_round_read_back_too() {
+        let key = VoucherKey { round: 3, ..body().key };
+        let moved = Some(Moved { issuer: 0, by: RecordId::new([8; 32]) });
+        let token =
+            Token::sign(VoucherBody { key, moved, redeemer: 2, ..body() }, &SigningKey::from_seed(&[3; 32]));
+        assert_eq!(Token::parse(token.bytes()), Ok(token.clone()));
+        assert_eq!(key.to_string().parse(), Ok(Presented::Key(key)));
+        assert!(token.bytes().len() <= TOKEN_BYTES_MAX);
+    }
+
+    #[test]
+    fn a_claim_shows_neither_card_nor_secret() {
+        let token = Token::sign(body(), &SigningKey::from_seed(&[3; 32]));
+        let claim = token.claim().claim;
+        for hidden in [[9; SECRET_BYTES].as_slice(), &[5; 16]] {
+            assert!(!claim.windows(hidden.len()).any(|part| part == hidden));
+        }
     }
 
     #[test]

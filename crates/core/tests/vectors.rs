@@ -8,7 +8,7 @@ use hutong_core::{
     voucher::{Presented, Token, VoucherBody, VoucherKey},
 };
 use hutong_record::{
-    CardId, Identity, RecordId, RecoverySeed, SigningKey, TokenSignature, UnixMillis, proto,
+    CardId, Identity, RecordId, RecoverySeed, SigningKey, StatementKind, UnixMillis, proto, voucher_body_hash,
 };
 use prost::Message as _;
 
@@ -65,7 +65,14 @@ fn voucher_as_token_qr_text_and_code() {
     let cases = [("bound to a card", Some(CardId::new([0xca; 16]))), ("for its bearer", None)];
     let case = |(name, card): (&str, Option<CardId>)| {
         let body = VoucherBody {
-            key: VoucherKey { promotion: RecordId::new([0x9f; 32]), distributor: 2, number: 70_000 },
+            key: VoucherKey {
+                promotion: RecordId::new([0x9f; 32]),
+                distributor: 2,
+                number: 70_000,
+                round: 0,
+            },
+            moved: None,
+            redeemer: 0,
             card,
             issued: time(TIME_UNIX_MS),
             expires: time(TIME_UNIX_MS + 30 * DAY_MS),
@@ -89,7 +96,21 @@ fn voucher_as_token_qr_text_and_code() {
         assert_eq!(stored.text("typed_code").parse(), Ok(Presented::Secret(token.body().secret)));
         assert_eq!(stored.text("voucher_id").parse(), Ok(Presented::Key(token.body().key)));
         let signed = proto::VoucherToken::decode(token.bytes()).unwrap();
-        assert_eq!(TokenSignature::verify(&key.public(), &signed.body, &signed.signature), Ok(()));
+        // The signature is over the claim, which names the body by its hash.
+        let body = token.body();
+        let claim = proto::VoucherClaim {
+            voucher: Some(proto::VoucherId {
+                promotion_id: body.key.promotion.as_bytes().to_vec().into(),
+                distributor: body.key.distributor.into(),
+                number: body.key.number,
+                round: 0,
+            }),
+            issuer: body.key.distributor.into(),
+            body_hash: voucher_body_hash(&signed.body).to_vec().into(),
+            ..Default::default()
+        };
+        let claim = claim.encode_to_vec();
+        assert_eq!(StatementKind::VoucherClaim.verify(&key.public(), &claim, &signed.signature), Ok(()));
     }
 }
 

@@ -245,11 +245,13 @@ impl Node {
         hosted
     }
 
-    /// Follows the roster: opens the door for members, and says who this shop is once it is one itself.
+    /// Follows the roster: opens the door for members, and says who this shop is once it is one itself. Has the writer
+    /// look from time to time for what is due.
     async fn keep_house(self: Arc<Self>, hosted: Arc<Hosted>) {
         let mut changes = hosted.alliance_changes();
         loop {
             self.open_door();
+            hosted.tick();
             if let Err(refusal) = self.introduce(&hosted).await {
                 tracing::warn!(%refusal, "the profile was not published");
             }

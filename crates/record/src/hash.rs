@@ -13,10 +13,12 @@ pub(crate) const RECOVERY_SEED: &str = "hutong 2026 v1 recovery key";
 pub(crate) const RECOVERY: &str = "hutong 2026 v1 recovery key hash";
 const MOTION: &str = "hutong 2026 v1 motion id";
 const REQUEST: &str = "hutong 2026 v1 request";
+const VOUCHER_BODY: &str = "hutong 2026 v1 voucher body";
 
 pub(crate) const SIGN_HEADER: &[u8] = b"hutong v1 header\0";
 pub(crate) const SIGN_IDENTITY: &[u8] = b"hutong v1 identity\0";
-pub(crate) const SIGN_TOKEN: &[u8] = b"hutong v1 voucher token\0";
+pub(crate) const SIGN_VOUCHER_CLAIM: &[u8] = b"hutong v1 voucher claim\0";
+pub(crate) const SIGN_VOUCHER_RIGHT: &[u8] = b"hutong v1 voucher right\0";
 pub(crate) const SEAL_INFO: &[u8] = b"hutong v1 sealed payload\0";
 
 pub(crate) fn tagged(tag: &str, bytes: &[u8]) -> [u8; 32] {
@@ -36,4 +38,9 @@ pub fn motion_id(motion: &[u8]) -> [u8; 32] {
 /// The fingerprint of a till's request, so that a repeated request id with another body is noticed.
 pub fn request_hash(canonical_request: &[u8]) -> [u8; 32] {
     tagged(REQUEST, canonical_request)
+}
+
+/// What a voucher's claim names its body by: others can be shown the claim without the body's card and secret.
+pub fn voucher_body_hash(body: &[u8]) -> [u8; 32] {
+    tagged(VOUCHER_BODY, body)
 }

@@ -87,20 +87,32 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-/// A voucher token's signature, made and checked apart from records.
-#[derive(Debug)]
-pub struct TokenSignature;
+/// A signature that travels apart from records, over a statement of one kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StatementKind {
+    /// What an issuer states of a voucher that it hands out: the signature of the voucher's token.
+    VoucherClaim,
+    /// What a shop states about its right to redeem a voucher.
+    VoucherRight,
+}
 
-impl TokenSignature {
-    /// Signs a voucher's body.
-    pub fn sign(key: &SigningKey, body: &[u8]) -> Signature {
-        key.sign(hash::SIGN_TOKEN, body)
+impl StatementKind {
+    const fn tag(self) -> &'static [u8] {
+        match self {
+            Self::VoucherClaim => hash::SIGN_VOUCHER_CLAIM,
+            Self::VoucherRight => hash::SIGN_VOUCHER_RIGHT,
+        }
     }
 
-    /// Checks the signature over a voucher's body.
-    pub fn verify(key: &PublicKey, body: &[u8], signature: &[u8]) -> Result<(), SignatureError> {
+    /// Signs a statement's bytes.
+    pub fn sign(self, key: &SigningKey, statement: &[u8]) -> Signature {
+        key.sign(self.tag(), statement)
+    }
+
+    /// Checks the signature over a statement's bytes.
+    pub fn verify(self, key: &PublicKey, statement: &[u8], signature: &[u8]) -> Result<(), SignatureError> {
         let signature = signature.try_into().map_err(|_| SignatureError)?;
-        key.verify(hash::SIGN_TOKEN, body, signature)
+        key.verify(self.tag(), statement, signature)
     }
 }
 
@@ -281,7 +293,7 @@ mod tests {
         let key = SigningKey::from_seed(&[2; 32]);
         let signature = key.sign(hash::SIGN_HEADER, b"bytes");
         assert_eq!(key.public().verify(hash::SIGN_HEADER, b"bytes", &signature), Ok(()));
-        assert_eq!(key.public().verify(hash::SIGN_TOKEN, b"bytes", &signature), Err(SignatureError));
+        assert_eq!(key.public().verify(hash::SIGN_VOUCHER_CLAIM, b"bytes", &signature), Err(SignatureError));
         assert_eq!(key.public().verify_handshake(b"bytes", &signature), Err(SignatureError));
     }
 

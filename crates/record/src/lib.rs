@@ -24,7 +24,7 @@ pub use id::{AllianceId, CardId, IdError, PairId, RecordId, ShopId};
 pub use identity::{Identity, IdentityError};
 pub use key::{
     DecryptionKey, EncryptionKey, KeyError, PublicKey, RecoverySeed, SIGNATURE_BYTES, Signature,
-    SignatureError, SigningKey, TokenSignature,
+    SignatureError, SigningKey, StatementKind,
 };
 pub use money::{Currency, MINOR_MAX, Money, MoneyError};
 pub use payload::{PAYLOAD_BYTES_MAX, Payload, PayloadError, Place, SALT_BYTES};
@@ -32,7 +32,7 @@ pub use record::{Draft, Record, RecordError, sign};
 pub use run::{RUN_RECORDS_MAX, RunError, VerifiedRun, verify_run};
 pub use time::{TimeError, UnixMillis};
 
-pub use hash::{alliance_id, motion_id, request_hash};
+pub use hash::{alliance_id, motion_id, request_hash, voucher_body_hash};
 
 /// The messages of `hutong.record.v1` as generated from the protos.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]

@@ -14,7 +14,8 @@ use hutong_core::{
     alliance::Alliance,
     answer::{self, Answer},
     charter::Charter,
-    command::{Command, DecideError, Decider, DraftRecord},
+    command::{Command, DecideError, Decider, DraftRecord, Qualified, Qualify},
+    duty::{self, Duty},
     fold,
     ingest::{Head, IngestError},
     refusal::{Reason, Refusal},
@@ -177,7 +178,7 @@ impl<V: Views> Ledger<V> {
         let (drafts, refusal) = match decider.decide(command, rng) {
             Ok(drafts) => (drafts, None),
             Err(DecideError::Refused(refusal)) => {
-                (decider.keep_refusal(command, &refusal).into_iter().collect(), Some(refusal))
+                (decider.keep_refusal(command, &refusal).map_err(LedgerError::from)?, Some(refusal))
             }
             Err(DecideError::View(error)) => return Err(LedgerError::from(error).into()),
         };
@@ -186,6 +187,33 @@ impl<V: Views> Ledger<V> {
             Some(refusal) => Err(ExecuteError::Refused(refusal)),
             None => Ok(Executed { records, answer: self.earlier(command)? }),
         }
+    }
+
+    /// The dry run of a purchase: which vouchers would apply, and why others would not. Nothing is written.
+    ///
+    /// # Errors
+    /// The question is malformed, or the views cannot be read.
+    pub fn qualify(&self, question: &Qualify, now: UnixMillis) -> Result<Vec<Qualified>, ExecuteError> {
+        self.check_folded()?;
+        let view = self.staged.overlay(&*self.views);
+        let decider = Decider { alliance: &self.alliance, view: &view, now, key: &self.keys.signing };
+        decider.qualify(question).map_err(|error| match error {
+            DecideError::Refused(refusal) => ExecuteError::Refused(refusal),
+            DecideError::View(error) => LedgerError::from(error).into(),
+        })
+    }
+
+    /// What this shop's node owes others and nobody at a till asks for, at most `most` duties: each is carried out by
+    /// executing [`Command::Fulfil`], and stands until that is committed. None while this shop may not write.
+    ///
+    /// # Errors
+    /// The views cannot be read.
+    pub fn duties(&self, now: UnixMillis, most: usize) -> Result<Vec<Duty>, LedgerError> {
+        if self.alliance.own_membership().is_err() {
+            return Ok(Vec::new());
+        }
+        let late_entry_ms = self.alliance.charter().late_entry_ms_max;
+        Ok(duty::due(&self.staged.overlay(&*self.views), now, late_entry_ms, most)?)
     }
 
     /// Refuses to decide while records of this shop's own log wait for others, as after a lost disk: their numbers,

@@ -159,7 +159,7 @@ pub fn promotion(message: &merchant::Promotion, currency: Currency) -> Parsed<re
         budget: optional("budget", &message.budget)?,
         bounty: optional("bounty", &message.bounty)?,
         card_required: message.card_required,
-        request: None,
+        ..Default::default()
     })
 }
 
@@ -180,7 +180,7 @@ pub fn promotion_message(
         funder_id: promotion.funder.to_string(),
         title: promotion.title.clone(),
         distributors: promotion.distributors.iter().map(distributor).collect(),
-        redeemer_id: promotion.redeemer.to_string(),
+        redeemer_id: promotion.redeemers.first().map(ToString::to_string).unwrap_or_default(),
         earn_spend_min: promotion.earn_spend_min.map(money_message),
         redeem_spend_min: some(promotion.redeem_spend_min),
         start_time: Some(timestamp(promotion.starts)),
@@ -205,13 +205,13 @@ pub fn promotion_message(
 /// A voucher as it was handed out. `may_hand_out`: with QR text and typed code.
 pub fn token_message(token: &Token, promotion: &Promotion, may_hand_out: bool) -> merchant::Voucher {
     let body = token.body();
-    let distributor = promotion.distributor(body.key.distributor);
+    let distributor = promotion.distributor(body.issuer());
     merchant::Voucher {
         id: body.key.to_string(),
         promotion_id: promotion.id.to_string(),
         promotion_title: promotion.title.clone(),
         distributor_id: distributor.map(|d| d.shop.to_string()).unwrap_or_default(),
-        redeemer_id: promotion.redeemer.to_string(),
+        redeemer_id: promotion.redeemers.first().map(ToString::to_string).unwrap_or_default(),
         funder_id: promotion.funder.to_string(),
         card_id: body.card.map(|card| card.reveal()).unwrap_or_default(),
         issue_time: Some(timestamp(body.issued)),
@@ -230,16 +230,16 @@ pub fn voucher_message(
     me: ShopId,
     at: UnixMillis,
 ) -> merchant::Voucher {
-    let distributor = promotion.distributor(voucher.token.body().key.distributor);
+    let distributor = promotion.distributor(voucher.token.body().issuer());
     let may_hand_out = distributor.is_some_and(|d| d.shop == me);
     let state = match voucher.state(at) {
-        VoucherState::Issued => merchant::VoucherState::Issued,
-        VoucherState::Redeemed => merchant::VoucherState::Redeemed,
-        VoucherState::Expired => merchant::VoucherState::Expired,
+        VoucherState::Issued | VoucherState::Reserved => merchant::VoucherState::Issued,
+        VoucherState::Redeemed | VoucherState::AtRisk => merchant::VoucherState::Redeemed,
+        VoucherState::Expired | VoucherState::Revoked => merchant::VoucherState::Expired,
     };
     merchant::Voucher {
         state: state.into(),
-        redeem_time: voucher.redemption.map(|r| timestamp(r.at)),
+        redeem_time: voucher.last_use().map(|used| timestamp(used.at)),
         ..token_message(&voucher.token, promotion, may_hand_out)
     }
 }

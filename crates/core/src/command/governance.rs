@@ -138,7 +138,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         if terms.ends <= self.now.saturating_add_ms(-self.alliance.charter().late_entry_ms_max) {
             return Err(Refusal::field("ends_unix_ms", "the hand-out is over before it begins").into());
         }
-        let shops = terms.distributors.iter().map(|d| d.shop).chain([terms.redeemer]);
+        let shops = terms.distributors.iter().map(|d| d.shop).chain(terms.redeemers.iter().copied());
         for shop in shops {
             if self.alliance.roster().member(shop).is_none() {
                 return Err(Refusal::new(Reason::MemberUnknown).with("shop_id", shop).into());

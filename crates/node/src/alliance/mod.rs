@@ -151,6 +151,11 @@ impl Hosted {
         self.jobs.try_send(Job::Examine(runs)).is_ok()
     }
 
+    /// Has the writer look for what is due. A full queue does not matter: each group looks, too.
+    pub fn tick(&self) {
+        let _ = self.jobs.try_send(Job::Tick);
+    }
+
     /// Reads the views without holding up the caller's thread.
     ///
     /// # Errors

@@ -24,12 +24,19 @@ use crate::clock;
 
 /// Records in one group: a sync costs as much as signing some tens of them, and a batch must fit the journal's bound.
 const GROUP_RECORDS_MAX: usize = 512;
+/// Duties carried out in one group, so that tills do not wait for them.
+const GROUP_DUTIES_MAX: usize = 64;
 
 /// What the writer is asked to do.
 pub(super) enum Job {
-    Execute { command: Box<Command>, reply: oneshot::Sender<Result<Executed, Refusal>> },
+    Execute {
+        command: Box<Command>,
+        reply: oneshot::Sender<Result<Executed, Refusal>>,
+    },
     Ingest(IngestJob),
     Examine(Vec<Vec<proto::Record>>),
+    /// Time has passed: something may be due.
+    Tick,
 }
 
 /// A peer's records of one log.
@@ -116,6 +123,7 @@ impl Writer {
             waiting.extend(self.carry_out(job)?);
             next = if self.ledger.staged_count() < GROUP_RECORDS_MAX { jobs.try_recv().ok() } else { None };
         }
+        self.fulfil_duties()?;
         let committed = self.ledger.commit()?;
         self.publish(committed);
         waiting.into_iter().for_each(|who| self.answer(who));
@@ -146,7 +154,23 @@ impl Writer {
                 }
                 Ok(None)
             }
+            Job::Tick => Ok(None),
         }
+    }
+
+    /// Does what this shop owes others by now, in the same group as what gave rise to it. What is refused stands, and
+    /// is tried again with the next group.
+    fn fulfil_duties(&mut self) -> Result<(), LedgerError> {
+        let now = clock::now();
+        for duty in self.ledger.duties(now, GROUP_DUTIES_MAX)? {
+            match self.ledger.execute(&Command::Fulfil(duty), now, &mut self.rng) {
+                Ok(_) => {}
+                Err(ExecuteError::Refused(refusal)) => tracing::debug!(%refusal, "a duty has to wait"),
+                Err(ExecuteError::Ledger(LedgerError::UnknownParty)) => {}
+                Err(ExecuteError::Ledger(error)) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     fn ingest(

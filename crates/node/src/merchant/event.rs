@@ -118,7 +118,13 @@ fn event(lsn: Lsn, record: &Record, event: &Event) -> Option<WatchResponse> {
         Kind::RedemptionVoid => EventType::RedemptionVoided,
         Kind::Refusal => EventType::Refused,
         Kind::Touch => EventType::Touch,
-        Kind::Invitation | Kind::Unspecified => return None,
+        Kind::QuotaMove => EventType::QuotaMoved,
+        Kind::VoucherTransfer => EventType::VoucherTransferred,
+        Kind::VoucherRevocation => EventType::VoucherRevoked,
+        Kind::Reservation => EventType::VoucherReserved,
+        Kind::RiskSettlement => EventType::RiskSettled,
+        Kind::VoucherProof => EventType::OffenceProven,
+        Kind::RightRequest | Kind::RightDenial | Kind::Invitation | Kind::Unspecified => return None,
     };
     Some(WatchResponse {
         resume_token: lsn.to_string(),

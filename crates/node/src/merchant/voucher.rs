@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use hutong_core::{
     answer::Answer,
-    command::{Command, IssueCommand, RedeemCommand, TouchCommand, VoidCommand},
-    promotion::Promotion,
+    command::{Command, Confirmation, IssueCommand, RedeemCommand, TouchCommand, VoidCommand},
+    promotion::{Promotion, Purchase},
     refusal::{Reason, Refusal},
     report,
     voucher::{Presented, Voucher, VoucherKey},
@@ -80,6 +80,7 @@ impl MerchantPort {
             promotion: trade::record_id("promotion_id", &request.promotion_id)?,
             card: trade::card("card_id", &request.card_id)?,
             at: trade::time_or("issue_time", request.issue_time.as_ref(), clock::now())?,
+            redeemer: None,
         };
         match hosted.ask(Command::Issue(command)).await? {
             Answer::HandedOut { tokens, .. } => {
@@ -95,13 +96,15 @@ impl MerchantPort {
         let command = RedeemCommand {
             request: trade::request_tag(&request.request_id, "RedeemVoucher", &request)?,
             presented: trade::presented(&request.code),
-            purchase: trade::money("purchase", request.purchase.as_ref(), currency)?,
+            purchase: Purchase::of(trade::money("purchase", request.purchase.as_ref(), currency)?),
             card: trade::card("card_id", &request.card_id)?,
             at: trade::time_or("redeem_time", request.redeem_time.as_ref(), clock::now())?,
             reference: request.reference,
+            reservation: String::new(),
+            confirmation: Confirmation::NotAsked,
         };
         match hosted.ask(Command::Redeem(command)).await? {
-            Answer::Redeemed { redemption, token, at, discount, credited, bounty } => {
+            Answer::Redeemed { redemption, token, at, discount, credited, bounty, .. } => {
                 let promotion = hosted.promotion(token.body().key.promotion).await?;
                 let voucher = VoucherMessage {
                     state: VoucherState::Redeemed.into(),
@@ -127,9 +130,10 @@ impl MerchantPort {
             redemption: trade::record_id("redemption_id", &request.redemption_id)?,
             at: clock::now(),
             reason: request.reason,
+            returned: None,
         };
         match hosted.ask(Command::Void(command)).await? {
-            Answer::Voided { token } => {
+            Answer::Voided { token, .. } => {
                 let promotion = hosted.promotion(token.body().key.promotion).await?;
                 Ok(VoidRedemptionResponse { voucher: Some(trade::token_message(&token, &promotion, false)) })
             }

@@ -291,9 +291,9 @@ pub enum Kind {
     PromotionEnd = 6,
     /// Payload: Sale. Sealed to its author.
     Sale = 7,
-    /// Payload: VoucherIssue. Sealed to distributor, redeemer and funder.
+    /// Payload: VoucherIssue. Sealed to issuer, first holder of the right and funder.
     VoucherIssue = 8,
-    /// Payload: Redemption. Sealed to redeemer, distributor, funder and the credited shop.
+    /// Payload: Redemption. Sealed to redeemer, issuer, funder and the credited shop.
     Redemption = 9,
     /// Payload: RedemptionVoid. Sealed like the redemption that it takes back.
     RedemptionVoid = 10,
@@ -303,6 +303,22 @@ pub enum Kind {
     Touch = 12,
     /// Payload: ForkProof.
     ForkProof = 13,
+    /// Payload: QuotaMove.
+    QuotaMove = 14,
+    /// Payload: VoucherTransfer. Sealed to author, new holder, issuer and funder.
+    VoucherTransfer = 15,
+    /// Payload: RightRequest. Sealed to author and the holder that is asked.
+    RightRequest = 16,
+    /// Payload: RightDenial. Sealed to author and the shop that asked.
+    RightDenial = 17,
+    /// Payload: VoucherRevocation. Sealed to author, issuer, funder and the holder of the right.
+    VoucherRevocation = 18,
+    /// Payload: Reservation. Sealed to its author.
+    Reservation = 19,
+    /// Payload: RiskSettlement. Sealed like the redemption that it settles.
+    RiskSettlement = 20,
+    /// Payload: VoucherProof.
+    VoucherProof = 21,
 }
 impl Kind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -325,6 +341,14 @@ impl Kind {
             Self::Refusal => "KIND_REFUSAL",
             Self::Touch => "KIND_TOUCH",
             Self::ForkProof => "KIND_FORK_PROOF",
+            Self::QuotaMove => "KIND_QUOTA_MOVE",
+            Self::VoucherTransfer => "KIND_VOUCHER_TRANSFER",
+            Self::RightRequest => "KIND_RIGHT_REQUEST",
+            Self::RightDenial => "KIND_RIGHT_DENIAL",
+            Self::VoucherRevocation => "KIND_VOUCHER_REVOCATION",
+            Self::Reservation => "KIND_RESERVATION",
+            Self::RiskSettlement => "KIND_RISK_SETTLEMENT",
+            Self::VoucherProof => "KIND_VOUCHER_PROOF",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -344,6 +368,338 @@ impl Kind {
             "KIND_REFUSAL" => Some(Self::Refusal),
             "KIND_TOUCH" => Some(Self::Touch),
             "KIND_FORK_PROOF" => Some(Self::ForkProof),
+            "KIND_QUOTA_MOVE" => Some(Self::QuotaMove),
+            "KIND_VOUCHER_TRANSFER" => Some(Self::VoucherTransfer),
+            "KIND_RIGHT_REQUEST" => Some(Self::RightRequest),
+            "KIND_RIGHT_DENIAL" => Some(Self::RightDenial),
+            "KIND_VOUCHER_REVOCATION" => Some(Self::VoucherRevocation),
+            "KIND_RESERVATION" => Some(Self::Reservation),
+            "KIND_RISK_SETTLEMENT" => Some(Self::RiskSettlement),
+            "KIND_VOUCHER_PROOF" => Some(Self::VoucherProof),
+            _ => None,
+        }
+    }
+}
+/// Ties a record to the request of a till, for the whole life of what it made.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Request {
+    /// Chosen by the caller, 1 to 64 printable ASCII characters, unique within the shop.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// BLAKE3 hash of the request, 32 bytes: the same id with another request is an error.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub hash: ::prost::bytes::Bytes,
+}
+/// A named fact behind a refusal.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Fact {
+    /// Lower-case letters and underscores, at most 40.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// At most 200 characters.
+    #[prost(string, tag = "2")]
+    pub value: ::prost::alloc::string::String,
+}
+/// What a customer carries: verifiable with no network by whoever knows the promotion.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VoucherToken {
+    /// Encoded VoucherBody.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub body: ::prost::bytes::Bytes,
+    /// Ed25519 signature over a domain tag and the encoded VoucherClaim of the body, by the issuer, 64 bytes.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub signature: ::prost::bytes::Bytes,
+}
+/// The facts of one voucher.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VoucherBody {
+    /// 32 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub promotion_id: ::prost::bytes::Bytes,
+    /// Index into the promotion's distributors: whose number it is.
+    #[prost(uint32, tag = "2")]
+    pub distributor: u32,
+    /// 1 to that distributor's quota.
+    #[prost(uint32, tag = "3")]
+    pub number: u32,
+    /// The card it is bound to, 16 bytes; absent: bearer.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub card_id: ::prost::bytes::Bytes,
+    #[prost(int64, tag = "5")]
+    pub issued_unix_ms: i64,
+    /// Redeemed before this moment.
+    #[prost(int64, tag = "6")]
+    pub expires_unix_ms: i64,
+    /// 10 random bytes; the typed code shows them.
+    #[prost(bytes = "bytes", tag = "7")]
+    pub secret: ::prost::bytes::Bytes,
+    /// How often the number was handed out before: expiry and revocation free it.
+    #[prost(uint32, tag = "8")]
+    pub round: u32,
+    /// Designated: index of the redeemer; 0 is the promotion's redeemer_id, then come its redeemer_ids.
+    #[prost(uint32, tag = "9")]
+    pub redeemer: u32,
+    /// Index of the distributor that handed it out, where the number was moved to it; then with move_id.
+    #[prost(uint32, tag = "10")]
+    pub issuer: u32,
+    /// The QuotaMove record that brought the number to the issuer, 32 bytes; absent: it was its own from the beginning.
+    #[prost(bytes = "bytes", tag = "11")]
+    pub move_id: ::prost::bytes::Bytes,
+}
+/// Which voucher.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VoucherId {
+    /// 32 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub promotion_id: ::prost::bytes::Bytes,
+    /// Index into the promotion's distributors: whose number it is.
+    #[prost(uint32, tag = "2")]
+    pub distributor: u32,
+    #[prost(uint32, tag = "3")]
+    pub number: u32,
+    #[prost(uint32, tag = "4")]
+    pub round: u32,
+}
+/// What an issuer states by a token's signature. It can be shown to anyone, and tells neither card nor secret.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VoucherClaim {
+    #[prost(message, optional, tag = "1")]
+    pub voucher: ::core::option::Option<VoucherId>,
+    /// Index of the issuer among the distributors.
+    #[prost(uint32, tag = "2")]
+    pub issuer: u32,
+    /// 32 bytes; absent: the number was the issuer's from the beginning.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub move_id: ::prost::bytes::Bytes,
+    /// BLAKE3 hash of the encoded VoucherBody under its domain tag, 32 bytes. The body holds 80 random bits.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub body_hash: ::prost::bytes::Bytes,
+}
+/// A claim with the token's signature over it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SignedClaim {
+    /// Encoded VoucherClaim.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub claim: ::prost::bytes::Bytes,
+    /// 64 bytes.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub signature: ::prost::bytes::Bytes,
+}
+/// What a shop states about its right to redeem a voucher. At each moment one shop holds it, and that shop alone can
+/// pass it on.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RightStatement {
+    #[prost(message, optional, tag = "1")]
+    pub voucher: ::core::option::Option<VoucherId>,
+    /// How often the right was passed on before.
+    #[prost(uint32, tag = "2")]
+    pub step: u32,
+    #[prost(enumeration = "RightAct", tag = "3")]
+    pub act: i32,
+    /// Who states it, 32 bytes.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub shop_id: ::prost::bytes::Bytes,
+    /// Passed on: to whom, 32 bytes.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub to_shop_id: ::prost::bytes::Bytes,
+    /// Passed on: uses that are left. Used: which of the uses at this step, from 1, those taken back included.
+    #[prost(uint32, tag = "6")]
+    pub uses: u32,
+}
+/// A statement with the signature over it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SignedRight {
+    /// Encoded RightStatement.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub statement: ::prost::bytes::Bytes,
+    /// Ed25519 signature over a domain tag and the statement, 64 bytes.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub signature: ::prost::bytes::Bytes,
+}
+/// A voucher was handed out. Evidence of a touch from distributor to redeemer, too.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VoucherIssue {
+    #[prost(message, optional, tag = "1")]
+    pub request: ::core::option::Option<Request>,
+    /// Encoded VoucherToken.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub token: ::prost::bytes::Bytes,
+}
+/// The author passes the right to redeem vouchers on to another shop.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct VoucherTransfer {
+    /// Absent: the answer to a RightRequest, or vouchers given back.
+    #[prost(message, optional, tag = "1")]
+    pub request: ::core::option::Option<Request>,
+    /// 1 to 32 vouchers with the same issuer, all to the same shop.
+    #[prost(message, repeated, tag = "2")]
+    pub vouchers: ::prost::alloc::vec::Vec<PassedVoucher>,
+    /// The RightRequest record that is answered, 32 bytes; absent: none.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub right_request_id: ::prost::bytes::Bytes,
+}
+/// One voucher whose right goes on.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PassedVoucher {
+    /// Encoded VoucherToken.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub token: ::prost::bytes::Bytes,
+    /// How the right went so far, oldest first, the author's own pass last; 1 to 8.
+    #[prost(message, repeated, tag = "2")]
+    pub passes: ::prost::alloc::vec::Vec<SignedRight>,
+}
+/// A shop asks the holder of a voucher's right for it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RightRequest {
+    /// Absent where the request follows from a use at risk.
+    #[prost(message, optional, tag = "1")]
+    pub request: ::core::option::Option<Request>,
+    /// Encoded VoucherToken.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub token: ::prost::bytes::Bytes,
+    /// Who shall have the right, 32 bytes.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub to_shop_id: ::prost::bytes::Bytes,
+}
+/// The holder does not pass the right on.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RightDenial {
+    /// The RightRequest record, 32 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub right_request_id: ::prost::bytes::Bytes,
+    /// Stable reason, for example "VOUCHER_ALREADY_REDEEMED".
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+    /// Facts behind the reason.
+    #[prost(message, repeated, tag = "3")]
+    pub facts: ::prost::alloc::vec::Vec<Fact>,
+}
+/// The author, who handed a voucher out or pays for it, wants it redeemed no more. It holds where the redeemer has
+/// heard of it before the use.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VoucherRevocation {
+    #[prost(message, optional, tag = "1")]
+    pub request: ::core::option::Option<Request>,
+    /// Encoded VoucherToken.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub token: ::prost::bytes::Bytes,
+    #[prost(int64, tag = "3")]
+    pub revoked_unix_ms: i64,
+    /// At most 200 characters.
+    #[prost(string, tag = "4")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// The redeemer keeps a use of a voucher free for a purchase under way, or gives it up again.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Reservation {
+    #[prost(message, optional, tag = "1")]
+    pub request: ::core::option::Option<Request>,
+    /// Encoded VoucherToken.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub token: ::prost::bytes::Bytes,
+    /// Who comes with this key can use it, 1 to 64 printable ASCII characters.
+    #[prost(string, tag = "3")]
+    pub key: ::prost::alloc::string::String,
+    #[prost(int64, tag = "4")]
+    pub reserved_unix_ms: i64,
+    /// Free again from this moment on; at reserved_unix_ms: given up.
+    #[prost(int64, tag = "5")]
+    pub until_unix_ms: i64,
+}
+/// Numbers of a promotion go from one distributor to another: a quota is granted or returned, a lease is moved.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct QuotaMove {
+    #[prost(message, optional, tag = "1")]
+    pub request: ::core::option::Option<Request>,
+    /// 32 bytes.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub promotion_id: ::prost::bytes::Bytes,
+    /// Index of the distributor whose numbers they are from the beginning.
+    #[prost(uint32, tag = "3")]
+    pub distributor: u32,
+    /// The first number.
+    #[prost(uint32, tag = "4")]
+    pub first: u32,
+    /// How many.
+    #[prost(uint32, tag = "5")]
+    pub count: u32,
+    /// Index of the distributor that they go to.
+    #[prost(uint32, tag = "6")]
+    pub to: u32,
+    /// The QuotaMove record that brought the numbers to their owner, 32 bytes; absent: they were its from the beginning.
+    #[prost(bytes = "bytes", tag = "7")]
+    pub move_id: ::prost::bytes::Bytes,
+    /// True: the author is the funder, and the owner was removed.
+    #[prost(bool, tag = "8")]
+    pub reclaimed: bool,
+}
+/// Evidence against a shop that broke the rules of vouchers, for all to see. It tells neither card nor amount.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VoucherProof {
+    #[prost(oneof = "voucher_proof::Proof", tags = "1, 2")]
+    pub proof: ::core::option::Option<voucher_proof::Proof>,
+}
+/// Nested message and enum types in `VoucherProof`.
+pub mod voucher_proof {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Proof {
+        /// Two vouchers under one number, or one past the quota.
+        #[prost(message, tag = "1")]
+        Claims(super::ClaimProof),
+        /// Two uses of one right.
+        #[prost(message, tag = "2")]
+        Rights(super::RightProof),
+    }
+}
+/// Claims that one issuer must not have signed.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ClaimProof {
+    #[prost(message, optional, tag = "1")]
+    pub first: ::core::option::Option<SignedClaim>,
+    /// Absent: the first one is past the quota.
+    #[prost(message, optional, tag = "2")]
+    pub second: ::core::option::Option<SignedClaim>,
+}
+/// Statements that cannot both be honest: two passes of one step, or a use at risk beside a use by right.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RightProof {
+    #[prost(message, optional, tag = "1")]
+    pub first: ::core::option::Option<SignedRight>,
+    #[prost(message, optional, tag = "2")]
+    pub second: ::core::option::Option<SignedRight>,
+}
+/// What is done with a right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum RightAct {
+    Unspecified = 0,
+    /// The right goes to another shop.
+    Pass = 1,
+    /// The voucher was used by right.
+    Use = 2,
+    /// The voucher was used without the right, at the shop's own risk.
+    Risk = 3,
+}
+impl RightAct {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "RIGHT_ACT_UNSPECIFIED",
+            Self::Pass => "RIGHT_ACT_PASS",
+            Self::Use => "RIGHT_ACT_USE",
+            Self::Risk => "RIGHT_ACT_RISK",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "RIGHT_ACT_UNSPECIFIED" => Some(Self::Unspecified),
+            "RIGHT_ACT_PASS" => Some(Self::Pass),
+            "RIGHT_ACT_USE" => Some(Self::Use),
+            "RIGHT_ACT_RISK" => Some(Self::Risk),
             _ => None,
         }
     }
@@ -358,7 +714,7 @@ pub struct Promotion {
     /// The shops that hand vouchers out, 1 to 64, each shop once.
     #[prost(message, repeated, tag = "2")]
     pub distributors: ::prost::alloc::vec::Vec<Distributor>,
-    /// The one shop that redeems (designated mode), 32 bytes.
+    /// Designated: the shop that redeems, unless a voucher names one of redeemer_ids; 32 bytes. Otherwise absent.
     #[prost(bytes = "bytes", tag = "3")]
     pub redeemer_id: ::prost::bytes::Bytes,
     /// A sale of at least this much at a distributor earns a voucher; absent: vouchers are handed out by hand only.
@@ -384,7 +740,8 @@ pub struct Promotion {
     /// Vouchers that one distributor hands out on one day of the alliance; 0: no limit.
     #[prost(uint32, tag = "11")]
     pub per_day_max: u32,
-    /// The most that the funder pays in benefits and bounties. At least quota times the largest benefit and bounty.
+    /// The most that the funder pays in benefits and bounties. At least what all quotas can cost (vouchers times uses
+    /// times the largest benefit and bounty), or what all redeemers together may spend where a budget of each is set.
     #[prost(message, optional, tag = "12")]
     pub budget: ::core::option::Option<Money>,
     /// What the funder owes the credited shop for each redemption; absent: nothing.
@@ -395,6 +752,25 @@ pub struct Promotion {
     pub card_required: bool,
     #[prost(message, optional, tag = "15")]
     pub request: ::core::option::Option<Request>,
+    /// Who decides whether a voucher is used; unspecified: designated.
+    #[prost(enumeration = "VoucherMode", tag = "16")]
+    pub mode: i32,
+    /// Designated: other shops that a voucher can be for, at most 16. Anywhere: all shops that redeem, 1 to 64. Leased:
+    /// none, each distributor redeems what it handed out.
+    #[prost(bytes = "bytes", repeated, tag = "17")]
+    pub redeemer_ids: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    /// How often one voucher can be used, 1 to 100; 0: once.
+    #[prost(uint32, tag = "18")]
+    pub uses: u32,
+    /// When, for what and how often vouchers are redeemed; absent: no conditions.
+    #[prost(message, optional, tag = "19")]
+    pub conditions: ::core::option::Option<Conditions>,
+    /// Anywhere: what a redeemer may accept while the voucher's home cannot be asked; absent: nothing.
+    #[prost(message, optional, tag = "20")]
+    pub risk: ::core::option::Option<RiskTerms>,
+    /// True: the numbers of vouchers that expired unused are handed out again, once their redeemers gave them back.
+    #[prost(bool, tag = "21")]
+    pub reuse_expired: bool,
 }
 /// A shop that hands out vouchers, and how many.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -402,9 +778,82 @@ pub struct Distributor {
     /// 32 bytes.
     #[prost(bytes = "bytes", tag = "1")]
     pub shop_id: ::prost::bytes::Bytes,
-    /// Vouchers bear the numbers 1 to quota; 1 to 1,000,000.
+    /// The numbers 1 to quota are this shop's until it passes some of them on; 0 to 1,000,000, and not 0 for all.
     #[prost(uint32, tag = "2")]
     pub quota: u32,
+}
+/// When, for what and how often vouchers are redeemed. What is counted, each redeemer counts for itself.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Conditions {
+    /// Redeemed from this moment on; 0: from the hand-out on.
+    #[prost(int64, tag = "1")]
+    pub from_unix_ms: i64,
+    /// Redeemed before this moment; 0: as long as the voucher is good.
+    #[prost(int64, tag = "2")]
+    pub until_unix_ms: i64,
+    /// When in the week, in the alliance's local time, at most 14; none: always.
+    #[prost(message, repeated, tag = "3")]
+    pub hours: ::prost::alloc::vec::Vec<WeeklyHours>,
+    /// Goods that the benefit applies to, at most 16 names of 1 to 40 characters; none: all.
+    #[prost(string, repeated, tag = "4")]
+    pub categories: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// True: for customers whose card the redeemer has not seen on an earlier day.
+    #[prost(bool, tag = "5")]
+    pub first_visit: bool,
+    /// True: not for orders from afar.
+    #[prost(bool, tag = "6")]
+    pub in_person_only: bool,
+    /// Redemptions by one card over the whole promotion; 0: no limit.
+    #[prost(uint32, tag = "7")]
+    pub per_card_max: u32,
+    /// Redemptions by one card on one day; 0: no limit.
+    #[prost(uint32, tag = "8")]
+    pub per_card_day_max: u32,
+    /// Redemptions on one day; 0: no limit.
+    #[prost(uint32, tag = "9")]
+    pub per_day_max: u32,
+    /// Redemptions over the whole promotion; 0: no limit.
+    #[prost(uint32, tag = "10")]
+    pub per_shop_max: u32,
+    /// The most in benefits and bounties that one redeemer gives away; absent: no limit but the promotion's budget.
+    #[prost(message, optional, tag = "11")]
+    pub per_shop_budget: ::core::option::Option<Money>,
+    /// True: in one purchase with vouchers of other promotions that allow it, too.
+    #[prost(bool, tag = "12")]
+    pub stackable: bool,
+    /// Vouchers whose promotions name the same group never go into one purchase, at most 40 characters.
+    #[prost(string, tag = "13")]
+    pub exclusion_group: ::prost::alloc::string::String,
+}
+/// Hours of some days of the week.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WeeklyHours {
+    /// Bit 0 is Monday, bit 6 Sunday; 1 to 127.
+    #[prost(uint32, tag = "1")]
+    pub weekdays: u32,
+    /// Minutes after midnight, 0 to 1,439.
+    #[prost(uint32, tag = "2")]
+    pub from_minute: u32,
+    /// Before this minute, more than from_minute, at most 1,440.
+    #[prost(uint32, tag = "3")]
+    pub until_minute: u32,
+}
+/// What a redeemer may accept at its own risk while a voucher's home cannot be asked. A use that turns out to be a
+/// second one is the loss of the shop that accepted it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RiskTerms {
+    /// The largest discount of one voucher.
+    #[prost(message, optional, tag = "1")]
+    pub per_voucher_max: ::core::option::Option<Money>,
+    /// All discounts of one redeemer that are open or lost.
+    #[prost(message, optional, tag = "2")]
+    pub per_shop_max: ::core::option::Option<Money>,
+    /// All discounts that one redeemer accepts at risk on one day.
+    #[prost(message, optional, tag = "3")]
+    pub per_day_max: ::core::option::Option<Money>,
+    /// How long a redeemer may have been cut off from the alliance, 1 minute to 30 days.
+    #[prost(int64, tag = "4")]
+    pub offline_ms_max: i64,
 }
 /// What a voucher takes off a purchase.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -440,16 +889,6 @@ pub struct PromotionEnd {
     #[prost(bytes = "bytes", tag = "1")]
     pub promotion_id: ::prost::bytes::Bytes,
 }
-/// Ties a record to the request of a till, for the whole life of what it made.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Request {
-    /// Chosen by the caller, 1 to 64 printable ASCII characters, unique within the shop.
-    #[prost(string, tag = "1")]
-    pub id: ::prost::alloc::string::String,
-    /// BLAKE3 hash of the request, 32 bytes: the same id with another request is an error.
-    #[prost(bytes = "bytes", tag = "2")]
-    pub hash: ::prost::bytes::Bytes,
-}
 /// A customer's purchase at the author.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Sale {
@@ -470,51 +909,8 @@ pub struct Sale {
     #[prost(string, tag = "6")]
     pub reference: ::prost::alloc::string::String,
 }
-/// What a customer carries: verifiable with no network by whoever knows the promotion.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct VoucherToken {
-    /// Encoded VoucherBody.
-    #[prost(bytes = "bytes", tag = "1")]
-    pub body: ::prost::bytes::Bytes,
-    /// Ed25519 signature over a domain tag and the body, by the distributor, 64 bytes.
-    #[prost(bytes = "bytes", tag = "2")]
-    pub signature: ::prost::bytes::Bytes,
-}
-/// The facts of one voucher.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct VoucherBody {
-    /// 32 bytes.
-    #[prost(bytes = "bytes", tag = "1")]
-    pub promotion_id: ::prost::bytes::Bytes,
-    /// Index into the promotion's distributors.
-    #[prost(uint32, tag = "2")]
-    pub distributor: u32,
-    /// 1 to the distributor's quota.
-    #[prost(uint32, tag = "3")]
-    pub number: u32,
-    /// The card it is bound to, 16 bytes; absent: bearer.
-    #[prost(bytes = "bytes", tag = "4")]
-    pub card_id: ::prost::bytes::Bytes,
-    #[prost(int64, tag = "5")]
-    pub issued_unix_ms: i64,
-    /// Redeemed before this moment.
-    #[prost(int64, tag = "6")]
-    pub expires_unix_ms: i64,
-    /// 10 random bytes; the typed code shows them.
-    #[prost(bytes = "bytes", tag = "7")]
-    pub secret: ::prost::bytes::Bytes,
-}
-/// A voucher was handed out. Evidence of a touch from distributor to redeemer, too.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct VoucherIssue {
-    #[prost(message, optional, tag = "1")]
-    pub request: ::core::option::Option<Request>,
-    /// Encoded VoucherToken.
-    #[prost(bytes = "bytes", tag = "2")]
-    pub token: ::prost::bytes::Bytes,
-}
 /// The receipt: a voucher was used.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Redemption {
     #[prost(message, optional, tag = "1")]
     pub request: ::core::option::Option<Request>,
@@ -532,7 +928,7 @@ pub struct Redemption {
     /// The card that the customer showed, 16 bytes; absent: none.
     #[prost(bytes = "bytes", tag = "6")]
     pub card_id: ::prost::bytes::Bytes,
-    /// The shop that the customer's coming is credited to (last touch), 32 bytes.
+    /// The shop that the customer's coming is credited to (last touch), 32 bytes; the redeemer itself: nobody.
     #[prost(bytes = "bytes", tag = "7")]
     pub credited_id: ::prost::bytes::Bytes,
     /// When that touch took place.
@@ -544,6 +940,32 @@ pub struct Redemption {
     /// The till's own reference, at most 64 characters.
     #[prost(string, tag = "10")]
     pub reference: ::prost::alloc::string::String,
+    /// The part of the purchase that the benefit applies to; absent: all of it.
+    #[prost(message, optional, tag = "11")]
+    pub eligible: ::core::option::Option<Money>,
+    /// How the right to redeem came to the author, oldest first; none: it was the author's from the beginning.
+    #[prost(message, repeated, tag = "12")]
+    pub passes: ::prost::alloc::vec::Vec<SignedRight>,
+    /// Anywhere: the author's statement that it used the voucher, by right or at its own risk.
+    #[prost(message, optional, tag = "13")]
+    pub r#use: ::core::option::Option<SignedRight>,
+    /// The purchase that this voucher and others went into, at most 64 characters; absent: this one alone.
+    #[prost(string, tag = "14")]
+    pub purchase_id: ::prost::alloc::string::String,
+}
+/// A redemption that was accepted at the author's risk turned out to be the voucher's only use: the right to it has
+/// arrived, and the redemption is booked.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RiskSettlement {
+    /// Id of the redemption's record, 32 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub redemption_id: ::prost::bytes::Bytes,
+    /// How the right to redeem came to the author, oldest first.
+    #[prost(message, repeated, tag = "2")]
+    pub passes: ::prost::alloc::vec::Vec<SignedRight>,
+    /// The author's statement that it used the voucher by right.
+    #[prost(message, optional, tag = "3")]
+    pub r#use: ::core::option::Option<SignedRight>,
 }
 /// A redemption is taken back: the customer has the voucher again, and nothing is owed.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -558,6 +980,10 @@ pub struct RedemptionVoid {
     /// At most 200 characters.
     #[prost(string, tag = "4")]
     pub reason: ::prost::alloc::string::String,
+    /// The part of the purchase that was returned: the voucher stays used, and its discount is reckoned on the rest.
+    /// Absent: all of it.
+    #[prost(message, optional, tag = "5")]
+    pub returned: ::core::option::Option<Money>,
 }
 /// A till's attempt that was refused, kept as every attempt is.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -579,16 +1005,6 @@ pub struct Refusal {
     #[prost(message, repeated, tag = "6")]
     pub facts: ::prost::alloc::vec::Vec<Fact>,
 }
-/// A named fact behind a refusal.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Fact {
-    /// Lower-case letters and underscores, at most 40.
-    #[prost(string, tag = "1")]
-    pub name: ::prost::alloc::string::String,
-    /// At most 200 characters.
-    #[prost(string, tag = "2")]
-    pub value: ::prost::alloc::string::String,
-}
 /// Evidence that the author sent a customer to another shop.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Touch {
@@ -607,6 +1023,42 @@ pub struct Touch {
     /// Which poster, till receipt or group post, at most 64 characters.
     #[prost(string, tag = "6")]
     pub channel: ::prost::alloc::string::String,
+}
+/// Who decides whether a voucher is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum VoucherMode {
+    Unspecified = 0,
+    /// The one shop that the voucher names.
+    Designated = 1,
+    /// The shop that handed it out, from its own share of one stock.
+    Leased = 2,
+    /// The shop that handed it out, asked by whichever shop redeems.
+    Anywhere = 3,
+}
+impl VoucherMode {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "VOUCHER_MODE_UNSPECIFIED",
+            Self::Designated => "VOUCHER_MODE_DESIGNATED",
+            Self::Leased => "VOUCHER_MODE_LEASED",
+            Self::Anywhere => "VOUCHER_MODE_ANYWHERE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "VOUCHER_MODE_UNSPECIFIED" => Some(Self::Unspecified),
+            "VOUCHER_MODE_DESIGNATED" => Some(Self::Designated),
+            "VOUCHER_MODE_LEASED" => Some(Self::Leased),
+            "VOUCHER_MODE_ANYWHERE" => Some(Self::Anywhere),
+            _ => None,
+        }
+    }
 }
 /// How a customer was sent. A voucher's hand-out is a touch without a record of this kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]

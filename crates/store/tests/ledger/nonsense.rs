@@ -77,7 +77,7 @@ impl Scene {
             credited_id: self.street.bytes(1),
             touched_unix_ms: self.street.now.ms(),
             bounty: Some(yuan(1).into()),
-            reference: String::new(),
+            ..Default::default()
         }
     }
 
@@ -204,7 +204,7 @@ fn a_void_of_what_is_not_there_or_anothers_does_not_count() {
         request: scene.request(),
         redemption_id: id.as_bytes().to_vec().into(),
         voided_unix_ms: scene.street.now.ms(),
-        reason: String::new(),
+        ..Default::default()
     };
     let mut unknown = scene();
     let message = void(&mut unknown, RecordId::new([1; 32]));
@@ -212,7 +212,8 @@ fn a_void_of_what_is_not_there_or_anothers_does_not_count() {
     for author in [1, 3] {
         let mut another = scene();
         let views = another.street.shops[2].ledger.views();
-        let used = report::voucher(&*views, &another.used.body().key).unwrap().unwrap().redemption.unwrap();
+        let used =
+            report::voucher(&*views, &another.used.body().key).unwrap().unwrap().last_use().unwrap().clone();
         let message = void(&mut another, used.id);
         another.changes_nothing("voided by another", author, Kind::RedemptionVoid, &[1, 2, 3], &message);
     }

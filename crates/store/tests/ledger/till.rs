@@ -2,7 +2,8 @@
 
 use hutong_core::{
     answer::{Answer, RequestTag},
-    command::{Command, IssueCommand, RedeemCommand, SaleCommand, TouchCommand, VoidCommand},
+    command::{Command, Confirmation, IssueCommand, RedeemCommand, SaleCommand, TouchCommand, VoidCommand},
+    promotion::Purchase,
     refusal::Refusal,
     voucher::{Presented, Token},
 };
@@ -54,7 +55,7 @@ impl Street {
             budget: Some(yuan(50 * 4 * i64::try_from(distributors.len()).unwrap()).into()),
             bounty: Some(yuan(1).into()),
             card_required: false,
-            request: None,
+            ..Default::default()
         }
     }
 
@@ -104,7 +105,10 @@ impl Street {
         card: Option<CardId>,
     ) -> Result<Token, Refusal> {
         let (request, at) = (self.request(), self.now);
-        match self.run(shop, &Command::Issue(IssueCommand { request, promotion, card, at }))?.answer {
+        match self
+            .run(shop, &Command::Issue(IssueCommand { request, promotion, card, at, redeemer: None }))?
+            .answer
+        {
             Some(Answer::HandedOut { mut tokens, .. }) => Ok(tokens.remove(0)),
             other => panic!("not an answer to a hand-out: {other:?}"),
         }
@@ -114,7 +118,16 @@ impl Street {
         let (request, at) = (self.request(), self.now);
         let presented: Option<Presented> = shown.parse().ok();
         let reference = "02".into();
-        Command::Redeem(RedeemCommand { request, presented, purchase: amount, card, at, reference })
+        Command::Redeem(RedeemCommand {
+            request,
+            presented,
+            purchase: Purchase::of(amount),
+            card,
+            at,
+            reference,
+            reservation: String::new(),
+            confirmation: Confirmation::NotAsked,
+        })
     }
 
     /// Redeems what the customer shows, for 40 yuan.
@@ -130,7 +143,7 @@ impl Street {
 
     pub(crate) fn void(&mut self, shop: usize, redemption: RecordId) -> Result<(), Refusal> {
         let (request, at) = (self.request(), self.now);
-        let void = VoidCommand { request, redemption, at, reason: "退货".into() };
+        let void = VoidCommand { request, redemption, at, reason: "退货".into(), returned: None };
         self.run(shop, &Command::Void(void)).map(|_| ())
     }
 

@@ -1344,6 +1344,14 @@ pub enum EventType {
     RedemptionVoided = 8,
     Refused = 9,
     Touch = 10,
+    QuotaMoved = 11,
+    VoucherTransferred = 12,
+    VoucherRevoked = 13,
+    VoucherReserved = 14,
+    /// A redemption accepted at risk turned out to be the voucher's only use.
+    RiskSettled = 15,
+    /// A shop was proven to have broken the rules of vouchers.
+    OffenceProven = 16,
 }
 impl EventType {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1363,6 +1371,12 @@ impl EventType {
             Self::RedemptionVoided => "EVENT_TYPE_REDEMPTION_VOIDED",
             Self::Refused => "EVENT_TYPE_REFUSED",
             Self::Touch => "EVENT_TYPE_TOUCH",
+            Self::QuotaMoved => "EVENT_TYPE_QUOTA_MOVED",
+            Self::VoucherTransferred => "EVENT_TYPE_VOUCHER_TRANSFERRED",
+            Self::VoucherRevoked => "EVENT_TYPE_VOUCHER_REVOKED",
+            Self::VoucherReserved => "EVENT_TYPE_VOUCHER_RESERVED",
+            Self::RiskSettled => "EVENT_TYPE_RISK_SETTLED",
+            Self::OffenceProven => "EVENT_TYPE_OFFENCE_PROVEN",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1379,6 +1393,12 @@ impl EventType {
             "EVENT_TYPE_REDEMPTION_VOIDED" => Some(Self::RedemptionVoided),
             "EVENT_TYPE_REFUSED" => Some(Self::Refused),
             "EVENT_TYPE_TOUCH" => Some(Self::Touch),
+            "EVENT_TYPE_QUOTA_MOVED" => Some(Self::QuotaMoved),
+            "EVENT_TYPE_VOUCHER_TRANSFERRED" => Some(Self::VoucherTransferred),
+            "EVENT_TYPE_VOUCHER_REVOKED" => Some(Self::VoucherRevoked),
+            "EVENT_TYPE_VOUCHER_RESERVED" => Some(Self::VoucherReserved),
+            "EVENT_TYPE_RISK_SETTLED" => Some(Self::RiskSettled),
+            "EVENT_TYPE_OFFENCE_PROVEN" => Some(Self::OffenceProven),
             _ => None,
         }
     }

@@ -1,0 +1,227 @@
+//! Deciding on sales and on handing vouchers out.
+
+use bytes::Bytes;
+
+use super::{redeem::card_bytes, *};
+use crate::{
+    code::SECRET_BYTES,
+    promotion::{self, Mode, Promotion},
+    report,
+    stock::{self, Share},
+    table,
+    voucher::{Moved, Token, Voucher, VoucherBody, VoucherKey},
+};
+
+/// Vouchers that one sale can earn: more promotions than that at once help no customer, and they go into one answer.
+const VOUCHERS_PER_SALE_MAX: usize = 64;
+
+/// A voucher that can be handed out.
+struct Chosen {
+    key: VoucherKey,
+    moved: Option<Moved>,
+    redeemer: u8,
+}
+
+impl<R: Reader + ?Sized> Decider<'_, R> {
+    pub(super) fn sell(&self, sale: &SaleCommand, rng: &mut impl CryptoRng) -> Decided {
+        self.alliance.own_membership()?;
+        bounds::text("reference", &sale.reference, 0..=REFERENCE_CHARS_MAX)?;
+        self.check_purchase("amount", sale.amount)?;
+        self.alliance.charter().check_entry_time(sale.sold, self.now)?;
+        let mut drafts = Vec::new();
+        for promotion in self.earned_by(sale)? {
+            match self.choose(&promotion, sale.card, sale.sold, None) {
+                Ok(chosen) => {
+                    drafts.push(self.voucher(&promotion, chosen, sale.card, sale.sold, &sale.request, rng))
+                }
+                Err(DecideError::Refused(_)) => {} // a limit was reached: the sale stands, without that voucher
+                Err(error) => return Err(error),
+            }
+        }
+        let vouchers = u32::try_from(drafts.len()).expect("at most 64");
+        let message = proto::Sale {
+            request: Some(sale.request.message()),
+            sold_unix_ms: sale.sold.ms(),
+            card_id: card_bytes(sale.card),
+            amount: Some(sale.amount.into()),
+            vouchers,
+            reference: sale.reference.clone(),
+        };
+        drafts.push(self.for_myself(Kind::Sale, &message));
+        Ok(drafts)
+    }
+
+    /// The promotions of which the sale earns a voucher, if no limit is reached, in the order of ids.
+    fn earned_by(&self, sale: &SaleCommand) -> Result<Vec<Promotion>, ViewError> {
+        let mut ids = Vec::new();
+        self.view.scan(&[table::EARN], Some(&table::earn_after(sale.sold)), &mut |key, _| {
+            ids.extend(key.get(9..).and_then(|id| RecordId::try_from(id).ok()));
+            true
+        })?;
+        ids.sort_unstable();
+        let mut earned = Vec::new();
+        for id in ids {
+            let Some(promotion) = Promotion::load(self.view, id, self.alliance.charter().currency)? else {
+                continue;
+            };
+            let enough = promotion.earn_spend_min.is_some_and(|min| sale.amount.minor() >= min.minor());
+            if enough && sale.sold >= promotion.starts && earned.len() < VOUCHERS_PER_SALE_MAX {
+                earned.push(promotion);
+            }
+        }
+        Ok(earned)
+    }
+
+    pub(super) fn issue(&self, issue: &IssueCommand, rng: &mut impl CryptoRng) -> Decided {
+        self.alliance.own_membership()?;
+        self.alliance.charter().check_entry_time(issue.at, self.now)?;
+        let found = Promotion::load(self.view, issue.promotion, self.alliance.charter().currency)?;
+        let promotion = found.ok_or(Refusal::new(Reason::PromotionUnknown))?;
+        let chosen = self.choose(&promotion, issue.card, issue.at, issue.redeemer)?;
+        Ok(alloc::vec![self.voucher(&promotion, chosen, issue.card, issue.at, &issue.request, rng)])
+    }
+
+    /// The next voucher, unless a limit is reached (VOU-2).
+    fn choose(
+        &self,
+        promotion: &Promotion,
+        card: Option<CardId>,
+        at: UnixMillis,
+        redeemer: Option<ShopId>,
+    ) -> Decided<Chosen> {
+        let me = promotion.distributor_index(self.me()).ok_or(Refusal::new(Reason::NotDistributor))?;
+        promotion.check_window(at)?;
+        if promotion::ended(self.view, promotion.id)?.is_some() {
+            return Err(Refusal::new(Reason::PromotionEnded).into());
+        }
+        let redeemer = self.choose_redeemer(promotion, redeemer)?;
+        if (promotion.card_required || promotion.conditions.need_card()) && card.is_none() {
+            return Err(Refusal::new(Reason::CardRequired).into());
+        }
+        let (key, moved) = self.choose_number(promotion, me, at)?;
+        let day = at.day(self.alliance.charter().utc_offset_minutes);
+        self.check_count(
+            table::issued_day(promotion.id, day),
+            promotion.per_day_max,
+            Reason::DayLimitReached,
+        )?;
+        if let Some(card) = card {
+            let key = table::issued_card(promotion.id, card);
+            self.check_count(key, promotion.per_card_max, Reason::CardLimitReached)?;
+        }
+        Ok(Chosen { key, moved, redeemer })
+    }
+
+    /// The place of the shop that a designated voucher will be for: the one asked for, else the first that is still a
+    /// member.
+    fn choose_redeemer(&self, promotion: &Promotion, asked: Option<ShopId>) -> Decided<u8> {
+        let is_member = |shop: &ShopId| self.alliance.roster().member(*shop).is_some();
+        if promotion.mode != Mode::Designated {
+            return match asked {
+                None => Ok(0),
+                Some(_) => Err(Refusal::field("redeemer_id", "is for designated vouchers alone").into()),
+            };
+        }
+        let place = match asked {
+            Some(shop) => {
+                let place = promotion.redeemers.iter().position(|redeemer| *redeemer == shop);
+                place.ok_or_else(|| Refusal::field("redeemer_id", "does not redeem this promotion"))?
+            }
+            None => {
+                let place = promotion.redeemers.iter().position(is_member);
+                place.ok_or(Refusal::new(Reason::PromotionEnded))?
+            }
+        };
+        match promotion.redeemers.get(place).filter(|shop| is_member(shop)) {
+            Some(_) => Ok(u8::try_from(place).expect("a promotion has few redeemers")),
+            None => Err(Refusal::new(Reason::PromotionEnded).into()),
+        }
+    }
+
+    /// A number that this shop owns: one that was never handed out, else one that expiry or revocation freed.
+    fn choose_number(
+        &self,
+        promotion: &Promotion,
+        me: u8,
+        at: UnixMillis,
+    ) -> Decided<(VoucherKey, Option<Moved>)> {
+        let mut quota = 0;
+        for share in stock::owned_by(self.view, promotion, me)? {
+            quota += share.count();
+            if let Some(number) = self.next_number(promotion, &share)? {
+                let key =
+                    VoucherKey { promotion: promotion.id, distributor: share.distributor, number, round: 0 };
+                return Ok((key, share.by.map(|by| Moved { issuer: me, by })));
+            }
+        }
+        let used_up = || Refusal::new(Reason::QuotaUsedUp).with("quota", quota);
+        Ok(self.freed_number(promotion, at)?.ok_or_else(used_up)?)
+    }
+
+    /// The first number of a share that was never handed out.
+    pub(super) fn next_number(&self, promotion: &Promotion, share: &Share) -> Result<Option<u32>, ViewError> {
+        let key = table::number(promotion.id, share.distributor, share.by);
+        let last: u32 = table::read(self.view, &key)?.unwrap_or_default();
+        let next = share.first.max(last.saturating_add(1));
+        Ok((next <= share.last).then_some(next))
+    }
+
+    fn freed_number(
+        &self,
+        promotion: &Promotion,
+        at: UnixMillis,
+    ) -> Result<Option<(VoucherKey, Option<Moved>)>, ViewError> {
+        let mut found = None;
+        let mut failed = None;
+        self.view.scan(&table::freed_of(promotion.id), None, &mut |key, value| {
+            if table::parse_freed(key).is_some_and(|free_from| free_from <= at.min(self.now)) {
+                match table::decode::<VoucherKey>(key, value) {
+                    Ok(voucher) => found = Some(voucher),
+                    Err(error) => failed = Some(error),
+                }
+            }
+            false // the first one is the one that is free the longest
+        })?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        let Some(before) = found else { return Ok(None) };
+        let Some(round) = before.round.checked_add(1) else { return Ok(None) };
+        let moved = report::voucher(self.view, &before)?.and_then(|v: Voucher| v.token.body().moved);
+        Ok(Some((VoucherKey { round, ..before }, moved)))
+    }
+
+    pub(super) fn check_count(&self, key: Vec<u8>, limit: u32, reason: Reason) -> Decided<()> {
+        let count: u64 = table::read(self.view, &key)?.unwrap_or_default();
+        if limit > 0 && count >= u64::from(limit) {
+            return Err(Refusal::new(reason).with("limit", limit).into());
+        }
+        Ok(())
+    }
+
+    fn voucher(
+        &self,
+        promotion: &Promotion,
+        chosen: Chosen,
+        card: Option<CardId>,
+        at: UnixMillis,
+        request: &RequestTag,
+        rng: &mut impl CryptoRng,
+    ) -> DraftRecord {
+        let mut secret = [0; SECRET_BYTES];
+        rng.fill_bytes(&mut secret);
+        let Chosen { key, moved, redeemer } = chosen;
+        let body =
+            VoucherBody { key, moved, redeemer, card, issued: at, expires: promotion.expires(at), secret };
+        let token = Token::sign(body, self.key);
+        let message = proto::VoucherIssue {
+            request: Some(request.message()),
+            token: Bytes::copy_from_slice(token.bytes()),
+        };
+        let holder = match promotion.mode {
+            Mode::Designated => promotion.redeemers[usize::from(redeemer)],
+            Mode::Leased | Mode::Anywhere => self.me(),
+        };
+        Self::for_parties(Kind::VoucherIssue, [self.me(), holder, promotion.funder], &message)
+    }
+}

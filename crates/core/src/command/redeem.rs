@@ -1,0 +1,390 @@
+//! Deciding on redemptions.
+
+use bytes::Bytes;
+
+use super::*;
+use crate::{
+    charter::CLOCK_AHEAD_MS_MAX,
+    promotion::{Mode, Promotion},
+    proof, report,
+    right::{self, Act, Right, Statement},
+    stock::{self, Entitlement},
+    table,
+    voucher::{Token, Use, UseStanding, Voucher, VoucherState, copy, life},
+};
+
+/// A genuine voucher, with what is known of it.
+pub(super) struct Shown {
+    pub(super) promotion: Promotion,
+    pub(super) voucher: Voucher,
+    pub(super) issuer: ShopId,
+    /// Its hand-out or a use is on record here.
+    pub(super) known: bool,
+}
+
+/// What a customer wants to use a voucher for.
+pub(super) struct Occasion<'a> {
+    pub(super) purchase: &'a Purchase,
+    pub(super) card: Option<CardId>,
+    pub(super) at: UnixMillis,
+    pub(super) reservation: &'a str,
+}
+
+/// What a voucher takes off, and of what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Price {
+    pub(super) eligible: Money,
+    pub(super) discount: Money,
+}
+
+impl<R: Reader + ?Sized> Decider<'_, R> {
+    pub(super) fn redeem(&self, redeem: &RedeemCommand) -> Decided {
+        self.alliance.own_membership()?;
+        bounds::text("reference", &redeem.reference, 0..=REFERENCE_CHARS_MAX)?;
+        self.check_purchase("purchase", redeem.purchase.total)?;
+        redeem.purchase.check()?;
+        self.alliance.charter().check_entry_time(redeem.at, self.now)?;
+        let shown = self.genuine(redeem.presented.as_ref())?;
+        let occasion = Occasion {
+            purchase: &redeem.purchase,
+            card: redeem.card,
+            at: redeem.at,
+            reservation: &redeem.reservation,
+        };
+        let price = self.check_use(&shown, &occasion)?;
+        let key = shown.voucher.token.body().key;
+        let right = &shown.voucher.right;
+        let act = if right.holder == self.me() {
+            Act::Use(shown.voucher.used_at_step + 1)
+        } else {
+            self.check_risk(&shown, redeem, price)?;
+            Act::Risk
+        };
+        let signed = (shown.promotion.mode == Mode::Anywhere)
+            .then(|| Statement { voucher: key, step: right.step, shop: self.me(), act }.sign(self.key));
+        let mut drafts = alloc::vec![self.receipt(redeem, &shown, price, signed)?];
+        if act == Act::Risk {
+            drafts.push(self.right_request(&shown, self.me()));
+        }
+        Ok(drafts)
+    }
+
+    fn receipt(
+        &self,
+        redeem: &RedeemCommand,
+        shown: &Shown,
+        price: Price,
+        signed: Option<proto::SignedRight>,
+    ) -> Decided<DraftRecord> {
+        let Shown { promotion, voucher, issuer, .. } = shown;
+        let (touched, credited) = self.last_touch(redeem, &voucher.token, *issuer)?;
+        let bounty =
+            if credited == self.me() { Money::zero(promotion.bounty.currency()) } else { promotion.bounty };
+        let all = price.eligible == redeem.purchase.total;
+        let message = proto::Redemption {
+            request: Some(redeem.request.message()),
+            token: copy(voucher.token.bytes()),
+            redeemed_unix_ms: redeem.at.ms(),
+            purchase: Some(redeem.purchase.total.into()),
+            discount: Some(price.discount.into()),
+            card_id: card_bytes(redeem.card),
+            credited_id: copy(credited.as_bytes()),
+            touched_unix_ms: touched.ms(),
+            bounty: Some(bounty.into()),
+            reference: redeem.reference.clone(),
+            eligible: (!all).then(|| price.eligible.into()),
+            passes: right::load_passes(&voucher.passes),
+            r#use: signed,
+            purchase_id: redeem.purchase.id.clone(),
+        };
+        let parties = [self.me(), *issuer, promotion.funder, credited];
+        Ok(Self::for_parties(Kind::Redemption, parties, &message))
+    }
+
+    /// The genuine voucher behind what was presented. Unknown, forged and mistyped get one answer.
+    pub(super) fn genuine(&self, presented: Option<&Presented>) -> Decided<Shown> {
+        let unknown = || DecideError::Refused(Refusal::new(Reason::VoucherUnknown));
+        let token = match presented {
+            Some(Presented::Token(token)) => token.clone(),
+            Some(Presented::Secret(secret)) => {
+                report::voucher_of_code(self.view, secret)?.ok_or_else(unknown)?.token
+            }
+            Some(Presented::Key(_)) | None => return Err(unknown()),
+        };
+        self.shown(token)?.ok_or_else(unknown)
+    }
+
+    /// What is known of a token; none: it is not genuine.
+    pub(super) fn shown(&self, token: Token) -> Result<Option<Shown>, ViewError> {
+        let body = token.body();
+        let found = Promotion::load(self.view, body.key.promotion, self.alliance.charter().currency)?;
+        let Some(promotion) = found else { return Ok(None) };
+        let Some(issuer) = promotion.distributor(body.issuer()).map(|d| d.shop) else { return Ok(None) };
+        let Some(key) = self.alliance.admitted_key(issuer) else { return Ok(None) };
+        let entitled = matches!(stock::entitlement(self.view, body)?, Entitlement::Entitled);
+        if !entitled || !token.verify(&promotion, &key) {
+            return Ok(None);
+        }
+        let Some(right) = Right::first(&token, &promotion) else { return Ok(None) };
+        let stored = report::voucher(self.view, &body.key)?;
+        let known = stored.is_some();
+        let voucher = stored.unwrap_or_else(|| Voucher::new(token.clone(), right));
+        // A second voucher under the same number: the first one counts.
+        Ok((voucher.token == token).then_some(Shown { promotion, voucher, issuer, known }))
+    }
+
+    /// A token that its issuer signed and must not have signed, as evidence for all.
+    pub(super) fn proof_of_forgery(
+        &self,
+        presented: Option<&Presented>,
+    ) -> Result<Option<DraftRecord>, ViewError> {
+        let Some(Presented::Token(token)) = presented else { return Ok(None) };
+        let key = token.body().key;
+        let Some(promotion) = Promotion::load(self.view, key.promotion, self.alliance.charter().currency)?
+        else {
+            return Ok(None);
+        };
+        let past_quota = promotion.distributor(key.distributor).is_some_and(|d| key.number > d.quota);
+        let evidence = match report::voucher(self.view, &key)? {
+            _ if past_quota => proof::of_forged(token),
+            Some(known) if known.token != *token => proof::of_tokens(&known.token, token),
+            _ => return Ok(None),
+        };
+        match self.alliance.judge_proof(&evidence, &promotion) {
+            Ok(verdict) if self.view.get(&table::proof(verdict.liable, &verdict.subject))?.is_none() => {
+                Ok(Some(Self::for_all(Kind::VoucherProof, &evidence)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// What the voucher takes off, unless a rule speaks against its use here and now.
+    pub(super) fn check_use(&self, shown: &Shown, occasion: &Occasion<'_>) -> Decided<Price> {
+        let Shown { promotion, voucher, .. } = shown;
+        self.check_here(shown)?;
+        self.check_state(shown, occasion)?;
+        self.check_card(shown, occasion)?;
+        promotion.conditions.check_time(occasion.at, self.alliance.charter().utc_offset_minutes)?;
+        if promotion.conditions.in_person_only && occasion.purchase.remote {
+            return Err(Refusal::new(Reason::InPersonOnly).into());
+        }
+        let eligible = promotion.conditions.eligible(occasion.purchase)?;
+        let minimum = promotion.redeem_spend_min;
+        if eligible.minor() < minimum.minor() {
+            let refusal = Refusal::new(Reason::PurchaseTooLow).with("minimum_minor", minimum.minor());
+            return Err(refusal.with("minimum", minimum).into());
+        }
+        let others = self.check_stacking(promotion, occasion.purchase)?;
+        let left = Money::new(eligible.currency(), (occasion.purchase.total.minor() - others).max(0))
+            .expect("less than the purchase");
+        let full = promotion.benefit.discount(eligible);
+        let discount = if full.minor() < left.minor() { full } else { left };
+        self.check_caps(promotion, occasion, discount)?;
+        debug_assert_eq!(voucher.token.body().key.promotion, promotion.id);
+        Ok(Price { eligible, discount })
+    }
+
+    /// Whether this shop is one where the voucher can be used at all.
+    fn check_here(&self, shown: &Shown) -> Decided<()> {
+        let Shown { promotion, voucher, .. } = shown;
+        let holder = voucher.right.holder;
+        let here = match promotion.mode {
+            Mode::Designated | Mode::Leased => holder == self.me(),
+            Mode::Anywhere => promotion.is_redeemer(self.me()),
+        };
+        if here { Ok(()) } else { Err(self.wrong_shop(holder)?.into()) }
+    }
+
+    pub(super) fn wrong_shop(&self, holder: ShopId) -> Result<Refusal, ViewError> {
+        let refusal = Refusal::new(Reason::VoucherWrongShop).with("redeemer_id", holder);
+        Ok(refusal.with("redeemer_name", self.shop_name(holder)?))
+    }
+
+    /// Whether its life allows it.
+    fn check_state(&self, shown: &Shown, occasion: &Occasion<'_>) -> Decided<()> {
+        let Shown { voucher, issuer, known, .. } = shown;
+        let body = voucher.token.body();
+        let state = voucher.state(occasion.at);
+        if matches!(state, VoucherState::Redeemed | VoucherState::AtRisk) {
+            return Err(already_redeemed(voucher).into());
+        }
+        if self.alliance.is_gone(*issuer) && !(*known && voucher.issue.is_some()) {
+            return Err(Refusal::new(Reason::DistributorRemoved).into());
+        }
+        if body.issued.ms_since(occasion.at) > CLOCK_AHEAD_MS_MAX {
+            return Err(Refusal::new(Reason::VoucherNotYetValid)
+                .with("issued_unix_ms", body.issued.ms())
+                .into());
+        }
+        if let Err(reason) = life::check(state, life::VoucherEvent::Redeem) {
+            let refusal = Refusal::new(reason);
+            return Err(match state {
+                VoucherState::Expired => refusal.with("expired_unix_ms", body.expires.ms()),
+                VoucherState::Revoked => {
+                    refusal.with("revoked_unix_ms", voucher.revoked.map_or(0, UnixMillis::ms))
+                }
+                _ => refusal,
+            }
+            .into());
+        }
+        if !self.is_latest_round(shown)? {
+            return Err(Refusal::new(Reason::VoucherExpired)
+                .with("expired_unix_ms", body.expires.ms())
+                .into());
+        }
+        if voucher.uses_free(occasion.reservation, occasion.at) == 0 {
+            return Err(Refusal::new(Reason::VoucherReserved).into());
+        }
+        Ok(())
+    }
+
+    /// A number that was handed out again belongs to the later voucher alone.
+    fn is_latest_round(&self, shown: &Shown) -> Result<bool, ViewError> {
+        let key = shown.voucher.token.body().key;
+        let Some(round) = key.round.checked_add(1) else { return Ok(true) };
+        Ok(report::voucher(self.view, &crate::voucher::VoucherKey { round, ..key })?.is_none())
+    }
+
+    fn check_card(&self, shown: &Shown, occasion: &Occasion<'_>) -> Decided<()> {
+        let (bound, conditions) = (shown.voucher.token.body().card, &shown.promotion.conditions);
+        if occasion.card.is_none() && (bound.is_some() || conditions.need_card()) {
+            return Err(Refusal::new(Reason::CardRequired).into());
+        }
+        if bound.is_some() && bound != occasion.card {
+            return Err(Refusal::new(Reason::CardMismatch).into());
+        }
+        let (true, Some(card)) = (conditions.first_visit, occasion.card) else { return Ok(()) };
+        let offset = self.alliance.charter().utc_offset_minutes;
+        let first: Option<UnixMillis> = table::read(self.view, &table::first_seen(card))?;
+        match first {
+            Some(first) if first.day(offset) < occasion.at.day(offset) => {
+                Err(Refusal::new(Reason::NotFirstVisit).with("first_unix_ms", first.ms()).into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What other vouchers take off the same purchase, minor units, unless they and this one exclude each other.
+    fn check_stacking(&self, promotion: &Promotion, purchase: &Purchase) -> Decided<i64> {
+        if purchase.id.is_empty() {
+            return Ok(0);
+        }
+        let used = report::purchase(self.view, &purchase.id)?;
+        let mut sum = 0;
+        for entry in &used {
+            sum += entry.discount_minor;
+            let found = Promotion::load(self.view, entry.promotion, self.alliance.charter().currency)?;
+            let Some(other) = found else { continue };
+            let group = &promotion.conditions.exclusion_group;
+            if !group.is_empty() && *group == other.conditions.exclusion_group {
+                return Err(Refusal::new(Reason::ExcludedByOther).with("title", other.title).into());
+            }
+            if !(promotion.conditions.stackable && other.conditions.stackable) {
+                return Err(Refusal::new(Reason::NotStackable).with("title", other.title).into());
+            }
+        }
+        Ok(sum)
+    }
+
+    /// The limits that each redeemer keeps for itself (VOU-2).
+    fn check_caps(&self, promotion: &Promotion, occasion: &Occasion<'_>, discount: Money) -> Decided<()> {
+        let (id, limits) = (promotion.id, &promotion.conditions);
+        let day = Some(occasion.at.day(self.alliance.charter().utc_offset_minutes));
+        let card = occasion.card;
+        self.check_count(table::used(id, None, None), limits.per_shop_max, Reason::ShopUseLimitReached)?;
+        self.check_count(table::used(id, day, None), limits.per_day_max, Reason::DayUseLimitReached)?;
+        if card.is_some() {
+            self.check_count(table::used(id, None, card), limits.per_card_max, Reason::CardUseLimitReached)?;
+            let of_day = table::used(id, day, card);
+            self.check_count(of_day, limits.per_card_day_max, Reason::CardDayUseLimitReached)?;
+        }
+        let Some(budget) = limits.per_shop_budget else { return Ok(()) };
+        let spent: i64 = table::read(self.view, &table::spent(id))?.unwrap_or_default();
+        let cost = discount.minor() + promotion.bounty.minor();
+        if spent + cost <= budget.minor() {
+            return Ok(());
+        }
+        Err(Refusal::new(Reason::ShopBudgetUsedUp).with("budget", budget).into())
+    }
+
+    /// Whether this shop may accept a voucher whose right it does not hold.
+    fn check_risk(&self, shown: &Shown, redeem: &RedeemCommand, price: Price) -> Decided<()> {
+        let (heard, at_risk) = match redeem.confirmation {
+            Confirmation::NotAsked => return Err(Refusal::new(Reason::ConfirmationNeeded).into()),
+            Confirmation::Answered(request) => return Err(self.denial(request)?.into()),
+            Confirmation::Unreachable { heard, at_risk } => (heard, at_risk),
+        };
+        let (true, Some(terms)) = (at_risk, shown.promotion.risk) else {
+            return Err(Refusal::new(Reason::HomeUnreachable).into());
+        };
+        let refuse = |cap: &str, most: Money| {
+            Err(Refusal::new(Reason::RiskCapReached).with("cap", cap).with("most", most).into())
+        };
+        let offline_ms = self.now.ms_since(heard);
+        if offline_ms > terms.offline_ms_max {
+            let refusal = Refusal::new(Reason::OfflineTooLong).with("offline_ms", offline_ms);
+            return Err(refusal.with("offline_ms_max", terms.offline_ms_max).into());
+        }
+        let discount = price.discount.minor();
+        if discount > terms.per_voucher_max.minor() {
+            return refuse("per_voucher", terms.per_voucher_max);
+        }
+        let id = shown.promotion.id;
+        let open: u64 = table::read(self.view, &table::risk(id, None))?.unwrap_or_default();
+        let day = self.now.day(self.alliance.charter().utc_offset_minutes);
+        let of_day: u64 = table::read(self.view, &table::risk(id, Some(day)))?.unwrap_or_default();
+        let fits = |sum: u64, most: Money| i128::from(sum) + i128::from(discount) <= i128::from(most.minor());
+        if !fits(open, terms.per_shop_max) {
+            return refuse("per_shop", terms.per_shop_max);
+        }
+        if !fits(of_day, terms.per_day_max) {
+            return refuse("per_day", terms.per_day_max);
+        }
+        Ok(())
+    }
+
+    /// The latest touch that sent this card here: the voucher's own hand-out, or a later one within the window.
+    fn last_touch(
+        &self,
+        redeem: &RedeemCommand,
+        token: &Token,
+        distributor: ShopId,
+    ) -> Decided<(UnixMillis, ShopId)> {
+        let mut last = (token.body().issued, distributor);
+        let earliest = redeem.at.saturating_add_ms(-self.alliance.charter().attribution_window_ms);
+        if let Some(card) = redeem.card {
+            // Touches are ordered by time: only those of the window are looked at.
+            let before = table::touch(card, earliest, ShopId::new([0; 32]));
+            self.view.scan(
+                &table::touches(card),
+                Some(&before),
+                &mut |key, _| match table::parse_touch(key) {
+                    Some((at, shop)) if at <= redeem.at => {
+                        last = last.max((at, shop));
+                        true
+                    }
+                    _ => false,
+                },
+            )?;
+        }
+        Ok(last)
+    }
+}
+
+/// Where and when a voucher was used.
+pub(super) fn already_redeemed(voucher: &Voucher) -> Refusal {
+    let refusal = Refusal::new(Reason::VoucherAlreadyRedeemed);
+    let by_right = |used: &&Use| used.standing == UseStanding::ByRight;
+    let last = voucher.uses.iter().filter(by_right).max_by_key(|used| (used.at, used.id));
+    match last.or_else(|| voucher.last_use()) {
+        Some(used) => refusal
+            .with("redeemed_unix_ms", used.at.ms())
+            .with("redemption_id", used.id)
+            .with("redeemer_id", used.redeemer),
+        None => refusal,
+    }
+}
+
+pub(super) fn card_bytes(card: Option<CardId>) -> Bytes {
+    card.map_or_else(Bytes::new, |card| copy(card.as_bytes()))
+}

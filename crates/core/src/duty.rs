@@ -1,0 +1,100 @@
+//! Duties: what this shop's node owes others without anybody at a till asking: to answer a request for a right, to
+//! settle what was accepted at risk, to give back what was revoked or expired, to publish a proof. A duty stands in the
+//! views until a record of this shop has fulfilled it, so a crash forgets none.
+
+use alloc::vec::Vec;
+
+use hutong_record::{RecordId, ShopId, UnixMillis};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    table,
+    view::{Reader, ViewError},
+    voucher::{Token, VoucherKey},
+};
+
+/// Vouchers that go back in one record.
+pub(crate) const GIVEN_BACK_MAX: usize = 32;
+
+/// Something to be done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Duty {
+    /// A shop asks for the right to a voucher.
+    AnswerRight {
+        /// Its request's record.
+        request: RecordId,
+        /// Who asks.
+        asker: ShopId,
+        /// Who shall have the right.
+        to: ShopId,
+        /// The voucher.
+        token: Token,
+    },
+    /// A shop broke the rules: show it to all. An encoded `VoucherProof`.
+    PublishProof(Vec<u8>),
+    /// The right to a voucher that was accepted at risk has arrived.
+    SettleRisk(VoucherKey),
+    /// Vouchers that will not be redeemed any more go back to their issuer.
+    GiveBack(Vec<VoucherKey>),
+}
+
+impl Duty {
+    /// Where it stands; [`Duty::GiveBack`] of expired vouchers follows from what is held.
+    pub(crate) fn key(&self) -> Vec<u8> {
+        match self {
+            Self::AnswerRight { request, .. } => table::duty(0, request.as_bytes()),
+            Self::PublishProof(proof) => table::duty(1, &blake3::derive_key("hutong 2026 v1 duty", proof)),
+            Self::SettleRisk(voucher) => table::duty(2, &voucher.to_bytes()),
+            Self::GiveBack(vouchers) => {
+                table::duty(3, &vouchers.first().map_or([0; 39], |key| key.to_bytes()))
+            }
+        }
+    }
+}
+
+/// The duties that stand at a moment, at most `most`. Expired vouchers go back when nobody can enter a redemption of
+/// them any more: `late_entry_ms` after their time.
+pub fn due(
+    view: &(impl Reader + ?Sized),
+    now: UnixMillis,
+    late_entry_ms: i64,
+    most: usize,
+) -> Result<Vec<Duty>, ViewError> {
+    let mut duties = Vec::new();
+    let mut failed = None;
+    view.scan(&[table::DUTY], None, &mut |key, value| {
+        match table::decode(key, value) {
+            Ok(duty) => duties.push(duty),
+            Err(error) => failed = Some(error),
+        }
+        failed.is_none() && duties.len() < most
+    })?;
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    if duties.len() < most {
+        duties.extend(expired(view, now.saturating_add_ms(-late_entry_ms))?);
+    }
+    Ok(duties)
+}
+
+/// The first expired vouchers that this shop holds for one issuer.
+fn expired(view: &(impl Reader + ?Sized), before: UnixMillis) -> Result<Option<Duty>, ViewError> {
+    let mut issuer = None;
+    let mut vouchers = Vec::new();
+    let mut failed = None;
+    view.scan(&table::all_held(), None, &mut |key, value| {
+        let entry = table::decode::<(VoucherKey, ShopId)>(key, value);
+        match entry {
+            Ok(_) if table::parse_held(key).is_none_or(|expires| expires >= before) => return false,
+            Ok((voucher, of)) if *issuer.get_or_insert(of) == of => vouchers.push(voucher),
+            Ok(_) => {}
+            Err(error) => failed = Some(error),
+        }
+        failed.is_none() && vouchers.len() < GIVEN_BACK_MAX
+    })?;
+    match failed {
+        Some(error) => Err(error),
+        None => Ok((!vouchers.is_empty()).then_some(Duty::GiveBack(vouchers))),
+    }
+}

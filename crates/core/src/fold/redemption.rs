@@ -1,0 +1,475 @@
+//! Folding receipts: redemptions, settlements of what was accepted at risk, and what is taken back.
+
+use super::{voucher::Genuine, *};
+use crate::{
+    answer::Answer,
+    charter::CLOCK_AHEAD_MS_MAX,
+    command::Asked,
+    pair::{Changes, Deed},
+    promotion::Mode,
+    proof,
+    report::{self, PurchaseEntry},
+    right::{self, Act, Right, RightError, Statement},
+    voucher::{Use, UseStanding, Voucher, VoucherKey},
+};
+
+impl<R: Reader + ?Sized> Folding<'_, '_, R> {
+    pub(super) fn redemption(&mut self) -> Handled {
+        let message: proto::Redemption = self.decode()?;
+        let request = self.request(message.request.as_ref())?;
+        let genuine = self.genuine(&message.token)?;
+        if !genuine.promotion.is_redeemer(self.author()) {
+            return Err(ignore("not a redeemer"));
+        }
+        let right = self.follow(&genuine, &message.passes)?;
+        let standing = self.check_statement(message.r#use.as_ref(), &genuine, &right)?;
+        let used = self.check_receipt(&message, &genuine, &right, standing)?;
+        self.check_parties([self.author(), genuine.issuer, genuine.promotion.funder, used.credited])?;
+        let mut voucher = self.voucher(&genuine)?;
+        self.check_uses_left(&voucher, &genuine.promotion, &used, right.uses)?;
+        self.adopt(&mut voucher, &genuine, right, &message.passes)?;
+        if voucher.uses.is_empty() {
+            voucher.token = genuine.token.clone(); // of several under one number, the one that is used
+        }
+        if standing == UseStanding::ByRight && used.step == voucher.right.step {
+            voucher.used_at_step += 1;
+        }
+        voucher.reservations.retain(|r| r.until > used.at && voucher.right.holder == used.redeemer);
+        voucher.uses.push(used.clone());
+        table::write(self.view, table::redemption(self.id()), &genuine.token.body().key);
+        self.put_used(&voucher, &genuine)?;
+        self.expose_risks(&voucher, &genuine.promotion)?;
+        match standing {
+            UseStanding::ByRight => self.book(&genuine, &used, 1)?,
+            UseStanding::AtRisk | UseStanding::Lost => self.count_risk(&genuine.promotion, &used, 1)?,
+        }
+        if self.is_own() {
+            self.count_use(&genuine.promotion, &used, 1)?;
+        }
+        let answer = Answer::Redeemed {
+            redemption: self.id(),
+            token: genuine.token,
+            at: used.at,
+            discount: used.discount,
+            credited: used.credited,
+            bounty: used.bounty,
+            uses_left: if standing == UseStanding::ByRight { voucher.uses_left() } else { 0 },
+            at_risk: standing == UseStanding::AtRisk,
+        };
+        self.answer(&request, answer)
+    }
+
+    /// Where the right is after some passes; what it hangs on may not have arrived.
+    pub(super) fn follow(&self, genuine: &Genuine, passes: &[proto::SignedRight]) -> Result<Right, Stop> {
+        let right = self.alliance.follow_right(&genuine.token, &genuine.promotion, passes);
+        right.map_err(|error| match error {
+            RightError::ShopUnknown(shop) => wait(*shop.as_bytes()),
+            RightError::Malformed | RightError::NotHolder => ignore("the right was not passed on so"),
+        })
+    }
+
+    /// Keeps the longest chain of passes; two that differ are evidence against whoever signed both.
+    pub(super) fn adopt(
+        &mut self,
+        voucher: &mut Voucher,
+        genuine: &Genuine,
+        right: Right,
+        passes: &[proto::SignedRight],
+    ) -> Handled {
+        let before = right::load_passes(&voucher.passes);
+        if let Some(evidence) = crate::command::conflict(&before, passes) {
+            self.put_proof(&evidence, &genuine.promotion)?;
+        }
+        if right.step > voucher.right.step {
+            voucher.right = right;
+            voucher.passes = right::store_passes(passes);
+            voucher.used_at_step = 0;
+            voucher.reservations.clear();
+        }
+        Ok(())
+    }
+
+    /// What the redeemer states: that it held the right, or that it took the risk.
+    fn check_statement(
+        &self,
+        signed: Option<&proto::SignedRight>,
+        genuine: &Genuine,
+        right: &Right,
+    ) -> Result<UseStanding, Stop> {
+        let holds = right.holder == self.author();
+        let by_right =
+            || if holds { Ok(UseStanding::ByRight) } else { Err(ignore("the right is not its own")) };
+        if genuine.promotion.mode != Mode::Anywhere {
+            return if signed.is_none() {
+                by_right()
+            } else {
+                Err(ignore("a statement that nobody asked for"))
+            };
+        }
+        let signed = signed.ok_or_else(|| ignore("no statement about the right"))?;
+        let keys = |shop| self.alliance.admitted_key(shop);
+        let statement = Statement::verify(signed, keys).map_err(|_| ignore("statement does not verify"))?;
+        let fits = statement.voucher == genuine.token.body().key
+            && statement.shop == self.author()
+            && statement.step == right.step;
+        match statement.act {
+            Act::Use(_) if fits => by_right(),
+            Act::Risk if fits && !holds && genuine.promotion.risk.is_some() => Ok(UseStanding::AtRisk),
+            _ => Err(ignore("the statement is about something else")),
+        }
+    }
+
+    /// A use must be one that the author had left, by its own log.
+    fn check_uses_left(
+        &mut self,
+        voucher: &Voucher,
+        promotion: &Promotion,
+        used: &Use,
+        uses: u32,
+    ) -> Handled {
+        let own =
+            |u: &&Use| u.redeemer == used.redeemer && u.step == used.step && u.standing == used.standing;
+        let before = voucher.uses.iter().filter(own).count();
+        let most = if used.standing == UseStanding::ByRight { uses } else { 1 };
+        // What a shop passed on in its own log is not its own any more.
+        let late = voucher.passed_by.iter().any(|(shop, step)| *shop == used.redeemer && *step == used.step);
+        let late = late && used.standing == UseStanding::ByRight;
+        if before >= most as usize || late {
+            self.summary(|s| s.double_redemptions += 1)?;
+            return Err(ignore("the voucher was used before"));
+        }
+        let all = voucher.uses.iter().filter(|u| u.standing == UseStanding::ByRight).count();
+        if used.standing == UseStanding::ByRight && all >= promotion.uses as usize {
+            self.summary(|s| s.double_redemptions += 1)?; // by two rights to one voucher; both redeemers are honest
+        }
+        Ok(())
+    }
+
+    /// A receipt must say what the promotion's terms give.
+    fn check_receipt(
+        &self,
+        message: &proto::Redemption,
+        genuine: &Genuine,
+        right: &Right,
+        standing: UseStanding,
+    ) -> Result<Use, Stop> {
+        let (body, promotion) = (genuine.token.body(), &genuine.promotion);
+        let at = self.entry_time(message.redeemed_unix_ms)?;
+        // The clocks of two tills may differ by as much as a record may lie ahead.
+        if at >= body.expires || body.issued.ms_since(at) > CLOCK_AHEAD_MS_MAX {
+            return Err(ignore("redeemed out of time"));
+        }
+        if body.card.is_some_and(|card| card.as_bytes() != message.card_id.as_ref()) {
+            return Err(ignore("another card"));
+        }
+        let purchase = self.amount(message.purchase.as_ref())?;
+        let eligible = match message.eligible.as_ref() {
+            None => purchase,
+            eligible => self.amount(eligible)?,
+        };
+        let discount = self.amount(message.discount.as_ref())?;
+        let bounty = self.amount(message.bounty.as_ref())?;
+        let credited = ShopId::try_from(message.credited_id.as_ref()).map_err(|_| ignore("credited shop"))?;
+        let nobody = credited == self.author();
+        let full = promotion.benefit.discount(eligible);
+        let stacked = !message.purchase_id.is_empty() && discount.minor() < full.minor();
+        let fits = eligible.minor() >= promotion.redeem_spend_min.minor()
+            && eligible.minor() <= purchase.minor()
+            && (discount == full || stacked)
+            && bounty.minor() == if nobody { 0 } else { promotion.bounty.minor() }
+            && (!nobody || genuine.issuer == self.author())
+            && (standing == UseStanding::ByRight
+                || promotion.risk.is_some_and(|risk| discount.minor() <= risk.per_voucher_max.minor()));
+        if !fits {
+            return Err(ignore("receipt does not fit the terms"));
+        }
+        self.check_credit(message, genuine, at, credited)?;
+        Ok(Use {
+            id: self.id(),
+            redeemer: self.author(),
+            step: right.step,
+            standing,
+            at,
+            purchase,
+            eligible,
+            discount,
+            card: CardId::try_from(message.card_id.as_ref()).ok(),
+            purchase_id: message.purchase_id.clone(),
+            credited,
+            bounty,
+            statement: message.r#use.as_ref().map_or_else(Vec::new, prost::Message::encode_to_vec),
+        })
+    }
+
+    /// Credit goes to a member, for the voucher's own hand-out or for a touch within the charter's window.
+    fn check_credit(
+        &self,
+        message: &proto::Redemption,
+        genuine: &Genuine,
+        at: UnixMillis,
+        credited: ShopId,
+    ) -> Handled {
+        if self.alliance.admitted_key(credited).is_none() {
+            return Err(wait(*credited.as_bytes()));
+        }
+        let touched = UnixMillis::new(message.touched_unix_ms).map_err(|_| ignore("no such time"))?;
+        let age_ms = at.ms_since(touched);
+        let recent = (-CLOCK_AHEAD_MS_MAX..=self.alliance.charter().attribution_window_ms).contains(&age_ms);
+        let own = credited == genuine.issuer && touched == genuine.token.body().issued;
+        if own || recent { Ok(()) } else { Err(ignore("credited for a touch out of the window")) }
+    }
+
+    /// Keeps a voucher whose uses changed.
+    fn put_used(&mut self, voucher: &Voucher, genuine: &Genuine) -> Handled {
+        self.put_voucher(voucher);
+        self.note_held(voucher, &genuine.promotion, genuine.issuer);
+        Ok(())
+    }
+
+    /// A use at risk beside another shop's use by right is a loss, and is shown to all.
+    fn expose_risks(&mut self, voucher: &Voucher, promotion: &Promotion) -> Handled {
+        let of = |standing| voucher.uses.iter().filter(move |u| u.standing == standing);
+        for risk in of(UseStanding::AtRisk) {
+            let Some(by_right) = of(UseStanding::ByRight).find(|u| u.redeemer != risk.redeemer) else {
+                continue;
+            };
+            let load = |used: &Use| proto::SignedRight::decode(used.statement.as_slice()).ok();
+            if let (Some(first), Some(second)) = (load(risk), load(by_right)) {
+                self.put_proof(&proof::of_rights(first, second), promotion)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn risk_settlement(&mut self) -> Handled {
+        let message: proto::RiskSettlement = self.decode()?;
+        let id = RecordId::try_from(message.redemption_id.as_ref()).map_err(|_| ignore("redemption id"))?;
+        let (mut voucher, genuine) = self.voucher_of_receipt(id)?;
+        let right = self.follow(&genuine, &message.passes)?;
+        if self.check_statement(message.r#use.as_ref(), &genuine, &right)? != UseStanding::ByRight {
+            return Err(ignore("settled without the right"));
+        }
+        let place = voucher.uses.iter().position(|u| u.id == id).ok_or_else(|| ignore("no such use"))?;
+        let mut used = voucher.uses[place].clone();
+        if used.redeemer != self.author() || used.standing == UseStanding::ByRight {
+            return Err(ignore("not at the author's risk"));
+        }
+        self.check_parties([self.author(), genuine.issuer, genuine.promotion.funder, used.credited])?;
+        used.step = right.step;
+        used.standing = UseStanding::ByRight;
+        used.statement = message.r#use.as_ref().map_or_else(Vec::new, prost::Message::encode_to_vec);
+        self.check_uses_left(&voucher, &genuine.promotion, &used, right.uses)?;
+        self.adopt(&mut voucher, &genuine, right, &message.passes)?;
+        self.count_risk(&genuine.promotion, &voucher.uses[place].clone(), -1)?;
+        voucher.uses[place] = used.clone();
+        if used.step == voucher.right.step {
+            voucher.used_at_step += 1;
+        }
+        self.put_used(&voucher, &genuine)?;
+        self.view.remove(crate::duty::Duty::SettleRisk(genuine.token.body().key).key());
+        self.expose_risks(&voucher, &genuine.promotion)?;
+        self.book(&genuine, &used, 1)
+    }
+
+    /// The voucher that a receipt is about, as this shop knows it.
+    fn voucher_of_receipt(&self, receipt: RecordId) -> Result<(Voucher, Genuine), Stop> {
+        let key: Option<VoucherKey> = table::read(self.view, &table::redemption(receipt))?;
+        let key = key.ok_or_else(|| ignore("no such redemption"))?;
+        let voucher: Option<Voucher> = table::read(self.view, &table::voucher(&key))?;
+        let voucher = voucher.ok_or_else(|| ignore("no such voucher"))?;
+        let genuine = self.genuine(voucher.token.bytes())?;
+        Ok((voucher, genuine))
+    }
+
+    pub(super) fn redemption_void(&mut self) -> Handled {
+        let message: proto::RedemptionVoid = self.decode()?;
+        let request = self.request(message.request.as_ref())?;
+        self.entry_time(message.voided_unix_ms)?;
+        let id = RecordId::try_from(message.redemption_id.as_ref()).map_err(|_| ignore("redemption id"))?;
+        let (mut voucher, genuine) = self.voucher_of_receipt(id)?;
+        let place =
+            voucher.uses.iter().position(|u| u.id == id).ok_or_else(|| ignore("taken back before"))?;
+        let used = voucher.uses[place].clone();
+        if used.redeemer != self.author() {
+            return Err(ignore("not the redeemer"));
+        }
+        self.check_parties([self.author(), genuine.issuer, genuine.promotion.funder, used.credited])?;
+        let discount = match message.returned.as_ref() {
+            None => self.void_all(&mut voucher, &genuine, place)?,
+            returned => self.void_part(&mut voucher, &genuine, place, returned)?,
+        };
+        self.answer(&request, Answer::Voided { token: voucher.token, discount })
+    }
+
+    fn void_all(
+        &mut self,
+        voucher: &mut Voucher,
+        genuine: &Genuine,
+        place: usize,
+    ) -> Result<hutong_record::Money, Stop> {
+        let used = voucher.uses.remove(place);
+        self.put_used(voucher, genuine)?;
+        match used.standing {
+            UseStanding::ByRight => self.book(genuine, &used, -1)?,
+            UseStanding::AtRisk | UseStanding::Lost => self.count_risk(&genuine.promotion, &used, -1)?,
+        }
+        if self.is_own() {
+            self.count_use(&genuine.promotion, &used, -1)?;
+        }
+        Ok(hutong_record::Money::zero(used.discount.currency()))
+    }
+
+    /// The voucher stays used, and its discount is reckoned on what was kept.
+    fn void_part(
+        &mut self,
+        voucher: &mut Voucher,
+        genuine: &Genuine,
+        place: usize,
+        returned: Option<&proto::Money>,
+    ) -> Result<hutong_record::Money, Stop> {
+        let returned = self.amount(returned)?;
+        let promotion = &genuine.promotion;
+        let used = &mut voucher.uses[place];
+        let rest = used.after_return(&promotion.benefit, returned).ok_or_else(|| ignore("nothing stays"))?;
+        let fits = used.standing == UseStanding::ByRight
+            && returned.minor() > 0
+            && rest.eligible.minor() >= promotion.redeem_spend_min.minor();
+        if !fits {
+            return Err(ignore("a part that cannot be taken back"));
+        }
+        let less = used.discount.minor() - rest.discount.minor();
+        (used.purchase, used.eligible, used.discount) = (rest.purchase, rest.eligible, rest.discount);
+        let (redeemer, purchase_id) = (used.redeemer, used.purchase_id.clone());
+        self.put_used(voucher, genuine)?;
+        let mut changes = Changes::taking_back(self.me());
+        let money =
+            hutong_record::Money::new(rest.discount.currency(), less).map_err(|_| ignore("amount"))?;
+        changes.debt(promotion.funder, redeemer, money);
+        changes.apply(self.view, self.id())?;
+        if self.is_own() {
+            self.summary(|s| s.discounts_minor -= i128::from(less))?;
+            self.spend(promotion.id, -less)?;
+            self.note_purchase(
+                &purchase_id,
+                genuine.promotion.id,
+                voucher.uses[place].id,
+                Some(rest.discount.minor()),
+            )?;
+        }
+        Ok(rest.discount)
+    }
+
+    /// Books a redemption (+1), or takes it back (-1).
+    fn book(&mut self, genuine: &Genuine, used: &Use, sign: i8) -> Handled {
+        let (me, funder) = (self.me(), genuine.promotion.funder);
+        let mut changes = if sign > 0 { Changes::new(me) } else { Changes::taking_back(me) };
+        changes.deed(used.credited, used.redeemer, Deed::CustomerSent);
+        changes.debt(funder, used.credited, used.bounty);
+        changes.debt(funder, used.redeemer, used.discount);
+        changes.apply(self.view, self.id())?;
+        let (own, handed_out) = (self.is_own(), genuine.issuer == me);
+        self.summary(|s| {
+            if own {
+                s.redemptions = s.redemptions.saturating_add_signed(sign.into());
+                s.voids += u64::from(sign < 0);
+                s.discounts_minor += i128::from(sign) * i128::from(used.discount.minor());
+            }
+            if handed_out {
+                s.vouchers_used = s.vouchers_used.saturating_add_signed(sign.into());
+            }
+        })
+    }
+
+    /// Counts what this shop's conditions limit.
+    fn count_use(&mut self, promotion: &Promotion, used: &Use, sign: i64) -> Handled {
+        let (id, limits) = (promotion.id, &promotion.conditions);
+        let day = Some(used.at.day(self.alliance.charter().utc_offset_minutes));
+        if limits.per_shop_max > 0 {
+            table::add(self.view, table::used(id, None, None), sign)?;
+        }
+        if limits.per_day_max > 0 {
+            table::add(self.view, table::used(id, day, None), sign)?;
+        }
+        if let (true, Some(_)) = (limits.per_card_max > 0, used.card) {
+            table::add(self.view, table::used(id, None, used.card), sign)?;
+        }
+        if let (true, Some(_)) = (limits.per_card_day_max > 0, used.card) {
+            table::add(self.view, table::used(id, day, used.card), sign)?;
+        }
+        if limits.per_shop_budget.is_some() {
+            self.spend(id, sign * (used.discount.minor() + used.bounty.minor()))?;
+        }
+        if let (true, Some(card)) = (sign > 0, used.card) {
+            self.see(card, used.at)?;
+        }
+        let discount = (sign > 0).then_some(used.discount.minor());
+        self.note_purchase(&used.purchase_id, id, used.id, discount)
+    }
+
+    fn spend(&mut self, promotion: RecordId, minor: i64) -> Handled {
+        let key = table::spent(promotion);
+        let before: i64 = table::read(self.view, &key)?.unwrap_or_default();
+        table::write(self.view, key, &before.saturating_add(minor));
+        Ok(())
+    }
+
+    /// Notes what a voucher takes off a purchase that others go into, too; none: nothing any more.
+    fn note_purchase(
+        &mut self,
+        id: &str,
+        promotion: RecordId,
+        redemption: RecordId,
+        discount_minor: Option<i64>,
+    ) -> Handled {
+        if id.is_empty() {
+            return Ok(());
+        }
+        let mut entries = report::purchase(self.view, id)?;
+        entries.retain(|entry| entry.redemption != redemption);
+        entries.extend(discount_minor.map(|discount_minor| PurchaseEntry {
+            promotion,
+            redemption,
+            discount_minor,
+        }));
+        table::write(self.view, table::purchase(id), &entries);
+        Ok(())
+    }
+
+    /// Counts what this shop has at risk (+1), or has no more (-1).
+    fn count_risk(&mut self, promotion: &Promotion, used: &Use, sign: i64) -> Handled {
+        if !self.is_own() {
+            return Ok(());
+        }
+        let minor = used.discount.minor();
+        table::add(self.view, table::risk(promotion.id, None), sign * minor)?;
+        if sign > 0 {
+            // By the day on which it was entered: a till that reports late must not slip past the cap.
+            let day = self.record.header().time.day(self.alliance.charter().utc_offset_minutes);
+            table::add(self.view, table::risk(promotion.id, Some(day)), minor)?;
+        }
+        let lost = used.standing == UseStanding::Lost;
+        self.summary(|s| {
+            let sum = if lost { &mut s.risk_lost_minor } else { &mut s.risk_open_minor };
+            *sum += i128::from(sign) * i128::from(minor);
+        })
+    }
+
+    /// This shop's use at risk turned out to be a second one: its own loss, which its caps keep counting.
+    pub(super) fn lose_risk(&mut self, voucher: &mut Voucher) -> Handled {
+        let me = self.me();
+        let own = voucher.uses.iter_mut().find(|u| u.redeemer == me && u.standing == UseStanding::AtRisk);
+        let Some(used) = own else { return Ok(()) };
+        used.standing = UseStanding::Lost;
+        let minor = i128::from(used.discount.minor());
+        self.put_voucher(voucher);
+        self.summary(|s| {
+            s.risk_open_minor -= minor;
+            s.risk_lost_minor += minor;
+        })
+    }
+
+    /// Notes what became of this shop's request for a right.
+    pub(super) fn note_asked(&mut self, request: RecordId, outcome: &Asked) {
+        table::write(self.view, table::asked(request), outcome);
+    }
+}

@@ -1,0 +1,170 @@
+//! Folding the right to redeem: passed on, asked for, denied.
+
+use super::{voucher::Genuine, *};
+use crate::{
+    answer::Answer,
+    command::Asked,
+    duty::Duty,
+    pair::Changes,
+    promotion::Mode,
+    refusal::{Reason, Refusal},
+    right::{Right, Statement},
+    voucher::{UseStanding, Voucher},
+};
+
+/// Vouchers of one transfer: each has a token and a chain of passes, which together must fit a message.
+const TRANSFER_VOUCHERS_MAX: usize = 32;
+
+impl<R: Reader + ?Sized> Folding<'_, '_, R> {
+    pub(super) fn voucher_transfer(&mut self) -> Handled {
+        let message: proto::VoucherTransfer = self.decode()?;
+        if !(1..=TRANSFER_VOUCHERS_MAX).contains(&message.vouchers.len()) {
+            return Err(ignore("too many vouchers, or none"));
+        }
+        let mut passed = Vec::with_capacity(message.vouchers.len());
+        for voucher in &message.vouchers {
+            let genuine = self.genuine(&voucher.token)?;
+            let right = self.follow(&genuine, &voucher.passes)?;
+            self.check_last_pass(&genuine, &right, &voucher.passes)?;
+            passed.push((genuine, right, &voucher.passes));
+        }
+        let answers = RecordId::try_from(message.right_request_id.as_ref()).ok();
+        let mut token = None;
+        let mut to = None;
+        for (genuine, right, passes) in passed {
+            self.pass_on(&genuine, right, passes)?;
+            to.get_or_insert(right.holder);
+            token.get_or_insert(genuine.token);
+        }
+        if let Some(request) = answers {
+            self.note_answer(request, &Asked::Granted)?;
+        }
+        let (Some(request), Some(token), Some(to)) = (message.request.as_ref(), token, to) else {
+            return Ok(());
+        };
+        let request = self.request(Some(request))?;
+        self.answer(&request, Answer::Transferred { token, to })
+    }
+
+    /// The author itself passed it on, to a shop that redeems or back to the issuer, and all who are concerned can
+    /// read it.
+    fn check_last_pass(&self, genuine: &Genuine, right: &Right, passes: &[proto::SignedRight]) -> Handled {
+        let last = passes.last().and_then(Statement::parse).ok_or_else(|| ignore("no pass"))?;
+        let promotion = &genuine.promotion;
+        if last.shop != self.author() {
+            return Err(ignore("passed on by another shop"));
+        }
+        let goes_back = right.holder == genuine.issuer;
+        if promotion.mode == Mode::Leased || !(goes_back || promotion.is_redeemer(right.holder)) {
+            return Err(ignore("passed on to a shop that does not redeem"));
+        }
+        self.check_parties([self.author(), right.holder, genuine.issuer, promotion.funder])
+    }
+
+    fn pass_on(&mut self, genuine: &Genuine, right: Right, passes: &[proto::SignedRight]) -> Handled {
+        let mut voucher = self.voucher(genuine)?;
+        let step = right.step - 1;
+        let author = self.author();
+        if !voucher.passed_by.contains(&(author, step)) {
+            self.charge_overshoot(&voucher, genuine, right)?;
+            voucher.passed_by.push((author, step));
+        }
+        self.adopt(&mut voucher, genuine, right, passes)?;
+        self.put_voucher(&voucher);
+        self.note_held(&voucher, &genuine.promotion, genuine.issuer);
+        let key = genuine.token.body().key;
+        if author == self.me() {
+            self.view.remove(Duty::GiveBack(alloc::vec![key]).key());
+        }
+        let mine = |standing| voucher.uses.iter().any(|u| u.redeemer == self.me() && u.standing == standing);
+        if voucher.right.holder == self.me() && voucher.right.uses > 0 && mine(UseStanding::AtRisk) {
+            self.put_duty(&Duty::SettleRisk(key));
+        }
+        Ok(())
+    }
+
+    /// A shop that passes on more uses than it has left owes the funder for each: both see it, in the shop's own order.
+    fn charge_overshoot(&mut self, voucher: &Voucher, genuine: &Genuine, right: Right) -> Handled {
+        let author = self.author();
+        let step = right.step - 1;
+        let own = |u: &&crate::voucher::Use| {
+            u.redeemer == author && u.step == step && u.standing == UseStanding::ByRight
+        };
+        let used = u32::try_from(voucher.uses.iter().filter(own).count()).unwrap_or(u32::MAX);
+        let before = if voucher.right.step == step { voucher.right.uses } else { genuine.promotion.uses };
+        let over = right.uses.saturating_sub(before.saturating_sub(used));
+        if over == 0 || author == genuine.promotion.funder {
+            return Ok(());
+        }
+        self.charge(author, genuine.promotion.funder, i128::from(over) * genuine.promotion.worst_minor())
+    }
+
+    /// Books what a shop owes for a breach that this record shows.
+    pub(super) fn charge(&mut self, debtor: ShopId, creditor: ShopId, minor: i128) -> Handled {
+        let mut changes = Changes::new(self.me());
+        changes.debt_minor(debtor, creditor, minor);
+        changes.apply(self.view, self.id())?;
+        Ok(())
+    }
+
+    pub(super) fn right_request(&mut self) -> Handled {
+        let message: proto::RightRequest = self.decode()?;
+        let genuine = self.genuine(&message.token)?;
+        let to = ShopId::try_from(message.to_shop_id.as_ref()).map_err(|_| ignore("shop id"))?;
+        if genuine.promotion.mode != Mode::Anywhere || !genuine.promotion.is_redeemer(to) {
+            return Err(ignore("asked for a shop that cannot have it"));
+        }
+        let asked =
+            self.record.header().audience.named().iter().find(|shop| **shop != self.author()).copied();
+        let request = self.id();
+        if self.is_own() {
+            let key = genuine.token.body().key;
+            self.note_asked(request, &Asked::Waits);
+            table::write(self.view, table::asked_last(&key, to), &request);
+            table::write(self.view, table::asked_about(request), &key);
+            if asked.is_none() {
+                // The author is who it asks.
+                self.put_duty(&Duty::AnswerRight { request, asker: self.author(), to, token: genuine.token });
+            }
+        } else if asked == Some(self.me()) {
+            let asker = self.author();
+            self.put_duty(&Duty::AnswerRight { request, asker, to, token: genuine.token });
+        }
+        Ok(())
+    }
+
+    pub(super) fn right_denial(&mut self) -> Handled {
+        let message: proto::RightDenial = self.decode()?;
+        let request =
+            RecordId::try_from(message.right_request_id.as_ref()).map_err(|_| ignore("request id"))?;
+        let reason = Reason::from_code(&message.reason).ok_or_else(|| ignore("unknown reason"))?;
+        let facts = message.facts.into_iter().map(|fact| (fact.name, fact.value)).collect();
+        let denied = Asked::Denied(Refusal { reason, facts });
+        self.note_answer(request, &denied)
+    }
+
+    /// An answer to a request: the one who asked learns it, the one who answered has done its duty.
+    fn note_answer(&mut self, request: RecordId, outcome: &Asked) -> Handled {
+        if self.is_own() {
+            self.view.remove(table::duty(0, request.as_bytes()));
+        }
+        let asked: Option<Asked> = table::read(self.view, &table::asked(request))?;
+        if asked.is_none() {
+            return Ok(());
+        }
+        self.note_asked(request, outcome);
+        let used_up = matches!(outcome, Asked::Denied(refusal)
+            if matches!(refusal.reason, Reason::VoucherAlreadyRedeemed | Reason::VoucherWrongShop | Reason::VoucherRevoked));
+        if used_up { self.lose_risk_of(request) } else { Ok(()) }
+    }
+
+    /// The home says no to a request that followed a use at risk.
+    fn lose_risk_of(&mut self, request: RecordId) -> Handled {
+        let Some(key) = table::read(self.view, &table::asked_about(request))? else { return Ok(()) };
+        let voucher: Option<Voucher> = table::read(self.view, &table::voucher(&key))?;
+        match voucher {
+            Some(mut voucher) => self.lose_risk(&mut voucher),
+            None => Ok(()),
+        }
+    }
+}

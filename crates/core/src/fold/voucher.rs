@@ -1,0 +1,248 @@
+//! Folding a voucher's hand-out, its revocation, and uses that are kept free.
+
+use serde::{Deserialize, Serialize};
+
+use super::*;
+use crate::{
+    answer::Answer,
+    duty::Duty,
+    pair::{Changes, Deed},
+    promotion::Mode,
+    proof,
+    right::Right,
+    stock::{self, Entitlement},
+    voucher::{Reservation, Token, Voucher, VoucherKey},
+};
+
+/// What this shop handed out of a promotion.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub(crate) struct Issued {
+    /// How many.
+    pub(crate) count: u32,
+}
+
+/// A token that its issuer was entitled to sign.
+pub(super) struct Genuine {
+    pub(super) token: Token,
+    pub(super) promotion: Promotion,
+    pub(super) issuer: ShopId,
+}
+
+impl<R: Reader + ?Sized> Folding<'_, '_, R> {
+    /// A token must be signed by its issuer, whose key is known once it is a member, and its number must be, or have
+    /// been, the issuer's.
+    pub(super) fn genuine(&self, bytes: &[u8]) -> Result<Genuine, Stop> {
+        let token = Token::parse(bytes).map_err(|_| ignore("token is malformed"))?;
+        let promotion = self.promotion_of(token.body().key.promotion)?;
+        let issuer =
+            promotion.distributor(token.body().issuer()).ok_or_else(|| ignore("no such distributor"))?.shop;
+        let key = self.alliance.admitted_key(issuer).ok_or_else(|| wait(*issuer.as_bytes()))?;
+        match stock::entitlement(self.view, token.body())? {
+            Entitlement::Entitled => {}
+            Entitlement::NotEntitled => return Err(ignore("the number never was the issuer's")),
+            Entitlement::Waits(moved) => return Err(wait(*moved.as_bytes())),
+        }
+        if token.verify(&promotion, &key) {
+            Ok(Genuine { token, promotion, issuer })
+        } else {
+            Err(ignore("token does not verify"))
+        }
+    }
+
+    /// What is known of a genuine voucher, or its beginning.
+    pub(super) fn voucher(&self, genuine: &Genuine) -> Result<Voucher, Stop> {
+        let stored = table::read(self.view, &table::voucher(&genuine.token.body().key))?;
+        if let Some(voucher) = stored {
+            return Ok(voucher);
+        }
+        let right =
+            Right::first(&genuine.token, &genuine.promotion).ok_or_else(|| ignore("no such redeemer"))?;
+        Ok(Voucher::new(genuine.token.clone(), right))
+    }
+
+    pub(super) fn put_voucher(&mut self, voucher: &Voucher) {
+        let body = voucher.token.body();
+        table::write(self.view, table::voucher(&body.key), voucher);
+        table::write(self.view, table::code(&body.secret), &body.key);
+    }
+
+    pub(super) fn put_duty(&mut self, duty: &Duty) {
+        table::write(self.view, duty.key(), duty);
+    }
+
+    /// Notes evidence that is to be shown to all, unless it has been.
+    pub(super) fn put_proof(&mut self, evidence: &proto::VoucherProof, promotion: &Promotion) -> Handled {
+        let Ok(verdict) = self.alliance.judge_proof(evidence, promotion) else { return Ok(()) };
+        if self.view.get(&table::proof(verdict.liable, &verdict.subject))?.is_none() {
+            self.put_duty(&Duty::PublishProof(evidence.encode_to_vec()));
+        }
+        Ok(())
+    }
+
+    pub(super) fn voucher_issue(&mut self) -> Handled {
+        let message: proto::VoucherIssue = self.decode()?;
+        let request = self.request(message.request.as_ref())?;
+        let genuine = self.genuine(&message.token)?;
+        let Genuine { token, promotion, issuer } = &genuine;
+        if *issuer != self.author() {
+            return Err(ignore("not the issuer"));
+        }
+        self.check_owned(token, promotion)?;
+        let first = Right::first(token, promotion).ok_or_else(|| ignore("no such redeemer"))?;
+        self.check_parties([*issuer, first.holder, promotion.funder])?;
+        self.entry_time(token.body().issued.ms())?;
+        let mut voucher = self.voucher(&genuine)?;
+        if voucher.token != *token {
+            self.put_proof(&proof::of_tokens(&voucher.token, token), promotion)?;
+        }
+        if voucher.issue.is_some() {
+            return Err(ignore("number was used before"));
+        }
+        // A receipt may have come first, over other bytes under this number. It must not matter which came first, so
+        // the hand-out counts all the same, and the token that was used stays.
+        if voucher.uses.is_empty() {
+            voucher.token = token.clone();
+        }
+        voucher.issue = Some(self.id());
+        self.put_voucher(&voucher);
+        self.note_issue(&voucher, promotion, *issuer)?;
+        let mut changes = Changes::new(self.me());
+        if promotion.mode == Mode::Designated {
+            changes.deed(*issuer, first.holder, Deed::VoucherGiven);
+        }
+        changes.apply(self.view, self.id())?;
+        let tokens = alloc::vec![genuine.token];
+        self.answer(&request, Answer::HandedOut { sale: None, tokens })
+    }
+
+    /// At its hand-out a number is its issuer's, and was not moved on before.
+    fn check_owned(&self, token: &Token, promotion: &Promotion) -> Handled {
+        let body = token.body();
+        let (distributor, number) = (body.key.distributor, body.key.number);
+        let share = stock::share_with(self.view, promotion, distributor, number, number)?;
+        let by = body.moved.map(|moved| moved.by);
+        if share.is_some_and(|share| share.owner == body.issuer() && share.by == by) {
+            return Ok(());
+        }
+        Err(ignore("the number was moved to another shop"))
+    }
+
+    /// What follows from a hand-out for this shop.
+    fn note_issue(&mut self, voucher: &Voucher, promotion: &Promotion, issuer: ShopId) -> Handled {
+        let body = voucher.token.body();
+        if let Some(card) = body.card {
+            table::write(self.view, table::card_voucher(card, &body.key), &body.key);
+            if voucher.right.holder == self.me() && issuer != self.me() {
+                table::write(self.view, table::touch(card, body.issued, issuer), &());
+            }
+        }
+        if self.is_own() {
+            self.count_issued(voucher)?;
+        }
+        self.note_held(voucher, promotion, issuer);
+        Ok(())
+    }
+
+    /// Where this shop holds the right of an unused voucher: from when on the number is free, or goes back.
+    pub(super) fn note_held(&mut self, voucher: &Voucher, promotion: &Promotion, issuer: ShopId) {
+        let body = voucher.token.body();
+        let mine = voucher.right.holder == self.me() && voucher.uses.is_empty();
+        let expires = body.expires;
+        let (freed, at_once) = (table::freed(&body.key, expires), table::freed(&body.key, UnixMillis::EPOCH));
+        let held = table::held(&body.key, expires);
+        let (freeable, may_go_back) = (issuer == self.me(), voucher.passes.len() < crate::right::PASSES_MAX);
+        if freeable {
+            self.keep_if(mine && voucher.revoked.is_some(), at_once, &body.key);
+            self.keep_if(mine && promotion.reuse_expired && voucher.revoked.is_none(), freed, &body.key);
+        } else {
+            self.keep_if(mine && promotion.reuse_expired && may_go_back, held, &(body.key, issuer));
+        }
+    }
+
+    fn keep_if(&mut self, keep: bool, key: Vec<u8>, value: &impl Serialize) {
+        if keep {
+            table::write(self.view, key, value);
+        } else {
+            self.view.remove(key);
+        }
+    }
+
+    fn count_issued(&mut self, voucher: &Voucher) -> Handled {
+        let body = voucher.token.body();
+        let promotion = body.key.promotion;
+        let mut issued: Issued = table::read(self.view, &table::issued(promotion))?.unwrap_or_default();
+        issued.count += 1;
+        table::write(self.view, table::issued(promotion), &issued);
+        let by = body.moved.map(|moved| moved.by);
+        let number = table::number(promotion, body.key.distributor, by);
+        let last: u32 = table::read(self.view, &number)?.unwrap_or_default();
+        table::write(self.view, number, &last.max(body.key.number));
+        self.forget_freed(&body.key)?;
+        let day = body.issued.day(self.alliance.charter().utc_offset_minutes);
+        table::count(self.view, table::issued_day(promotion, day))?;
+        if let Some(card) = body.card {
+            table::count(self.view, table::issued_card(promotion, card))?;
+        }
+        self.summary(|s| s.vouchers_issued += 1)
+    }
+
+    /// A number that is handed out again is not free any more.
+    fn forget_freed(&mut self, key: &VoucherKey) -> Handled {
+        let Some(round) = key.round.checked_sub(1) else { return Ok(()) };
+        let before = VoucherKey { round, ..*key };
+        let stored: Option<Voucher> = table::read(self.view, &table::voucher(&before))?;
+        if let Some(voucher) = stored {
+            self.view.remove(table::freed(&before, voucher.token.body().expires));
+            self.view.remove(table::freed(&before, UnixMillis::EPOCH));
+        }
+        Ok(())
+    }
+
+    pub(super) fn voucher_revocation(&mut self) -> Handled {
+        let message: proto::VoucherRevocation = self.decode()?;
+        let request = self.request(message.request.as_ref())?;
+        let genuine = self.genuine(&message.token)?;
+        let (issuer, funder) = (genuine.issuer, genuine.promotion.funder);
+        if self.author() != issuer && self.author() != funder {
+            return Err(ignore("neither issuer nor funder"));
+        }
+        self.check_parties_with_one_more([self.author(), issuer, funder])?;
+        let at = self.entry_time(message.revoked_unix_ms)?;
+        let mut voucher = self.voucher(&genuine)?;
+        voucher.revoked = Some(voucher.revoked.map_or(at, |before| before.min(at)));
+        self.put_voucher(&voucher);
+        self.note_held(&voucher, &genuine.promotion, issuer);
+        let unused = voucher.uses.is_empty() && voucher.right.holder == self.me();
+        if unused && issuer != self.me() {
+            self.put_duty(&Duty::GiveBack(alloc::vec![voucher.token.body().key]));
+        }
+        self.answer(&request, Answer::Revoked { token: genuine.token })
+    }
+
+    pub(super) fn reservation(&mut self) -> Handled {
+        self.check_parties([self.author()])?;
+        let message: proto::Reservation = self.decode()?;
+        let request = self.request(message.request.as_ref())?;
+        let genuine = self.genuine(&message.token)?;
+        let at = self.entry_time(message.reserved_unix_ms)?;
+        let until = UnixMillis::new(message.until_unix_ms).map_err(|_| ignore("no such time"))?;
+        let mut voucher = self.voucher(&genuine)?;
+        voucher.reservations.retain(|r| r.key != message.key && r.until > at);
+        if until > at {
+            voucher.reservations.push(Reservation { key: message.key, until });
+        }
+        self.put_voucher(&voucher);
+        self.answer(&request, Answer::Reserved { token: genuine.token, until })
+    }
+
+    /// Parties that a record must have, and at most one more: the holder of a right, as far as its author knew.
+    fn check_parties_with_one_more(&self, shops: [ShopId; 3]) -> Handled {
+        let named = self.record.header().audience.named();
+        let more = named.iter().filter(|shop| !shops.contains(shop)).count();
+        if more <= 1 && shops.iter().all(|shop| named.contains(shop)) {
+            Ok(())
+        } else {
+            Err(ignore("wrong parties"))
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! The right to redeem a voucher. At each moment one shop holds it and that shop alone can pass it on, by a signed
+//! statement; so whoever holds it decides from its own log alone, with no network, and VOU-1 follows from LOG-1.
+//!
+//! Where it begins, the promotion's mode says: with the shop that the voucher names (designated), or with the issuer
+//! (leased, anywhere). A home that confirms an anywhere voucher passes its right to the shop that asked.
+
+use alloc::vec::Vec;
+
+use hutong_record::{PublicKey, ShopId, SigningKey, StatementKind, proto};
+use prost::Message as _;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    alliance::Alliance,
+    promotion::{Mode, Promotion},
+    roster::Standing,
+    voucher::{Token, VoucherKey, copy},
+};
+
+/// How often one voucher's right can be passed on. Each pass adds some 170 bytes to the receipt.
+pub const PASSES_MAX: usize = 8;
+
+/// Who holds the right to redeem a voucher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Right {
+    /// How often it was passed on.
+    pub step: u32,
+    /// Its holder.
+    pub holder: ShopId,
+    /// The uses that came with it.
+    pub uses: u32,
+}
+
+/// What a shop states about its right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Statement {
+    /// Of which voucher.
+    pub voucher: VoucherKey,
+    /// How often the right was passed on before.
+    pub step: u32,
+    /// Who states it.
+    pub shop: ShopId,
+    /// What was done.
+    pub act: Act,
+}
+
+/// What is done with a right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Act {
+    /// It goes to another shop, with the uses that are left.
+    Pass {
+        /// The new holder.
+        to: ShopId,
+        /// Uses left.
+        uses: u32,
+    },
+    /// It was used: which of the uses at this step, from 1.
+    Use(u32),
+    /// The voucher was used without it.
+    Risk,
+}
+
+impl Statement {
+    fn message(&self) -> proto::RightStatement {
+        let (act, to_shop_id, uses) = match self.act {
+            Act::Pass { to, uses } => (proto::RightAct::Pass, copy(to.as_bytes()), uses),
+            Act::Use(number) => (proto::RightAct::Use, bytes::Bytes::new(), number),
+            Act::Risk => (proto::RightAct::Risk, bytes::Bytes::new(), 0),
+        };
+        proto::RightStatement {
+            voucher: Some(self.voucher.message()),
+            step: self.step,
+            act: act.into(),
+            shop_id: copy(self.shop.as_bytes()),
+            to_shop_id,
+            uses,
+        }
+    }
+
+    /// Signs it.
+    pub fn sign(&self, key: &SigningKey) -> proto::SignedRight {
+        let statement = self.message().encode_to_vec();
+        let signature = copy(&StatementKind::VoucherRight.sign(key, &statement));
+        proto::SignedRight { statement: statement.into(), signature }
+    }
+
+    /// Reads a statement; who signed it, [`Statement::verify`] tells. None: malformed, or not as we would write it.
+    pub fn parse(signed: &proto::SignedRight) -> Option<Self> {
+        let message = proto::RightStatement::decode(signed.statement.clone()).ok()?;
+        let act = match proto::RightAct::try_from(message.act).ok()? {
+            proto::RightAct::Pass => {
+                Act::Pass { to: ShopId::try_from(message.to_shop_id.as_ref()).ok()?, uses: message.uses }
+            }
+            proto::RightAct::Use => Act::Use(message.uses),
+            proto::RightAct::Risk => Act::Risk,
+            proto::RightAct::Unspecified => return None,
+        };
+        let statement = Self {
+            voucher: VoucherKey::parse(message.voucher.as_ref()?)?,
+            step: message.step,
+            shop: ShopId::try_from(message.shop_id.as_ref()).ok()?,
+            act,
+        };
+        (statement.message().encode_to_vec() == signed.statement).then_some(statement)
+    }
+
+    /// Reads a statement that `key`, the key of the shop that it names, signed.
+    pub fn verify(
+        signed: &proto::SignedRight,
+        key: impl Fn(ShopId) -> Option<PublicKey>,
+    ) -> Result<Self, RightError> {
+        let statement = Self::parse(signed).ok_or(RightError::Malformed)?;
+        let key = key(statement.shop).ok_or(RightError::ShopUnknown(statement.shop))?;
+        StatementKind::VoucherRight
+            .verify(&key, &signed.statement, &signed.signature)
+            .map_err(|_| RightError::Malformed)?;
+        Ok(statement)
+    }
+}
+
+/// Why statements do not lead to a right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RightError {
+    /// Not a statement, not signed by whom it names, or of another voucher.
+    #[error("a statement about a right is malformed or forged")]
+    Malformed,
+    /// Passed on by a shop that does not hold it.
+    #[error("the right was passed on by a shop that does not hold it")]
+    NotHolder,
+    /// A shop that is not known as a member yet.
+    #[error("shop {0} is not known")]
+    ShopUnknown(ShopId),
+}
+
+impl Right {
+    /// Where the right to a genuine voucher is from the beginning.
+    pub fn first(token: &Token, promotion: &Promotion) -> Option<Self> {
+        let body = token.body();
+        let issuer = promotion.distributor(body.issuer())?.shop;
+        let holder = match promotion.mode {
+            Mode::Designated => *promotion.redeemers.get(usize::from(body.redeemer))?,
+            Mode::Leased | Mode::Anywhere => issuer,
+        };
+        Some(Self { step: 0, holder, uses: promotion.uses })
+    }
+
+    /// The statement by which the holder passes it on.
+    pub fn pass(&self, voucher: VoucherKey, by: ShopId, to: ShopId, uses: u32) -> Statement {
+        Statement { voucher, step: self.step, shop: by, act: Act::Pass { to, uses } }
+    }
+}
+
+impl Alliance {
+    /// Where a genuine voucher's right is after some passes. Where the holder was removed, the funder acts for it.
+    pub fn follow_right(
+        &self,
+        token: &Token,
+        promotion: &Promotion,
+        passes: &[proto::SignedRight],
+    ) -> Result<Right, RightError> {
+        let mut right = Right::first(token, promotion).ok_or(RightError::Malformed)?;
+        if passes.len() > PASSES_MAX {
+            return Err(RightError::Malformed);
+        }
+        for signed in passes {
+            let statement = Statement::verify(signed, |shop| self.admitted_key(shop))?;
+            let Act::Pass { to, uses } = statement.act else { return Err(RightError::Malformed) };
+            if statement.voucher != token.body().key || statement.step != right.step || uses > right.uses {
+                return Err(RightError::Malformed);
+            }
+            if statement.shop != right.holder {
+                self.check_stand_in(statement.shop, promotion, right.holder)?;
+            }
+            right = Right { step: right.step + 1, holder: to, uses };
+        }
+        Ok(right)
+    }
+
+    /// The funder stands in for a holder that was removed.
+    fn check_stand_in(&self, shop: ShopId, promotion: &Promotion, holder: ShopId) -> Result<(), RightError> {
+        if shop != promotion.funder {
+            return Err(RightError::NotHolder);
+        }
+        if self.is_gone(holder) { Ok(()) } else { Err(RightError::ShopUnknown(holder)) }
+    }
+
+    /// Whether a shop was in and is not any more, so that it cannot be asked.
+    pub(crate) fn is_gone(&self, shop: ShopId) -> bool {
+        let member = self.judge().shop(shop);
+        member.is_some_and(|m| matches!(m.standing, Standing::Removed | Standing::Frozen))
+    }
+
+    /// Who can pass a right on: its holder, or the funder where the holder is gone.
+    pub(crate) fn keeper_of(&self, right: &Right, promotion: &Promotion) -> ShopId {
+        if self.is_gone(right.holder) { promotion.funder } else { right.holder }
+    }
+}
+
+/// As views keep it.
+pub(crate) fn store_passes(passes: &[proto::SignedRight]) -> Vec<Vec<u8>> {
+    passes.iter().map(prost::Message::encode_to_vec).collect()
+}
+
+/// From what views kept; what is malformed is left out, and the chain then does not hold.
+pub(crate) fn load_passes(stored: &[Vec<u8>]) -> Vec<proto::SignedRight> {
+    stored.iter().filter_map(|bytes| proto::SignedRight::decode(bytes.as_slice()).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use hutong_record::RecordId;
+
+    use super::*;
+
+    fn statement(act: Act) -> Statement {
+        let voucher = VoucherKey { promotion: RecordId::new([1; 32]), distributor: 2, number: 3, round: 4 };
+        Statement { voucher, step: 5, shop: ShopId::new([6; 32]), act }
+    }
+
+    #[test]
+    fn statements_read_back_and_hold_for_their_signer_alone() {
+        let (key, other) = (SigningKey::from_seed(&[1; 32]), SigningKey::from_seed(&[2; 32]));
+        for act in [Act::Pass { to: ShopId::new([7; 32]), uses: 1 }, Act::Use(2), Act::Risk] {
+            let signed = statement(act).sign(&key);
+            assert_eq!(Statement::verify(&signed, |_| Some(key.public())), Ok(statement(act)));
+            assert_eq!(Statement::verify(&signed, |_| Some(other.public())), Err(RightError::Malformed));
+            assert_eq!(
+                Statement::verify(&signed, |_| None),
+                Err(RightError::ShopUnknown(ShopId::new([6; 32])))
+            );
+        }
+    }
+
+    #[test]
+    fn a_statement_with_other_bytes_for_the_same_meaning_is_refused() {
+        let key = SigningKey::from_seed(&[1; 32]);
+        let mut signed = statement(Act::Risk).sign(&key);
+        let longer: Vec<u8> = signed.statement.iter().copied().chain([0x78, 0]).collect();
+        signed.statement = longer.into();
+        assert_eq!(Statement::parse(&signed), None);
+    }
+}

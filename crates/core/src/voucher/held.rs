@@ -1,0 +1,160 @@
+//! A voucher as one of its parties knows it.
+
+use alloc::{string::String, vec::Vec};
+
+use hutong_record::{CardId, Money, RecordId, ShopId, UnixMillis};
+use serde::{Deserialize, Serialize};
+
+use super::{Token, VoucherState};
+use crate::{promotion::Benefit, right::Right};
+
+/// A voucher as this shop knows it. Kept by its issuer, its funder, and the shops that held the right to redeem it or
+/// are credited with a use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Voucher {
+    /// The token.
+    pub token: Token,
+    /// The record that handed it out, if that has arrived.
+    pub issue: Option<RecordId>,
+    /// Who holds the right to redeem it, as far as is known here.
+    pub right: Right,
+    /// How the right came there, oldest first: encoded `SignedRight`s.
+    pub passes: Vec<Vec<u8>>,
+    /// Who passed it on by a record of its own, and at which step.
+    pub passed_by: Vec<(ShopId, u32)>,
+    /// Its uses, less those taken back.
+    pub uses: Vec<Use>,
+    /// How often the right was used at this step by its holder, those taken back included.
+    pub used_at_step: u32,
+    /// When it was revoked.
+    pub revoked: Option<UnixMillis>,
+    /// Uses that are kept free.
+    pub reservations: Vec<Reservation>,
+}
+
+/// One use of a voucher.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Use {
+    /// The receipt's record.
+    pub id: RecordId,
+    /// The shop that redeemed.
+    pub redeemer: ShopId,
+    /// At which step of the right.
+    pub step: u32,
+    /// By right or not.
+    pub standing: UseStanding,
+    /// When.
+    pub at: UnixMillis,
+    /// What was bought, less what was returned.
+    pub purchase: Money,
+    /// The part that the benefit applies to.
+    pub eligible: Money,
+    /// What the voucher took off.
+    pub discount: Money,
+    /// The card that the customer showed.
+    pub card: Option<CardId>,
+    /// The purchase that this voucher and others went into; empty: this one alone.
+    pub purchase_id: String,
+    /// Who is credited with the customer's coming; the redeemer itself: nobody.
+    pub credited: ShopId,
+    /// What the funder owes that shop.
+    pub bounty: Money,
+    /// The redeemer's statement about it, an encoded `SignedRight`; empty but for vouchers that are used anywhere.
+    pub statement: Vec<u8>,
+}
+
+/// Whether a use counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UseStanding {
+    /// The redeemer held the right.
+    ByRight,
+    /// Accepted at the redeemer's risk; the right may still arrive.
+    AtRisk,
+    /// Accepted at the redeemer's risk, and the right went to another: the redeemer's loss.
+    Lost,
+}
+
+/// A use that is kept free for a purchase under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reservation {
+    /// Who comes with it can use it.
+    pub key: String,
+    /// Free again from this moment on.
+    pub until: UnixMillis,
+}
+
+/// What stays of a purchase after a return.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rest {
+    pub(crate) purchase: Money,
+    pub(crate) eligible: Money,
+    pub(crate) discount: Money,
+}
+
+impl Use {
+    /// What stays if a part of the purchase is returned: the benefit is reckoned on the rest, and is never more than it
+    /// was. None: nothing stays.
+    pub(crate) fn after_return(&self, benefit: &Benefit, returned: Money) -> Option<Rest> {
+        let money = |minor| Money::new(self.purchase.currency(), minor).ok();
+        let minor = self.purchase.minor() - returned.minor();
+        let purchase = money(minor).filter(|rest| rest.minor() > 0)?;
+        let eligible = money(self.eligible.minor().min(minor))?;
+        let discount = benefit.discount(eligible);
+        let discount = if discount.minor() < self.discount.minor() { discount } else { self.discount };
+        Some(Rest { purchase, eligible, discount })
+    }
+}
+
+impl Voucher {
+    /// As it is handed out: its right where the promotion puts it.
+    pub const fn new(token: Token, right: Right) -> Self {
+        Self {
+            token,
+            issue: None,
+            right,
+            passes: Vec::new(),
+            passed_by: Vec::new(),
+            uses: Vec::new(),
+            used_at_step: 0,
+            revoked: None,
+            reservations: Vec::new(),
+        }
+    }
+
+    /// The uses that the holder of the right has left. A use taken back after the right went on is not given back.
+    pub fn uses_left(&self) -> u32 {
+        let here = |used: &&Use| used.step == self.right.step && used.standing == UseStanding::ByRight;
+        let used = self.uses.iter().filter(here).count();
+        self.right.uses.saturating_sub(u32::try_from(used).unwrap_or(u32::MAX))
+    }
+
+    /// Uses that are neither used nor kept free for others than `key` at a moment.
+    pub fn uses_free(&self, key: &str, at: UnixMillis) -> u32 {
+        let held = self.reservations.iter().filter(|r| r.until > at && r.key != key).count();
+        self.uses_left().saturating_sub(u32::try_from(held).unwrap_or(u32::MAX))
+    }
+
+    /// The latest use.
+    pub fn last_use(&self) -> Option<&Use> {
+        self.uses.iter().max_by_key(|used| (used.at, used.id))
+    }
+
+    /// The use that a receipt stands for.
+    pub fn use_of(&self, receipt: RecordId) -> Option<&Use> {
+        self.uses.iter().find(|used| used.id == receipt)
+    }
+
+    /// Where it is in its life at a moment.
+    pub fn state(&self, at: UnixMillis) -> VoucherState {
+        let at_risk = self.uses.iter().any(|used| used.standing == UseStanding::AtRisk);
+        let used_up = self.uses_left() == 0;
+        match () {
+            () if used_up => VoucherState::Redeemed,
+            () if at_risk => VoucherState::AtRisk,
+            () if self.revoked.is_some() => VoucherState::Revoked,
+            () if at >= self.token.body().expires => VoucherState::Expired,
+            () if self.reservations.iter().any(|r| r.until > at) => VoucherState::Reserved,
+            () => VoucherState::Issued,
+        }
+    }
+}
