@@ -1,7 +1,7 @@
 //! Commands: what this shop's people and tills ask for. Deciding one reads the views and gives drafts of records, or a
 //! refusal; it changes nothing. What the records then mean, folding says.
 
-use alloc::{string::String, vec::Vec};
+use alloc::{boxed::Box, string::String, vec::Vec};
 
 use hutong_record::{Audience, CardId, Money, RecordId, ShopId, SigningKey, UnixMillis, proto, proto::Kind};
 use prost::Message as _;
@@ -78,7 +78,7 @@ pub enum Command {
         /// The till's request.
         request: RequestTag,
         /// The terms.
-        promotion: proto::Promotion,
+        promotion: Box<proto::Promotion>,
     },
     /// Stop handing out a promotion's vouchers.
     EndPromotion {
@@ -430,7 +430,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         shops: impl IntoIterator<Item = ShopId>,
         message: &impl prost::Message,
     ) -> DraftRecord {
-        let audience = Audience::parties(shops).expect("a record has one to four parties");
+        let audience = Audience::parties(shops).expect("a record has one to five parties");
         DraftRecord { kind, audience, message: message.encode_to_vec() }
     }
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::*;
+use super::{right::check_reservation_key, *};
 use crate::{
     charter::CLOCK_AHEAD_MS_MAX,
     promotion::{Mode, Promotion},
@@ -43,6 +43,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         bounds::text("reference", &redeem.reference, 0..=REFERENCE_CHARS_MAX)?;
         self.check_purchase("purchase", redeem.purchase.total)?;
         redeem.purchase.check()?;
+        check_reservation_key(&redeem.reservation, 0)?;
         self.alliance.charter().check_entry_time(redeem.at, self.now)?;
         let shown = self.genuine(redeem.presented.as_ref())?;
         let occasion = Occasion {
@@ -96,6 +97,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             passes: right::load_passes(&voucher.passes),
             r#use: signed,
             purchase_id: redeem.purchase.id.clone(),
+            reservation_key: redeem.reservation.clone(),
         };
         let parties = [self.me(), *issuer, promotion.funder, credited];
         Ok(Self::for_parties(Kind::Redemption, parties, &message))

@@ -104,14 +104,15 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         to: ShopId,
         vouchers: Vec<proto::PassedVoucher>,
         request: Option<proto::Request>,
-        answers: Option<RecordId>,
+        answers: Option<(RecordId, ShopId)>,
     ) -> DraftRecord {
         let message = proto::VoucherTransfer {
             request,
             vouchers,
-            right_request_id: answers.map_or_else(bytes::Bytes::new, |id| copy(id.as_bytes())),
+            right_request_id: answers.map_or_else(bytes::Bytes::new, |(request, _)| copy(request.as_bytes())),
         };
-        let parties = [self.me(), to, shown.issuer, shown.promotion.funder];
+        let asker = answers.map_or(to, |(_, asker)| asker);
+        let parties = [self.me(), to, shown.issuer, shown.promotion.funder, asker];
         Self::for_parties(Kind::VoucherTransfer, parties, &message)
     }
 
@@ -175,10 +176,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
 
     pub(super) fn reserve(&self, reserve: &ReserveCommand) -> Decided {
         self.alliance.own_membership()?;
-        bounds::number("key", reserve.key.len(), 1..=RESERVATION_KEY_BYTES_MAX)?;
-        if !reserve.key.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err(Refusal::field("key", "has characters other than printable ASCII").into());
-        }
+        check_reservation_key(&reserve.key, 1)?;
         bounds::number("lifetime", reserve.lifetime_ms, 0..=RESERVATION_MS_MAX)?;
         self.alliance.charter().check_entry_time(reserve.at, self.now)?;
         let shown = self.known(reserve.presented.as_ref())?;
@@ -232,7 +230,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
     fn answer_right(&self, request: RecordId, asker: ShopId, to: ShopId, token: &Token) -> Decided {
         let answer = match self.shown(token.clone())? {
             None => Err(Refusal::new(Reason::VoucherUnknown)),
-            Some(shown) => match self.grant(&shown, to, request) {
+            Some(shown) => match self.grant(&shown, to, (request, asker)) {
                 Ok(transfer) => Ok(transfer),
                 Err(DecideError::Refused(refusal)) => Err(refusal),
                 Err(error) => return Err(error),
@@ -255,7 +253,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         Ok(alloc::vec![record])
     }
 
-    fn grant(&self, shown: &Shown, to: ShopId, request: RecordId) -> Decided<DraftRecord> {
+    fn grant(&self, shown: &Shown, to: ShopId, request: (RecordId, ShopId)) -> Decided<DraftRecord> {
         let voucher = &shown.voucher;
         if self.alliance.keeper_of(&voucher.right, &shown.promotion) != self.me() {
             return self.grant_again(shown, to, request);
@@ -277,7 +275,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
     }
 
     /// The right has gone before: to the same shop, which is told again, or to another.
-    fn grant_again(&self, shown: &Shown, to: ShopId, request: RecordId) -> Decided<DraftRecord> {
+    fn grant_again(&self, shown: &Shown, to: ShopId, request: (RecordId, ShopId)) -> Decided<DraftRecord> {
         let voucher = &shown.voucher;
         let passes = right::load_passes(&voucher.passes);
         let own = passes.last().and_then(Statement::parse).is_some_and(|last| last.shop == self.me());
@@ -343,6 +341,15 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         let Some(shown) = to else { return Ok(Vec::new()) };
         Ok(alloc::vec![self.transfer_record(&shown, shown.issuer, passed, None, None)])
     }
+}
+
+/// A key of at least `least` printable ASCII characters.
+pub(super) fn check_reservation_key(key: &str, least: usize) -> Result<(), Refusal> {
+    bounds::number("reservation_key", key.len(), least..=RESERVATION_KEY_BYTES_MAX)?;
+    if key.bytes().all(|b| b.is_ascii_graphic()) {
+        return Ok(());
+    }
+    Err(Refusal::field("reservation_key", "has characters other than printable ASCII"))
 }
 
 /// Evidence that a right was passed on twice: the first place at which two chains of passes differ.

@@ -4,7 +4,7 @@ use super::{voucher::Genuine, *};
 use crate::{
     answer::Answer,
     charter::CLOCK_AHEAD_MS_MAX,
-    command::Asked,
+    duty::Duty,
     pair::{Changes, Deed},
     promotion::Mode,
     proof,
@@ -34,7 +34,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         if standing == UseStanding::ByRight && used.step == voucher.right.step {
             voucher.used_at_step += 1;
         }
-        voucher.reservations.retain(|r| r.until > used.at && voucher.right.holder == used.redeemer);
+        voucher.reservations.retain(|r| r.key != message.reservation_key);
         voucher.uses.push(used.clone());
         table::write(self.view, table::redemption(self.id()), &genuine.token.body().key);
         self.put_used(&voucher, &genuine)?;
@@ -45,6 +45,9 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         }
         if self.is_own() {
             self.count_use(&genuine.promotion, &used, 1)?;
+        }
+        if self.is_own() && standing == UseStanding::AtRisk && voucher.right.holder == self.me() {
+            self.put_duty(&Duty::SettleRisk(genuine.token.body().key)); // the right came first, as after a lost disk
         }
         let answer = Answer::Redeemed {
             redemption: self.id(),
@@ -266,7 +269,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
             voucher.used_at_step += 1;
         }
         self.put_used(&voucher, &genuine)?;
-        self.view.remove(crate::duty::Duty::SettleRisk(genuine.token.body().key).key());
+        self.view.remove(Duty::SettleRisk(genuine.token.body().key).key());
         self.expose_risks(&voucher, &genuine.promotion)?;
         self.book(&genuine, &used, 1)
     }
@@ -308,6 +311,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         place: usize,
     ) -> Result<hutong_record::Money, Stop> {
         let used = voucher.uses.remove(place);
+        self.view.remove(Duty::SettleRisk(genuine.token.body().key).key());
         self.put_used(voucher, genuine)?;
         match used.standing {
             UseStanding::ByRight => self.book(genuine, &used, -1)?,
@@ -466,10 +470,5 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
             s.risk_open_minor -= minor;
             s.risk_lost_minor += minor;
         })
-    }
-
-    /// Notes what became of this shop's request for a right.
-    pub(super) fn note_asked(&mut self, request: RecordId, outcome: &Asked) {
-        table::write(self.view, table::asked(request), outcome);
     }
 }

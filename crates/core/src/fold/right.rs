@@ -58,7 +58,8 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         if promotion.mode == Mode::Leased || !(goes_back || promotion.is_redeemer(right.holder)) {
             return Err(ignore("passed on to a shop that does not redeem"));
         }
-        self.check_parties([self.author(), right.holder, genuine.issuer, promotion.funder])
+        // One more: the shop that asked for another one.
+        self.check_parties_with_one_more([self.author(), right.holder, genuine.issuer, promotion.funder])
     }
 
     fn pass_on(&mut self, genuine: &Genuine, right: Right, passes: &[proto::SignedRight]) -> Handled {
@@ -73,9 +74,6 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         self.put_voucher(&voucher);
         self.note_held(&voucher, &genuine.promotion, genuine.issuer);
         let key = genuine.token.body().key;
-        if author == self.me() {
-            self.view.remove(Duty::GiveBack(alloc::vec![key]).key());
-        }
         let mine = |standing| voucher.uses.iter().any(|u| u.redeemer == self.me() && u.standing == standing);
         if voucher.right.holder == self.me() && voucher.right.uses > 0 && mine(UseStanding::AtRisk) {
             self.put_duty(&Duty::SettleRisk(key));
@@ -117,18 +115,18 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         let asked =
             self.record.header().audience.named().iter().find(|shop| **shop != self.author()).copied();
         let request = self.id();
+        let asker = self.author();
+        // The answer may have come first, as after a lost disk.
+        let answered: Option<Asked> = table::read(self.view, &table::asked(request))?;
+        let answers_itself = self.is_own() && asked.is_none();
+        if answered.is_none() && (answers_itself || asked == Some(self.me())) {
+            self.put_duty(&Duty::AnswerRight { request, asker, to, token: genuine.token.clone() });
+        }
         if self.is_own() {
             let key = genuine.token.body().key;
-            self.note_asked(request, &Asked::Waits);
             table::write(self.view, table::asked_last(&key, to), &request);
             table::write(self.view, table::asked_about(request), &key);
-            if asked.is_none() {
-                // The author is who it asks.
-                self.put_duty(&Duty::AnswerRight { request, asker: self.author(), to, token: genuine.token });
-            }
-        } else if asked == Some(self.me()) {
-            let asker = self.author();
-            self.put_duty(&Duty::AnswerRight { request, asker, to, token: genuine.token });
+            self.note_outcome(request, &answered.unwrap_or(Asked::Waits))?;
         }
         Ok(())
     }
@@ -148,13 +146,13 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         if self.is_own() {
             self.view.remove(table::duty(0, request.as_bytes()));
         }
-        let asked: Option<Asked> = table::read(self.view, &table::asked(request))?;
-        if asked.is_none() {
-            return Ok(());
-        }
-        self.note_asked(request, outcome);
-        let used_up = matches!(outcome, Asked::Denied(refusal)
-            if matches!(refusal.reason, Reason::VoucherAlreadyRedeemed | Reason::VoucherWrongShop | Reason::VoucherRevoked));
+        self.note_outcome(request, outcome)
+    }
+
+    fn note_outcome(&mut self, request: RecordId, outcome: &Asked) -> Handled {
+        table::write(self.view, table::asked(request), outcome);
+        let used_up = matches!(outcome, Asked::Denied(refusal) if matches!(refusal.reason,
+            Reason::VoucherAlreadyRedeemed | Reason::VoucherWrongShop | Reason::VoucherRevoked));
         if used_up { self.lose_risk_of(request) } else { Ok(()) }
     }
 

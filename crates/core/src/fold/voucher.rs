@@ -143,7 +143,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         Ok(())
     }
 
-    /// Where this shop holds the right of an unused voucher: from when on the number is free, or goes back.
+    /// Where this shop holds the right of an unused voucher: from when on the number is free, or that it goes back.
     pub(super) fn note_held(&mut self, voucher: &Voucher, promotion: &Promotion, issuer: ShopId) {
         let body = voucher.token.body();
         let mine = voucher.right.holder == self.me() && voucher.uses.is_empty();
@@ -156,6 +156,8 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
             self.keep_if(mine && promotion.reuse_expired && voucher.revoked.is_none(), freed, &body.key);
         } else {
             self.keep_if(mine && promotion.reuse_expired && may_go_back, held, &(body.key, issuer));
+            let give_back = Duty::GiveBack(alloc::vec![body.key]);
+            self.keep_if(mine && voucher.revoked.is_some() && may_go_back, give_back.key(), &give_back);
         }
     }
 
@@ -212,10 +214,6 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         voucher.revoked = Some(voucher.revoked.map_or(at, |before| before.min(at)));
         self.put_voucher(&voucher);
         self.note_held(&voucher, &genuine.promotion, issuer);
-        let unused = voucher.uses.is_empty() && voucher.right.holder == self.me();
-        if unused && issuer != self.me() {
-            self.put_duty(&Duty::GiveBack(alloc::vec![voucher.token.body().key]));
-        }
         self.answer(&request, Answer::Revoked { token: genuine.token })
     }
 
@@ -235,8 +233,8 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         self.answer(&request, Answer::Reserved { token: genuine.token, until })
     }
 
-    /// Parties that a record must have, and at most one more: the holder of a right, as far as its author knew.
-    fn check_parties_with_one_more(&self, shops: [ShopId; 3]) -> Handled {
+    /// Parties that a record must have, and at most one more, whom its author alone knows.
+    pub(super) fn check_parties_with_one_more<const N: usize>(&self, shops: [ShopId; N]) -> Handled {
         let named = self.record.header().audience.named();
         let more = named.iter().filter(|shop| !shops.contains(shop)).count();
         if more <= 1 && shops.iter().all(|shop| named.contains(shop)) {

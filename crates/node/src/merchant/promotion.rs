@@ -80,7 +80,7 @@ impl MerchantPort {
             });
         }
         let tag = trade::request_tag(&request.request_id, "CreatePromotion", &request)?;
-        match hosted.ask(Command::Publish { request: tag, promotion: terms }).await? {
+        match hosted.ask(Command::Publish { request: tag, promotion: Box::new(terms) }).await? {
             Answer::Published { promotion } => {
                 Ok(CreatePromotionResponse { promotion: Some(show(&hosted, promotion).await?) })
             }

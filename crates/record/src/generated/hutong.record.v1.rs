@@ -952,6 +952,9 @@ pub struct Redemption {
     /// The purchase that this voucher and others went into, at most 64 characters; absent: this one alone.
     #[prost(string, tag = "14")]
     pub purchase_id: ::prost::alloc::string::String,
+    /// The key of the reservation that is used up by it; absent: none.
+    #[prost(string, tag = "15")]
+    pub reservation_key: ::prost::alloc::string::String,
 }
 /// A redemption that was accepted at the author's risk turned out to be the voucher's only use: the right to it has
 /// arrived, and the redemption is booked.

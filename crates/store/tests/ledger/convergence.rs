@@ -1,6 +1,9 @@
 //! CON-1: who holds the same records has the same state, in whatever order and grouping they came.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use hutong_core::{command::Command, ingest::IngestError, refusal::Reason, voucher::Token};
 use hutong_record::{Record, RecordId, ShopId, proto};
@@ -72,6 +75,59 @@ fn trade(street: &mut Street, steps: usize, funders: usize) {
             _ => street.carry(shop, other),
         }
     }
+}
+
+/// Random deeds with vouchers whose right moves: asked for, passed on, taken at risk, revoked, given back; numbers moved.
+fn move_rights(street: &mut Street, steps: usize) {
+    let count = street.shops.len();
+    let mut promotions = Vec::new();
+    for shop in 0..count {
+        let others: Vec<usize> = (0..count).filter(|other| *other != shop).collect();
+        let designated = proto::Promotion {
+            redeemer_ids: others[1..3].iter().map(|other| street.bytes(*other)).collect(),
+            reuse_expired: true,
+            ..street.terms(&[shop], others[0])
+        };
+        let leased = street.leased(&[(shop, 3), (others[0], 2), (others[1], 0)]);
+        let leased = proto::Promotion { reuse_expired: true, ..leased };
+        for terms in [street.at_risk(shop, &others), designated, leased] {
+            promotions.push(street.publish(shop, terms).unwrap());
+        }
+    }
+    street.meet();
+    let mut tokens: Vec<Token> = Vec::new();
+    let mut receipts: Vec<(usize, RecordId)> = Vec::new();
+    for _ in 0..steps {
+        let mut rng = StdRng::seed_from_u64(street.rng.random());
+        let (shop, other) = (rng.random_range(0..count), rng.random_range(0..count));
+        let promotion = promotions[rng.random_range(0..promotions.len())];
+        street.pass(rng.random_range(0..12 * 3_600_000));
+        // The latest ones, so that several shops try the same voucher.
+        let latest = tokens.len().saturating_sub(rng.random_range(1..=3));
+        let token = tokens.get(latest).cloned();
+        // Most of these are refused, which is as it should be: what counts is what comes of those that are not.
+        match (rng.random_range(0..22), token) {
+            (0..=3, _) => tokens.extend(street.issue(shop, promotion, None)),
+            (4..=6, Some(token)) => {
+                receipts.extend(street.redeem_with(shop, &token, |_| {}).map(|receipt| (shop, receipt.id)));
+            }
+            (7..=9, Some(token)) => {
+                receipts.extend(street.accept_at_risk(shop, &token).map(|receipt| (shop, receipt.id)));
+            }
+            (10, Some(token)) => drop(street.try_to_ask(shop, &token, other)),
+            (11, Some(token)) => drop(street.transfer(shop, &token, other)),
+            (12, Some(token)) => drop(street.revoke(shop, &token)),
+            (13, Some(token)) => drop(street.reserve(shop, &token, "basket", 3_600_000)),
+            (14, _) => drop(street.move_quota(shop, promotion, other, 1)),
+            (15, _) if !receipts.is_empty() => {
+                let (at, id) = receipts[rng.random_range(0..receipts.len())];
+                let _voided_before = street.void(at, id);
+            }
+            (16..=17, _) => drop(street.tend(shop)),
+            _ => street.carry(shop, other),
+        }
+    }
+    street.come_to_rest();
 }
 
 /// Every author's own log, in which each record is signed.
@@ -176,6 +232,31 @@ fn a_seal_or_a_fork_anywhere_gives_the_same_state_in_any_order() {
             deliver(&logs, &mut fresh, &street, &mut rng);
             assert_eq!(fresh.state(), street.shops[index].state(), "shop {index}: {context}");
         }
+    }
+}
+
+#[test]
+fn rights_and_numbers_that_move_give_the_same_state_in_any_order() {
+    let mut kinds = BTreeSet::new();
+    for seed in seeds() {
+        let context = replay(seed, "rights_and_numbers");
+        let mut street = Street::new(seed, 5);
+        move_rights(&mut street, 300);
+        street.check_agreement(&context);
+        let logs = logs(&street);
+        kinds.extend(logs.values().flatten().map(|record| record.header().kind as i32));
+        let mut rng = StdRng::seed_from_u64(seed);
+        for index in 0..street.shops.len() {
+            let mut fresh = street.fresh(index);
+            deliver(&logs, &mut fresh, &street, &mut rng);
+            assert_eq!(fresh.state(), street.shops[index].state(), "shop {index}: {context}");
+            assert_eq!(fresh.ledger.duties(street.now, 10).unwrap(), [], "shop {index}: {context}");
+        }
+        let doubles: u64 = street.shops.iter().map(|s| s.state().summary.double_redemptions).sum();
+        assert_eq!(doubles, 0, "VOU-1: {context}");
+    }
+    for kind in proto::Kind::QuotaMove as i32..=proto::Kind::VoucherProof as i32 {
+        assert!(kinds.contains(&kind), "kind {kind} was never tried");
     }
 }
 

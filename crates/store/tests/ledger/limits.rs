@@ -71,7 +71,7 @@ fn a_request_id_belongs_to_one_body() {
     assert_eq!(reason(street.run(2, &Command::Redeem(other))), Reason::RequestIdReused);
     let bad = RequestTag { id: "a b".into(), hash: [0; 32] };
     let terms = street.terms(&[1], 2);
-    let published = street.run(2, &Command::Publish { request: bad, promotion: terms });
+    let published = street.run(2, &Command::Publish { request: bad, promotion: Box::new(terms) });
     assert_eq!(reason(published), Reason::FieldInvalid);
 }
 

@@ -2,6 +2,8 @@
 //! carried between them in any order.
 
 #[cfg(test)]
+mod conditions;
+#[cfg(test)]
 mod convergence;
 #[cfg(test)]
 mod governance;
@@ -9,6 +11,8 @@ mod governance;
 mod ladder;
 #[cfg(test)]
 mod limits;
+#[cfg(test)]
+mod modes;
 #[cfg(test)]
 mod nonsense;
 #[cfg(test)]

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use hutong_core::{
-    command::{Command, RedeemCommand},
+    command::{Command, Confirmation, MoveQuotaCommand, RedeemCommand},
     refusal::{Reason, Refusal},
 };
-use hutong_record::{Currency, Money, RecordId, ShopId, proto};
+use hutong_record::{Currency, Money, RecordId, ShopId, UnixMillis, proto};
 
 use crate::{
     street::{DAY_MS, Street},
@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Refusals that only a node gives: they are about connections, tokens, queues and its own alliances.
-const OF_THE_NODE: [Reason; 9] = [
+const OF_THE_NODE: [Reason; 10] = [
     Reason::AllianceUnknown,
     Reason::AllianceUnnamed,
     Reason::AllianceExists,
@@ -23,6 +23,7 @@ const OF_THE_NODE: [Reason; 9] = [
     Reason::Busy,
     Reason::Stopped,
     Reason::TokenInvalid,
+    Reason::TooManyTries,
     Reason::Internal,
 ];
 
@@ -48,6 +49,8 @@ fn every_reason_that_the_rules_can_give_is_given() {
     street.meet();
     hand_out(&mut heard, &mut street, promotion);
     redeem(&mut heard, &mut street, promotion);
+    condition(&mut heard, &mut street);
+    hold_the_right(&mut heard, &mut street);
     govern(&mut heard, &mut street);
     let expected: BTreeSet<_> =
         Reason::ALL.iter().copied().filter(|reason| !OF_THE_NODE.contains(reason)).collect();
@@ -108,6 +111,93 @@ fn redeem(heard: &mut Heard, street: &mut Street, promotion: RecordId) {
     heard.refused(street.redeem(2, &late.qr_text(), None));
     street.pass(20 * DAY_MS);
     heard.refused(street.issue(1, promotion, Some(card(6)))); // the hand-out is over
+}
+
+/// Redemptions at shop 2, each against one condition.
+fn condition(heard: &mut Heard, street: &mut Street) {
+    let day = street.now.ms() + DAY_MS;
+    let hours = proto::WeeklyHours { weekdays: 127, from_minute: 0, until_minute: 1 };
+    street.now = UnixMillis::new(street.now.ms() / DAY_MS * DAY_MS).unwrap(); // 08:00 in the street
+    street.sell(2, yuan(5), Some(card(1)));
+    street.pass(DAY_MS);
+    let against: [fn(&mut proto::Conditions); 8] = [
+        |c| c.categories = vec!["水果".into()],
+        |c| c.first_visit = true,
+        |c| c.in_person_only = true,
+        |c| c.per_card_max = 1,
+        |c| c.per_card_day_max = 1,
+        |c| c.per_day_max = 1,
+        |c| c.per_shop_max = 1,
+        |c| c.per_shop_budget = Some(yuan(4).into()),
+    ];
+    let mut all: Vec<_> = against.iter().map(|change| conditions(*change)).collect();
+    all.push(proto::Conditions { hours: vec![hours], ..Default::default() });
+    all.push(proto::Conditions { from_unix_ms: day + 5 * DAY_MS, ..Default::default() });
+    let group = || proto::Conditions { stackable: true, exclusion_group: "红".into(), ..Default::default() };
+    all.extend([group(), group(), proto::Conditions::default()]);
+    for conditions in all {
+        let terms = proto::Promotion { conditions: Some(conditions), ..street.terms(&[1], 2) };
+        let promotion = street.publish(3, terms).unwrap();
+        street.meet();
+        for _ in 0..2 {
+            let token = street.issue(1, promotion, Some(card(1))).unwrap();
+            let result = street.redeem_with(2, &token, |redeem| {
+                redeem.card = Some(card(1));
+                redeem.purchase.remote = true;
+                redeem.purchase.id = "basket".into();
+            });
+            heard.0.extend(result.err().map(|refusal| refusal.reason));
+        }
+    }
+}
+
+fn conditions(change: fn(&mut proto::Conditions)) -> proto::Conditions {
+    let mut conditions = proto::Conditions { stackable: true, ..Default::default() };
+    change(&mut conditions);
+    conditions
+}
+
+/// What speaks against a voucher whose right is elsewhere, kept free, taken back or passed on.
+fn hold_the_right(heard: &mut Heard, street: &mut Street) {
+    let terms = street.at_risk(1, &[2, 3]);
+    let anywhere = street.publish(4, terms).unwrap();
+    let other = street.bytes(3);
+    let designated = proto::Promotion { redeemer_ids: vec![other], ..street.terms(&[1], 2) };
+    let designated = street.publish(4, designated).unwrap();
+    street.meet();
+    let token = street.issue(1, anywhere, None).unwrap();
+    heard.refused(street.redeem(2, &token.qr_text(), None));
+    for (offline_ms, at_risk) in [(0, false), (2 * DAY_MS, true)] {
+        let heard_at = street.now.saturating_add_ms(-offline_ms);
+        heard.refused(street.redeem_with(2, &token, |redeem| {
+            redeem.confirmation = Confirmation::Unreachable { heard: heard_at, at_risk };
+        }));
+    }
+    for _ in 0..2 {
+        let token = street.issue(1, anywhere, None).unwrap();
+        street.accept_at_risk(2, &token).unwrap();
+    }
+    heard.refused(street.accept_at_risk(2, &token));
+    let token = street.issue(1, designated, None).unwrap();
+    street.meet();
+    heard.refused(street.reserve(2, &token, "a", 0));
+    street.reserve(2, &token, "a", DAY_MS).unwrap();
+    heard.refused(street.redeem(2, &token.qr_text(), None));
+    street.reserve(2, &token, "a", 0).unwrap();
+    heard.refused(street.transfer(2, &token, 0));
+    let mut holder = 2;
+    while let Ok(()) = street.transfer(holder, &token, 5 - holder) {
+        street.meet();
+        holder = 5 - holder;
+    }
+    heard.refused(street.transfer(holder, &token, 5 - holder));
+    street.revoke(1, &token).unwrap();
+    street.meet();
+    heard.refused(street.redeem(holder, &token.qr_text(), None));
+    let (request, to, from) = (street.request(), street.id(1), street.id(1));
+    let reclaim =
+        MoveQuotaCommand { request, promotion: designated, to, count: 1, reclaimed_from: Some(from) };
+    heard.refused(street.run(4, &Command::MoveQuota(reclaim)));
 }
 
 fn govern(heard: &mut Heard, street: &mut Street) {

@@ -77,7 +77,7 @@ impl Street {
 
     pub(crate) fn publish(&mut self, funder: usize, terms: proto::Promotion) -> Result<RecordId, Refusal> {
         let request = self.request();
-        match self.run(funder, &Command::Publish { request, promotion: terms })?.answer {
+        match self.run(funder, &Command::Publish { request, promotion: Box::new(terms) })?.answer {
             Some(Answer::Published { promotion }) => Ok(promotion),
             other => panic!("not an answer to a publication: {other:?}"),
         }
