@@ -26,8 +26,9 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use hutong_client::Language;
 use serde_json::json;
 
-use crate::{data_folder::DataFolder, demo};
-use output::{Answer, Output};
+use crate::{bench, data_folder::DataFolder, demo};
+pub(crate) use output::Answer;
+use output::Output;
 
 const EXAMPLES: &str = "\
 A shop's first day:
@@ -129,6 +130,8 @@ enum Command {
     },
     /// See a street of shops at work on this machine.
     Demo(demo::DemoArgs),
+    /// Measure what this machine can do.
+    Bench(bench::BenchArgs),
 }
 
 impl Globals {
@@ -220,6 +223,7 @@ async fn answer(Cli { globals, command }: Cli) -> anyhow::Result<Answer> {
         Command::Config(command) => settings::run(&globals, command),
         Command::Completions { shell } => Ok(completions(shell)),
         Command::Demo(args) => Ok(Answer::done(Box::pin(demo::run(args, globals.json)).await?)),
+        Command::Bench(args) => Box::pin(bench::run(args)).await,
     }
 }
 
