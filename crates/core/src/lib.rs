@@ -8,6 +8,7 @@ extern crate alloc;
 
 pub mod alliance;
 pub mod answer;
+pub mod attribution;
 mod bounds;
 pub mod charter;
 pub mod code;
@@ -16,6 +17,7 @@ pub mod event;
 pub mod fold;
 pub mod ingest;
 pub mod invitation;
+pub mod netting;
 pub mod pair;
 pub mod promotion;
 pub mod refusal;
