@@ -52,6 +52,13 @@ impl Order {
     }
 }
 
+impl Default for Order {
+    /// A chain that remembers one shop.
+    fn default() -> Self {
+        Self(NonZeroUsize::MIN)
+    }
+}
+
 /// Whether paths that ended in nothing are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Nulls {
