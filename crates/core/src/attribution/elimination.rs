@@ -24,8 +24,12 @@ type Way = (Node, f64);
 pub(super) struct Graph {
     /// The ways out of a node, by where they lead.
     out: Vec<Vec<Way>>,
-    /// From where ways lead into a node, in no order.
+    /// From where ways lead into a node, in no order. Nodes that have become ends or were taken out stay in the list; they
+    /// are known by having no way out.
     into: Vec<Vec<Node>>,
+    /// How many ways lead into a node.
+    into_count: Vec<usize>,
+    /// A list that is used again and again.
     merged: Vec<Way>,
 }
 
@@ -52,11 +56,15 @@ const fn at(node: Node) -> usize {
 impl Graph {
     /// A graph of `nodes` nodes and the ways given as from, to and count, sorted and each once.
     pub(super) fn new(nodes: usize, ways: impl Iterator<Item = ((Node, Node), u64)>) -> Self {
-        let mut graph =
-            Self { out: vec![Vec::new(); nodes], into: vec![Vec::new(); nodes], merged: Vec::new() };
+        let mut graph = Self {
+            out: vec![Vec::new(); nodes],
+            into: vec![Vec::new(); nodes],
+            into_count: vec![0; nodes],
+            merged: Vec::new(),
+        };
         for ((from, to), count) in ways.filter(|((from, to), count)| from != to && *count > 0) {
             graph.out[at(from)].push((to, count as f64));
-            graph.into[at(to)].push(from);
+            graph.note_way_in(from, to);
         }
         graph
     }
@@ -71,7 +79,7 @@ impl Graph {
     /// Makes an end of a node: what happens after it does not matter.
     pub(super) fn end_at(&mut self, node: Node) {
         for (to, _) in mem::take(&mut self.out[at(node)]) {
-            self.forget_way_in(node, to);
+            self.into_count[at(to)] -= 1;
         }
     }
 
@@ -91,26 +99,30 @@ impl Graph {
 
     /// The ways that taking a node out joins.
     fn cost(&self, node: Node) -> usize {
-        self.into[at(node)].len() * self.out[at(node)].len()
+        self.into_count[at(node)] * self.out[at(node)].len()
     }
 
     fn take_one_out(&mut self, node: Node, work: &mut Work) -> Result<(), AttributionError> {
         let ways = mem::take(&mut self.out[at(node)]);
         let all = sum(&ways);
         for &(to, _) in &ways {
-            self.forget_way_in(node, to);
+            self.into_count[at(to)] -= 1;
         }
         for from in mem::take(&mut self.into[at(node)]) {
-            work.take(ways.len() + self.out[at(from)].len())?;
-            self.lead_on(from, node, &ways, all);
+            if !self.out[at(from)].is_empty() {
+                work.take(ways.len() + self.out[at(from)].len())?;
+                self.lead_on(from, node, &ways, all);
+            }
         }
+        self.into_count[at(node)] = 0;
         Ok(())
     }
 
-    fn forget_way_in(&mut self, from: Node, to: Node) {
-        let into = &mut self.into[at(to)];
-        if let Some(found) = into.iter().position(|&node| node == from) {
-            into.swap_remove(found);
+    /// A way from a node to itself will be left out.
+    fn note_way_in(&mut self, from: Node, to: Node) {
+        if from != to {
+            self.into[at(to)].push(from);
+            self.into_count[at(to)] += 1;
         }
     }
 
@@ -118,24 +130,41 @@ impl Graph {
     fn lead_on(&mut self, from: Node, through: Node, ways: &[Way], all: f64) {
         let mut merged = mem::take(&mut self.merged);
         merged.clear();
-        let own = mem::take(&mut self.out[at(from)]);
-        let weight = own.iter().find(|way| way.0 == through).map_or(0.0, |way| way.1);
-        let factor = weight / all;
-        let mut more = ways.iter().filter(|way| way.0 != from).peekable();
-        for &(to, weight) in own.iter().filter(|way| way.0 != through) {
-            while let Some(&(new, through_weight)) = more.next_if(|way| way.0 < to) {
-                merged.push((new, factor * through_weight));
-                self.into[at(new)].push(from);
+        let mut own = mem::take(&mut self.out[at(from)]);
+        let replaced = own.binary_search_by_key(&through, |way| way.0).expect("a way in is a way out");
+        let factor = own.remove(replaced).1 / all;
+        let mut more = ways;
+        for &(to, weight) in &own {
+            while let [(new, further), rest @ ..] = more
+                && *new < to
+            {
+                self.note_way_in(from, *new);
+                merged.push((*new, factor * further));
+                more = rest;
             }
-            let joined = more.next_if(|way| way.0 == to).map_or(weight, |way| weight + factor * way.1);
-            merged.push((to, joined));
+            if let [(same, further), rest @ ..] = more
+                && *same == to
+            {
+                merged.push((to, weight + factor * further));
+                more = rest;
+            } else {
+                merged.push((to, weight));
+            }
         }
-        for &(new, through_weight) in more {
-            merged.push((new, factor * through_weight));
-            self.into[at(new)].push(from);
+        for (new, further) in more {
+            self.note_way_in(from, *new);
+            merged.push((*new, factor * further));
         }
         self.out[at(from)] = merged;
         self.merged = own;
+        self.leave_out_way_to_itself(from);
+    }
+
+    fn leave_out_way_to_itself(&mut self, node: Node) {
+        let ways = &mut self.out[at(node)];
+        if let Ok(found) = ways.binary_search_by_key(&node, |way| way.0) {
+            ways.remove(found);
+        }
     }
 }
 
@@ -167,7 +196,7 @@ mod tests {
         let mut graph = Graph::new(3, ways.into_iter());
         graph.end_at(1);
         assert_eq!(graph.probability(0, 2), 0.5);
-        assert!(graph.into[2] == [0] && graph.out[1].is_empty());
+        assert!(graph.into_count[2] == 1 && graph.out[1].is_empty());
     }
 
     #[test]
