@@ -37,7 +37,7 @@ pub use decay::HalfLife;
 pub use markov::{Chain, Nulls, Order};
 pub use path::{COUNT_MAX, Path, PathError, SHOPS_MAX, ShopIndex, Shops, TOUCHES_MAX, Tally};
 pub use share_out::{ShareOutError, share_out};
-use split::{Split, split};
+use split::Split;
 
 /// How credit is split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,11 +104,15 @@ pub enum AttributionError {
 pub fn attribute(shops: usize, paths: &[Path], model: Model) -> Result<Attribution, AttributionError> {
     check(shops, paths)?;
     match model {
+        Model::First => by_path(shops, paths, |path| Ok(split::first(path))),
+        Model::Last => by_path(shops, paths, |path| Ok(split::last(path))),
+        Model::Linear => by_path(shops, paths, |path| Ok(split::linear(path))),
+        Model::Position => by_path(shops, paths, |path| Ok(split::position(path))),
+        Model::Decay(half_life) => by_path(shops, paths, |path| split::decay(path, half_life)),
+        Model::Shapley => by_path(shops, paths, |path| Ok(split::shapley(path))),
         Model::Markov(order, nulls) => {
-            let chain = markov::solve(shops, paths, order, nulls)?;
-            Ok(by_removal_effect(paths, chain))
+            Ok(by_removal_effect(paths, markov::solve(shops, paths, order, nulls)?))
         }
-        _ => by_path(shops, paths, model),
     }
 }
 
@@ -136,10 +140,14 @@ struct Parts {
 
 /// The models that look at one path at a time. Parts of the same whole are added up as integers first, so that a sum over
 /// many paths costs few fractions.
-fn by_path(shops: usize, paths: &[Path], model: Model) -> Result<Attribution, AttributionError> {
+fn by_path(
+    shops: usize,
+    paths: &[Path],
+    split: impl Fn(&Path) -> Result<Split, AttributionError>,
+) -> Result<Attribution, AttributionError> {
     let mut sums: BTreeMap<(ShopIndex, u64), Parts> = BTreeMap::new();
     for path in paths {
-        let Split { parts, whole } = split(path, model)?;
+        let Split { parts, whole } = split(path)?;
         for (shop, part) in parts {
             let sum = sums.entry((shop, whole)).or_default();
             sum.conversions += BigUint::from(part) * path.tally().conversions;

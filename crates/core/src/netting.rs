@@ -6,7 +6,7 @@
 //! what it was, and total = cleared + remainder (MON-1). No debt arises between shops that had none.
 //!
 //! What is left is the cheapest way to carry the net positions over the debts there are, where carrying one unit over one
-//! debt costs one: a minimum-cost flow, found by [`flow`] in integers. There may be several largest circulations; the one
+//! debt costs one: a minimum-cost flow, found in integers. There may be several largest circulations; the one
 //! found depends on the debts alone (shops by rank, debts merged by pair), not on how they are arranged. Debts of one
 //! debtor to one creditor are cleared in the order given. [`verify`] tells whether a result is right and the largest
 //! possible, without trusting how it was found. See `crates/adr/0012`.

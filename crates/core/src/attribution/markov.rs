@@ -14,7 +14,7 @@
 //! P(conversion) needs no solving: the counts are a flow that enters at the start and leaves at the ends, so the chain that
 //! is estimated from them passes through each state as often, on average, as the paths did, and ends in a conversion
 //! exactly as often as they did. Without a shop that no longer holds, and the chain is solved once for each
-//! ([`super::elimination`]). That is shared: what the chains without each of two shops have in common, the states with
+//! (`elimination.rs`). That is shared: what the chains without each of two shops have in common, the states with
 //! neither, is taken out once, and so on with halves of all shops.
 
 use alloc::{
@@ -32,7 +32,7 @@ use super::{
 /// States of a chain. Higher orders have more, but few ways between them.
 pub const STATES_MAX: usize = 50_000;
 /// Ways looked at while solving: some seconds' work.
-pub const UPDATES_MAX: u64 = 3_000_000_000;
+pub const UPDATES_MAX: u64 = 2_000_000_000;
 /// The longest memory of a chain. Beyond it a state is all but the whole path.
 pub const ORDER_MAX: usize = 16;
 

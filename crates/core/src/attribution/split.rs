@@ -2,7 +2,7 @@
 
 use alloc::{collections::BTreeMap, vec, vec::Vec};
 
-use super::{AttributionError, HalfLife, Model, Path, ShopIndex, decay};
+use super::{AttributionError, HalfLife, Path, ShopIndex, decay};
 
 /// Each shop's parts of a conversion; they add up to the whole.
 #[derive(Debug, PartialEq, Eq)]
@@ -11,17 +11,33 @@ pub(super) struct Split {
     pub(super) whole: u64,
 }
 
-/// Splits a conversion at the end of the path. A chain does not look at one path: it is not asked here.
-pub(super) fn split(path: &Path, model: Model) -> Result<Split, AttributionError> {
-    let shops = path.shops();
-    Ok(match model {
-        Model::First => by_touch(&shops[..1], &[1]),
-        Model::Last => by_touch(&shops[shops.len() - 1..], &[1]),
-        Model::Linear => by_touch(shops, &vec![1; shops.len()]),
-        Model::Position => by_touch(shops, &ends_and_between(shops.len())),
-        Model::Decay(half_life) => by_touch(shops, &decay::parts(&ages(path, half_life)?, half_life)),
-        Model::Shapley | Model::Markov(..) => among_distinct(shops),
-    })
+pub(super) fn first(path: &Path) -> Split {
+    by_touch(&path.shops()[..1], &[1])
+}
+
+pub(super) fn last(path: &Path) -> Split {
+    by_touch(&path.shops()[path.shops().len() - 1..], &[1])
+}
+
+pub(super) fn linear(path: &Path) -> Split {
+    by_touch(path.shops(), &vec![1; path.shops().len()])
+}
+
+pub(super) fn position(path: &Path) -> Split {
+    by_touch(path.shops(), &ends_and_between(path.shops().len()))
+}
+
+pub(super) fn decay(path: &Path, half_life: HalfLife) -> Result<Split, AttributionError> {
+    Ok(by_touch(path.shops(), &decay::parts(&ages(path, half_life)?, half_life)))
+}
+
+/// The Shapley value. v is a sum over the paths of games in which a coalition earns a path's conversions if it holds all of
+/// the path's shops. In such a game (a unanimity game) all of them are interchangeable and the others add nothing, so
+/// each gets the same share; and the value of a sum of games is the sum of their values.
+pub(super) fn shapley(path: &Path) -> Split {
+    let parts: BTreeMap<_, _> = path.shops().iter().map(|&shop| (shop, 1)).collect();
+    let whole = parts.values().sum();
+    Split { parts, whole }
 }
 
 /// Parts go to the touches in order; those of one shop add up.
@@ -31,15 +47,6 @@ fn by_touch(shops: &[ShopIndex], parts_by_touch: &[u64]) -> Split {
         *parts.entry(shop).or_default() += part;
     }
     Split { parts, whole: parts_by_touch.iter().sum() }
-}
-
-/// The Shapley value. v is a sum over the paths of games in which a coalition earns a path's conversions if it holds all of
-/// the path's shops. In such a game (a unanimity game) all of them are interchangeable and the others add nothing, so
-/// each gets the same share; and the value of a sum of games is the sum of their values.
-fn among_distinct(shops: &[ShopIndex]) -> Split {
-    let parts: BTreeMap<_, _> = shops.iter().map(|&shop| (shop, 1)).collect();
-    let whole = parts.values().sum();
-    Split { parts, whole }
 }
 
 /// 40/20/40 over three touches and more: with m touches in the middle, 2m, m times 1, and 2m parts of 5m.

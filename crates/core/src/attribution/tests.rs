@@ -2,6 +2,7 @@ use core::num::NonZeroU64;
 
 use num_bigint::BigUint;
 use proptest::prelude::*;
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
 use super::*;
 
@@ -109,6 +110,16 @@ fn bad_paths_are_refused() {
     let full = path(&[0], COUNT_MAX, 0);
     assert_eq!(attribute(1, &[full.clone(), full], Model::First), Err(AttributionError::TooMany));
     assert!(Order::new(0).is_none() && Order::new(markov::ORDER_MAX + 1).is_none());
+}
+
+#[test]
+fn a_chain_of_too_many_states_is_refused() {
+    // At random, hardly any sixteen touches come twice.
+    let mut random = StdRng::seed_from_u64(1);
+    let mut wander = || -> Vec<u32> { (0..10_000).map(|_| random.random_range(0..7)).collect() };
+    let paths: Vec<Path> = (0..8).map(|_| path(&wander(), 1, 0)).collect();
+    let found = attribute(7, &paths, markov(markov::ORDER_MAX, Nulls::With));
+    assert!(matches!(found, Err(AttributionError::TooManyStates { states: 50_001.. })), "{found:?}");
 }
 
 /// Shops are few, so that paths meet.

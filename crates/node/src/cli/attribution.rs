@@ -95,7 +95,8 @@ fn half_life(text: &str) -> Result<HalfLife, String> {
         let steps = text.parse::<NonZeroU64>();
         return steps.map(HalfLife::Steps).map_err(|_| "a half-life is at least one touch".to_owned());
     }
-    let ms = NonZeroU64::new(duration_ms(text)?);
+    let wrong = |why| format!("a half-life is a whole number of touches, or else a duration: {why}");
+    let ms = NonZeroU64::new(duration_ms(text).map_err(wrong)?);
     ms.map(HalfLife::Millis).ok_or_else(|| "a half-life is longer than nothing".to_owned())
 }
 
