@@ -2,7 +2,7 @@ use core::num::NonZeroU64;
 
 use num_bigint::BigUint;
 use proptest::prelude::*;
-use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use rand::{SeedableRng as _, rngs::StdRng};
 
 use super::*;
 
