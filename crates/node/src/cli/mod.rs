@@ -4,10 +4,14 @@
 //! or refused, 2 wrong usage.
 
 mod alliance;
+mod attribution;
+mod decimal;
 mod doctor;
 mod init;
+mod netting;
 mod node;
 mod output;
+mod plain_file;
 mod problem;
 mod promotion;
 mod report;
@@ -107,6 +111,12 @@ enum Command {
     /// Counts, what allies owe each other, and proof that both see the same.
     #[command(subcommand)]
     Report(report::ReportCommand),
+    /// Who sent whom: split the conversions of a file of paths; needs no node.
+    #[command(subcommand)]
+    Attribution(attribution::AttributionCommand),
+    /// Cancel debts around the circle; needs no node.
+    #[command(subcommand)]
+    Netting(netting::NettingCommand),
     /// Follow events as they happen; with --json one object a line.
     Watch(node::WatchArgs),
     /// How the node and its links stand.
@@ -216,6 +226,8 @@ async fn answer(Cli { globals, command }: Cli) -> anyhow::Result<Answer> {
         Command::Sale(command) => Box::pin(sale::run(&globals, command)).await,
         Command::Voucher(command) => Box::pin(voucher::run(&globals, command)).await,
         Command::Report(command) => Box::pin(report::run(&globals, command)).await,
+        Command::Attribution(command) => attribution::run(command),
+        Command::Netting(command) => netting::run(command),
         Command::Watch(args) => Box::pin(node::watch(&globals, args)).await,
         Command::Status => Box::pin(node::status(&globals)).await,
         Command::Federation(command) => Box::pin(node::federation(&globals, command)).await,
