@@ -160,12 +160,13 @@ impl Token {
         let body = &self.body;
         let Some(distributor) = promotion.distributor(body.key.distributor) else { return false };
         let fits = body.key.promotion == promotion.id
-            && (1..=distributor.quota).contains(&body.key.number)
+            && ((1..=distributor.quota).contains(&body.key.number) || hutong_record::planted!(NoQuotaCheck))
             && body.expires == promotion.expires(body.issued)
             && promotion.check_window(body.issued).is_ok()
             && (body.card.is_some() || !promotion.card_required);
         let Ok(token) = proto::VoucherToken::decode(self.bytes.as_slice()) else { return false };
-        fits && TokenSignature::verify(key, &token.body, &token.signature).is_ok()
+        let signed = TokenSignature::verify(key, &token.body, &token.signature).is_ok();
+        fits && (signed || hutong_record::planted!(NoTokenSignature))
     }
 
     /// The facts.

@@ -116,6 +116,12 @@ impl<V: Views> Writer<V> {
             waiting.extend(self.carry_out(current, now, rng, tell)?);
             job = if self.ledger.staged_count() < GROUP_RECORDS_MAX { next() } else { None };
         }
+        if hutong_record::planted!(AnswerBeforeCommit) {
+            for who in std::mem::take(&mut waiting) {
+                let news = self.answer(who);
+                tell(&self.ledger, news);
+            }
+        }
         self.commit(tell)?;
         for who in waiting {
             let news = self.answer(who);

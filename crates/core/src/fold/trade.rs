@@ -46,7 +46,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         let message: proto::PromotionEnd = self.decode()?;
         let id = RecordId::try_from(message.promotion_id.as_ref()).map_err(|_| ignore("promotion id"))?;
         let promotion = self.promotion_of(id)?;
-        if promotion.funder != self.author() {
+        if promotion.funder != self.author() && !hutong_record::planted!(AnyoneEndsPromotions) {
             return Err(ignore("not the funder"));
         }
         if promotion::ended(self.view, id)?.is_none() {
@@ -109,7 +109,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         let request = self.request(message.request.as_ref())?;
         let token = Token::parse(&message.token).map_err(|_| ignore("token is malformed"))?;
         let promotion = self.promotion_of(token.body().key.promotion)?;
-        if promotion.redeemer != self.author() {
+        if promotion.redeemer != self.author() && !hutong_record::planted!(RedeemForOthers) {
             return Err(ignore("not the redeemer"));
         }
         self.verify_token(&token, &promotion)?;
@@ -117,7 +117,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         let distributor = distributor_of(&token, &promotion)?;
         self.check_parties([self.author(), distributor, promotion.funder, redemption.credited])?;
         let known = self.voucher(&token)?;
-        if known.as_ref().is_some_and(|v| v.redemption.is_some()) {
+        if known.as_ref().is_some_and(|v| v.redemption.is_some()) && !hutong_record::planted!(LastUseWins) {
             self.summary(|s| s.double_redemptions += 1)?;
             return Err(ignore("the voucher was used before"));
         }
@@ -140,8 +140,10 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         let mut voucher: Voucher =
             table::read(self.view, &table::voucher(&key))?.ok_or_else(|| ignore("no such voucher"))?;
         let promotion = self.promotion_of(key.promotion)?;
-        let redemption =
-            voucher.redemption.filter(|r| r.id == id).ok_or_else(|| ignore("taken back before"))?;
+        let redemption = voucher
+            .redemption
+            .filter(|r| r.id == id || hutong_record::planted!(VoidAnyUse))
+            .ok_or_else(|| ignore("taken back before"))?;
         if promotion.redeemer != self.author() {
             return Err(ignore("not the redeemer"));
         }

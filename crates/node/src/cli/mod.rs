@@ -17,6 +17,7 @@ mod serving;
 mod session;
 mod settings;
 mod show;
+mod sim;
 mod value;
 mod voucher;
 
@@ -129,6 +130,8 @@ enum Command {
     },
     /// See a street of shops at work on this machine.
     Demo(demo::DemoArgs),
+    /// Simulate streets of shops under faults, and check what must always hold.
+    Sim(sim::SimArgs),
 }
 
 impl Globals {
@@ -219,6 +222,7 @@ async fn answer(Cli { globals, command }: Cli) -> anyhow::Result<Answer> {
         Command::Doctor => Box::pin(doctor::run(&globals)).await,
         Command::Config(command) => settings::run(&globals, command),
         Command::Completions { shell } => Ok(completions(shell)),
+        Command::Sim(args) => Box::pin(sim::run(&globals, args)).await,
         Command::Demo(args) => Ok(Answer::done(Box::pin(demo::run(args, globals.json)).await?)),
     }
 }
