@@ -17,7 +17,6 @@ use rand::RngExt as _;
 
 use crate::{
     clock::{DAY_MS, HOUR_MS, MINUTE_MS},
-    fault::FaultKind,
     hub::OWN_HAND,
     node::NodeNumber,
     workload::{Action, Purpose},
@@ -334,7 +333,6 @@ impl World {
         let message = self.receipt(&voucher.token, distributor, body.issued)?;
         let audience = Audience::parties([self.shops[me].id(), distributor, funder])?;
         self.plant(node, Kind::Redemption, audience, &message.encode_to_vec(), 3 * DAY_MS)?;
-        self.spoil(node, FaultKind::BackDate);
         Some(())
     }
 }

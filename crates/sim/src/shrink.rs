@@ -23,7 +23,8 @@ pub fn shrink(config: &Config, invariant: Invariant, tries_max: u32) -> Option<S
     let mut shrinking = Shrinking { invariant, tries_left: tries_max };
     let report = shrinking.breaks(config)?;
     let mut best = (config.clone(), report);
-    loop {
+    // Half of the runs for the size, the rest for the faults.
+    while shrinking.tries_left > tries_max / 2 {
         let found = smaller(&best.0).find_map(|c| shrinking.breaks(&c).map(|report| (c, report)));
         let Some(found) = found else { break };
         best = found;

@@ -2,7 +2,7 @@
 
 use std::num::NonZero;
 
-use hutong_sim::{Bug, Config, FaultKind, Invariant, run_seeds};
+use hutong_sim::{Bug, Config, FaultKind, Invariant, run_seeds, shrink};
 
 /// Each bug is found in one of so many seeds.
 const SEEDS: u64 = 24;
@@ -51,4 +51,15 @@ fn without_a_bug_the_same_seeds_pass() {
         assert_eq!(report.violation, None, "{config}");
         assert!(report.faults.count(FaultKind::PowerCut) > 0, "{config}");
     }
+}
+
+#[test]
+fn a_failure_shrinks_to_a_smaller_run_that_breaks_the_same_promise() {
+    let config = street(1, Some(Bug::SkipSync));
+    let shrunk = shrink(&config, Invariant::Log2, 25).expect("the bug breaks LOG-2");
+    assert_eq!(shrunk.report.violation.map(|v| v.invariant), Some(Invariant::Log2));
+    assert!(shrunk.config.shops < config.shops || shrunk.config.redemptions < config.redemptions);
+    assert!(shrunk.config.faults.kinds().count() < config.faults.kinds().count());
+    assert!(shrunk.tries <= 25);
+    assert_eq!(shrink(&street(1, None), Invariant::Log2, 1), None);
 }

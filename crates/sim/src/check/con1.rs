@@ -16,6 +16,9 @@ use crate::{node::NodeNumber, restart::JOURNAL, views::SimViews, world::World};
 /// How many nodes' views are folded anew at the end.
 const FOLDED_ANEW: usize = 3;
 
+/// Where each log ends: author, number and id of its last record.
+type Frontier = Vec<(ShopId, u64, [u8; 32])>;
+
 /// What a node holds of the alliance and of its allies.
 #[derive(Debug, PartialEq, Eq)]
 struct State {
@@ -27,7 +30,7 @@ struct State {
 impl World {
     /// Compares the nodes whose frontiers are equal, and that have folded everything.
     pub(super) fn check_same_state(&mut self) {
-        let mut groups: BTreeMap<Vec<(ShopId, u64, [u8; 32])>, Vec<NodeNumber>> = BTreeMap::new();
+        let mut groups: BTreeMap<Frontier, Vec<NodeNumber>> = BTreeMap::new();
         for node in self.honest_nodes() {
             if let Some(frontier) = self.folded_frontier(node) {
                 groups.entry(frontier).or_default().push(node);
@@ -42,7 +45,7 @@ impl World {
     }
 
     /// Where each log ends, if all of it is folded.
-    fn folded_frontier(&self, node: NodeNumber) -> Option<Vec<(ShopId, u64, [u8; 32])>> {
+    fn folded_frontier(&self, node: NodeNumber) -> Option<Frontier> {
         let ledger = self.nodes[node].ledger()?;
         let views = ledger.views();
         let folded = |(shop, head): &(ShopId, LogHead)| {

@@ -129,6 +129,9 @@ impl<V: Views> Ledger<V> {
 
 /// Whether a planted bug leaves a record's message out of a rebuild.
 fn forgotten(record: &Record) -> bool {
-    (hutong_record::planted!(ForgetUsesOnRebuild) && record.header().kind == Kind::Redemption)
-        || (hutong_record::planted!(ForgetNumbersOnRebuild) && record.header().kind == Kind::VoucherIssue)
+    match record.header().kind {
+        Kind::Redemption => hutong_record::planted!(ForgetUsesOnRebuild),
+        Kind::VoucherIssue => hutong_record::planted!(ForgetNumbersOnRebuild),
+        _ => false,
+    }
 }
