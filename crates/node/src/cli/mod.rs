@@ -21,6 +21,7 @@ mod serving;
 mod session;
 mod settings;
 mod show;
+mod sim;
 mod value;
 mod voucher;
 
@@ -142,6 +143,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Measure what this machine can do.
     Bench(bench::BenchArgs),
+    /// Simulate streets of shops under faults, and check what must always hold.
+    Sim(sim::SimArgs),
 }
 
 impl Globals {
@@ -234,6 +237,7 @@ async fn answer(Cli { globals, command }: Cli) -> anyhow::Result<Answer> {
         Command::Doctor => Box::pin(doctor::run(&globals)).await,
         Command::Config(command) => settings::run(&globals, command),
         Command::Completions { shell } => Ok(completions(shell)),
+        Command::Sim(args) => Box::pin(sim::run(&globals, args)).await,
         Command::Demo(args) => Ok(Answer::done(Box::pin(demo::run(args, globals.json)).await?)),
         Command::Bench(args) => Box::pin(bench::run(args)).await,
     }
