@@ -118,6 +118,18 @@ pub struct MissingRecords {
     pub to_sequence: u64,
 }
 
+/// What may be gone from the end of a log, as found when the journal was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TailLoss {
+    /// Nothing that was ever acknowledged, unless the disk lies.
+    Nothing,
+    /// The journal ended in a batch that was not written to its end: nobody was told of it, unless the disk lies.
+    Torn,
+    /// The bytes there are not what was written, so acknowledged records may be gone, and with them the numbers that
+    /// they used up (LOG-1).
+    Damaged,
+}
+
 /// Why the journal cannot be read or written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JournalError {
@@ -261,4 +273,8 @@ pub trait JournalReader: Send + Sync {
 
     /// What is known to be lost, as found when the journal was opened. Damage that came later shows when it is read.
     fn damage(&self) -> Vec<Damage>;
+
+    /// Whether a log may once have gone further than [`JournalReader::head_of`] says, as found when the journal was
+    /// opened. Damage before a log's last record is no doubt about its end.
+    fn tail_loss(&self, shop: ShopId) -> TailLoss;
 }

@@ -5,9 +5,10 @@
 
 mod error;
 mod recovery;
+mod signing;
 mod staged;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use hutong_core::{
@@ -26,6 +27,7 @@ use hutong_record::{
 use rand_core::CryptoRng;
 
 pub use error::{ExecuteError, LedgerError};
+pub use signing::{CONFIRMING_PEERS, Doubt, HeadAnswer, Patience, QUESTION_MS, Seat, Signing};
 
 use crate::{
     journal::{Journal, JournalError, JournalReader, LogHead, Lsn},
@@ -50,6 +52,11 @@ pub struct Ledger<V> {
     reader: Arc<dyn JournalReader>,
     views: Arc<V>,
     staged: Staged,
+    signing: Signing,
+    /// The next record of this shop's log begins an incarnation.
+    next_incarnation: bool,
+    /// Proofs of forks, by shop, that wait until this shop may sign.
+    waiting_proofs: BTreeMap<ShopId, DraftRecord>,
 }
 
 impl<V> std::fmt::Debug for Ledger<V> {
@@ -80,7 +87,8 @@ pub struct Committed {
 
 impl<V: Views> Ledger<V> {
     /// Opens a shop's copy: views that lag behind the journal, or are empty, are folded up to it. `progress` is told
-    /// how many records are folded, and of how many.
+    /// how many records are folded, and of how many. Unless the shop is alone it signs nothing before
+    /// [`Ledger::confirm_head`] has confirmed how far its log goes.
     ///
     /// # Errors
     /// The journal or the views cannot be read.
@@ -88,14 +96,27 @@ impl<V: Views> Ledger<V> {
         charter: Charter,
         me: ShopId,
         keys: Arc<ShopKeys>,
+        seat: Seat,
         journal: Box<dyn Journal>,
         views: Arc<V>,
         progress: &mut dyn FnMut(Lsn, Lsn),
     ) -> Result<Self, LedgerError> {
         let reader = journal.reader();
         let alliance = Alliance::load(charter, me, &*views)?;
-        let mut ledger = Self { alliance, keys, journal, reader, views, staged: Staged::default() };
+        let signing = Signing::Unconfirmed(Doubt::of(seat, reader.tail_loss(me)));
+        let mut ledger = Self {
+            alliance,
+            keys,
+            journal,
+            reader,
+            views,
+            staged: Staged::default(),
+            signing,
+            next_incarnation: false,
+            waiting_proofs: BTreeMap::new(),
+        };
         ledger.catch_up(progress)?;
+        ledger.confirm_if_alone();
         Ok(ledger)
     }
 
@@ -129,7 +150,8 @@ impl<V: Views> Ledger<V> {
         self.staged.heads.get(&shop).copied().or_else(|| self.reader.head_of(shop).map(head))
     }
 
-    /// Takes in a peer's records of one log; true: some were new.
+    /// Takes in a peer's records of one log; true: some were new. Records of this shop's own log that are new while it
+    /// signs were signed by another copy of it: it stops signing.
     ///
     /// # Errors
     /// The rung of the ladder that refused them, or the views' or journal's failure.
@@ -148,6 +170,9 @@ impl<V: Views> Ledger<V> {
             Ok(None) => return Ok(Ok(false)),
             Err(error) => return Ok(Err(error)),
         };
+        if run.shop() == self.alliance.me() && self.signing == Signing::Confirmed {
+            self.signing = Signing::Unconfirmed(Doubt::Shared);
+        }
         for record in run.into_records() {
             let message = open_payload(&record, self.alliance.me(), &self.keys.decryption);
             self.stage(record, message)?;
@@ -158,7 +183,8 @@ impl<V: Views> Ledger<V> {
     /// Decides a command and stages its records. A repeated request is answered as it was the first time.
     ///
     /// # Errors
-    /// A refusal by the rules (kept as a record where attempts are), or a failure of views or journal.
+    /// A refusal by the rules (kept as a record where attempts are), or a failure of views or journal. `HEAD_UNCONFIRMED`
+    /// and `LOG_FROZEN`: nothing may be signed, nor is anything.
     pub fn execute(
         &mut self,
         command: &Command,
@@ -170,6 +196,10 @@ impl<V: Views> Ledger<V> {
                 Answer::Refused(refusal) => Err(ExecuteError::Refused(refusal)),
                 answer => Ok(Executed { records: Vec::new(), answer: Some(answer) }),
             };
+        }
+        if let Err(refusal) = self.signing.check() {
+            self.alliance.own_membership()?;
+            return Err(refusal.into());
         }
         self.check_folded()?;
         let view = self.staged.overlay(&*self.views);
@@ -210,8 +240,9 @@ impl<V: Views> Ledger<V> {
     }
 
     /// Looks for a fork in a peer's records of a log: a record at a place where this ledger holds another one, both
-    /// signed. The proof is staged as a record of this shop, unless the log is known to end before that place. True:
-    /// nothing from that place on counts, by this proof or by what was known.
+    /// signed. The proof is staged as a record of this shop, unless the log is known to end before that place; where
+    /// this shop may not sign yet, it waits. True: nothing from that place on counts, by this proof or by what was
+    /// known. A fork of the own log is not proven here, but nothing is signed any more.
     ///
     /// # Errors
     /// The views or the journal failed.
@@ -221,6 +252,12 @@ impl<V: Views> Ledger<V> {
         now: UnixMillis,
         rng: &mut impl CryptoRng,
     ) -> Result<bool, ExecuteError> {
+        let own = |message: &proto::Record| {
+            Record::parse(message.clone()).is_ok_and(|record| record.header().shop == self.alliance.me())
+        };
+        if messages.first().is_some_and(own) {
+            return Ok(self.examine_own(messages)?);
+        }
         for theirs in messages.into_iter().filter_map(|message| Record::parse(message).ok()) {
             let (shop, sequence) = (theirs.header().shop, theirs.header().sequence);
             let held = match self.reader.read_log(shop, sequence, 1) {
@@ -239,10 +276,27 @@ impl<V: Views> Ledger<V> {
             }
             let message = prost::Message::encode_to_vec(&proof);
             let audience = hutong_record::Audience::Alliance;
-            self.write(vec![DraftRecord { kind: Kind::ForkProof, audience, message }], now, rng)?;
+            let draft = DraftRecord { kind: Kind::ForkProof, audience, message };
+            self.publish_proof(shop, draft, now, rng)?;
             return Ok(true);
         }
         Ok(false)
+    }
+
+    fn publish_proof(
+        &mut self,
+        about: ShopId,
+        draft: DraftRecord,
+        now: UnixMillis,
+        rng: &mut impl CryptoRng,
+    ) -> Result<(), ExecuteError> {
+        if self.signing == Signing::Confirmed {
+            return self.write(vec![draft], now, rng).map(drop);
+        }
+        if self.waiting_proofs.len() < signing::PROOFS_MAX {
+            self.waiting_proofs.insert(about, draft);
+        }
+        Ok(())
     }
 
     /// Signs drafts as the next records of this shop's log. Everything that can fail for a draft's sake comes first.
@@ -256,6 +310,7 @@ impl<V: Views> Ledger<V> {
         let mut records = Vec::with_capacity(drafts.len());
         for draft in drafts {
             let record = self.sign(&draft, head, now, rng)?;
+            self.next_incarnation = false;
             let header = record.header();
             let (sequence, incarnation) = (header.sequence, header.incarnation);
             head = Some(Head { sequence, id: record.id(), incarnation });
@@ -277,6 +332,7 @@ impl<V: Views> Ledger<V> {
     ) -> Result<Record, LedgerError> {
         let (alliance, shop) = (self.id(), self.alliance.me());
         let (sequence, incarnation) = head.map_or((1, 0), |h| (h.sequence + 1, h.incarnation));
+        let incarnation = incarnation.saturating_add(u32::from(self.next_incarnation));
         let place = Place { alliance, shop, incarnation, sequence, kind: draft.kind };
         let payload = match draft.audience.named() {
             [] => Payload::clear(&draft.message, rng)?,

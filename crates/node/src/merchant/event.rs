@@ -118,7 +118,7 @@ fn event(lsn: Lsn, record: &Record, event: &Event) -> Option<WatchResponse> {
         Kind::RedemptionVoid => EventType::RedemptionVoided,
         Kind::Refusal => EventType::Refused,
         Kind::Touch => EventType::Touch,
-        Kind::Invitation | Kind::Unspecified => return None,
+        Kind::Invitation | Kind::Resumption | Kind::Unspecified => return None,
     };
     Some(WatchResponse {
         resume_token: lsn.to_string(),

@@ -89,6 +89,14 @@ pub struct Profile {
     #[prost(string, repeated, tag = "3")]
     pub addresses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
+/// The shop goes on after its disk was lost, set back or damaged: nothing that an earlier incarnation signed past the
+/// record before this one counts.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Resumption {
+    /// The members that had told how far the log goes, 32 bytes each; at most 16. None: none could be asked.
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    pub confirmed_by: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+}
 /// A core member's voice for a motion.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Vote {
@@ -303,6 +311,8 @@ pub enum Kind {
     Touch = 12,
     /// Payload: ForkProof.
     ForkProof = 13,
+    /// Payload: Resumption. The first record of an incarnation after the first.
+    Resumption = 30,
 }
 impl Kind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -325,6 +335,7 @@ impl Kind {
             Self::Refusal => "KIND_REFUSAL",
             Self::Touch => "KIND_TOUCH",
             Self::ForkProof => "KIND_FORK_PROOF",
+            Self::Resumption => "KIND_RESUMPTION",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -344,6 +355,7 @@ impl Kind {
             "KIND_REFUSAL" => Some(Self::Refusal),
             "KIND_TOUCH" => Some(Self::Touch),
             "KIND_FORK_PROOF" => Some(Self::ForkProof),
+            "KIND_RESUMPTION" => Some(Self::Resumption),
             _ => None,
         }
     }

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use hutong_record::ShopId;
 
 use super::{
-    Damage, LogHead, Lsn,
+    Damage, LogHead, Lsn, TailLoss,
     frame::Position,
     segment::{HEADER_BYTES, SegmentHeader},
 };
@@ -21,6 +21,8 @@ pub(super) struct Index<F> {
     pub(super) segments: Vec<Segment<F>>,
     pub(super) logs: BTreeMap<ShopId, Log>,
     pub(super) damage: Vec<Damage>,
+    /// How the end looked that was cut off when the journal was opened.
+    pub(super) tail_cut: TailLoss,
     /// Of the files beside the segments.
     pub(super) sidecar_bytes: u64,
 }
@@ -107,7 +109,13 @@ impl Log {
 
 impl<F> Index<F> {
     pub(super) const fn new() -> Self {
-        Self { segments: Vec::new(), logs: BTreeMap::new(), damage: Vec::new(), sidecar_bytes: 0 }
+        Self {
+            segments: Vec::new(),
+            logs: BTreeMap::new(),
+            damage: Vec::new(),
+            tail_cut: TailLoss::Nothing,
+            sidecar_bytes: 0,
+        }
     }
 
     /// The last record.

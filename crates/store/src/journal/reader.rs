@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hutong_record::{RUN_RECORDS_MAX, Record, RecordId, ShopId};
 
 use super::{
-    Damage, JournalError, JournalReader, LogHead, Lsn,
+    Damage, JournalError, JournalReader, LogHead, Lsn, TailLoss,
     frame::{self, Frame, Position},
     index::{Index, Segment},
     scan::{FETCH_BYTES, SCAN_BYTES, Scan, Step, Window},
@@ -257,6 +257,16 @@ impl<F: DiskFile> JournalReader for Reader<F> {
 
     fn damage(&self) -> Vec<Damage> {
         self.shared.index().damage.clone()
+    }
+
+    fn tail_loss(&self, shop: ShopId) -> TailLoss {
+        let index = self.shared.index();
+        let end = index.logs.get(&shop).map(|log| log.head_at);
+        let past_end = |damage: &Damage| {
+            let at = Some((damage.segment, damage.offset));
+            damage.records > 0 && at > end.map(|end| (end.segment, u64::from(end.offset)))
+        };
+        if index.damage.iter().any(past_end) { TailLoss::Damaged } else { index.tail_cut }
     }
 }
 

@@ -18,6 +18,8 @@ mod reasons;
 #[cfg(test)]
 mod rebuild;
 #[cfg(test)]
+mod signing;
+#[cfg(test)]
 mod street;
 #[cfg(test)]
 mod till;
