@@ -122,6 +122,11 @@ impl Street {
         Shop { folder, name: name.to_owned(), peer, process: None }
     }
 
+    /// A node of the same shop in a folder of its own, which the caller fills.
+    pub(crate) fn twin(&self, shop: &Shop, folder: &str) -> Shop {
+        Shop { folder: self.path().join(folder), name: shop.name.clone(), peer: shop.peer, process: None }
+    }
+
     /// Sets a node up and runs it.
     pub(crate) async fn shop(&self, name: &str) -> Shop {
         let mut shop = self.init(name, Reach::Open);

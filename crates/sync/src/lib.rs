@@ -30,4 +30,4 @@ pub use digest::{FrontierDigest, frontier_digest};
 pub use frame::{Frame, GoodbyeReason, Head, HeadPrefix, LinkId, PeerHead, RawRun, raw_run_bytes};
 pub use output::{ClosedBy, IngestOutcome, Output, ReadPurpose, ReadRequest, Refusal};
 pub use replica::Replica;
-pub use status::{LinkStatus, OwnLog, Usage};
+pub use status::{LinkStatus, OwnHead, OwnLog, Usage};

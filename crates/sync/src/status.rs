@@ -2,7 +2,7 @@
 
 use hutong_record::ShopId;
 
-use crate::{Head, LinkId, Replica};
+use crate::{Head, HeadPrefix, LinkId, Replica};
 
 /// What the replica takes up now. Each number has its bound in [`crate::limits`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -45,6 +45,17 @@ pub struct OwnLog {
     pub sequence_max: u64,
 }
 
+/// What one peer says of this node's own log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OwnHead {
+    /// Who says so.
+    pub peer: ShopId,
+    /// How far it holds the log; 0: nothing of it.
+    pub sequence: u64,
+    /// First bytes of that record's id, where they are known.
+    pub prefix: Option<HeadPrefix>,
+}
+
 impl Replica {
     /// How far this node's logs go.
     pub fn heads(&self) -> impl Iterator<Item = (ShopId, Head)> + '_ {
@@ -73,6 +84,21 @@ impl Replica {
             peers_heard: heard().count(),
             sequence_max: heard().map(|link| link.known(&self.me).sequence).max().unwrap_or(0),
         }
+    }
+
+    /// What each peer says of this node's own log, as far as its word is good: one that did not bring the records that
+    /// it claims to have, when it was asked for them, is left out.
+    pub fn own_heads(&self) -> impl Iterator<Item = OwnHead> + '_ {
+        let (me, own) = (self.me, self.heads.get(&self.me).map_or(0, |head| head.sequence));
+        let heard = self.links.values().filter(|link| link.stage.knows_all());
+        let good = move |link: &&crate::link::Link| {
+            let late = link.asked.get(&me).is_some_and(|asked| asked.late);
+            link.known(&me).sequence <= own || !(late || link.lacks.contains_key(&me))
+        };
+        heard.filter(good).map(move |link| {
+            let known = link.known(&me);
+            OwnHead { peer: link.peer, sequence: known.sequence, prefix: known.prefix }
+        })
     }
 
     /// What the replica takes up now.

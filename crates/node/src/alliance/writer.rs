@@ -12,14 +12,14 @@ use hutong_core::{
 use hutong_record::{ShopId, proto};
 use hutong_store::{
     journal::Lsn,
-    ledger::{Committed, ExecuteError, Executed, Ledger, LedgerError},
+    ledger::{Committed, ExecuteError, Executed, HeadAnswer, Ledger, LedgerError, Patience, Signing},
     views::SledViews,
 };
 use hutong_sync::{IngestOutcome, LinkId, Refusal as LinkRefusal};
 use rand::{SeedableRng as _, TryRng as _, rngs::StdRng, rngs::SysRng};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{OpenError, internal};
+use super::{OpenError, internal, seat::SeatMark};
 use crate::clock;
 
 /// Records in one group: a sync costs as much as signing some tens of them, and a batch must fit the journal's bound.
@@ -30,6 +30,7 @@ pub(super) enum Job {
     Execute { command: Box<Command>, reply: oneshot::Sender<Result<Executed, Refusal>> },
     Ingest(IngestJob),
     Examine(Vec<Vec<proto::Record>>),
+    Confirm { answers: Vec<HeadAnswer>, patience: Patience },
 }
 
 /// A peer's records of one log.
@@ -63,6 +64,7 @@ pub enum Notice {
 pub(super) struct Outlets {
     pub(super) state: watch::Sender<Arc<Alliance>>,
     pub(super) position: watch::Sender<Lsn>,
+    pub(super) signing: watch::Sender<Signing>,
     /// Unbounded: the hub hands jobs over without waiting, and the writer must not wait for the hub in turn. At most
     /// two notices for each job.
     pub(super) notices: mpsc::UnboundedSender<Notice>,
@@ -77,13 +79,15 @@ enum Waiting {
 /// Starts the thread. It ends when all senders of jobs are gone, or when the journal fails.
 pub(super) fn start(
     ledger: Ledger<SledViews>,
+    seat: SeatMark,
     jobs: mpsc::Receiver<Job>,
     outlets: Outlets,
 ) -> Result<(), OpenError> {
     let mut seed = [0; 32];
     SysRng.try_fill_bytes(&mut seed).map_err(|_| OpenError::System("random bytes"))?;
     let rng = StdRng::from_seed(seed);
-    let writer = Writer { ledger, outlets, rng };
+    let writer = Writer { ledger, seat, outlets, rng };
+    writer.say_how_it_starts();
     let name = format!("writer-{}", writer.ledger.id().short());
     let thread = std::thread::Builder::new().name(name).spawn(move || writer.run(jobs));
     thread.map(drop).map_err(|_| OpenError::System("thread"))
@@ -91,6 +95,7 @@ pub(super) fn start(
 
 struct Writer {
     ledger: Ledger<SledViews>,
+    seat: SeatMark,
     outlets: Outlets,
     rng: StdRng,
 }
@@ -118,6 +123,7 @@ impl Writer {
         }
         let committed = self.ledger.commit()?;
         self.publish(committed);
+        self.publish_signing();
         waiting.into_iter().for_each(|who| self.answer(who));
         Ok(())
     }
@@ -139,6 +145,16 @@ impl Writer {
             Job::Ingest(IngestJob { link, shop, runs }) => {
                 let refused = self.ingest(shop, runs)?;
                 Ok(Some(Waiting::Peer { link, shop, refused }))
+            }
+            Job::Confirm { answers, patience } => {
+                match self.ledger.confirm_head(&answers, patience, clock::now(), &mut self.rng) {
+                    Ok(_) => Ok(None),
+                    Err(ExecuteError::Refused(refusal)) => {
+                        tracing::warn!(%refusal, "the new incarnation could not be begun");
+                        Ok(None)
+                    }
+                    Err(ExecuteError::Ledger(error)) => Err(error),
+                }
             }
             Job::Examine(runs) => {
                 for run in runs {
@@ -191,7 +207,7 @@ impl Writer {
 
     fn examine(&mut self, records: Vec<proto::Record>) -> Result<(), LedgerError> {
         match self.ledger.examine(records, clock::now(), &mut self.rng) {
-            Ok(true) => tracing::warn!("a member forked its log; the proof is published and the log frozen"),
+            Ok(true) => tracing::warn!("a member forked its log, and nothing of it counts from there on"),
             Ok(false) => {}
             Err(ExecuteError::Refused(refusal)) => tracing::warn!(%refusal, "a fork could not be published"),
             Err(ExecuteError::Ledger(error)) => return Err(error),
@@ -206,6 +222,49 @@ impl Writer {
         self.outlets.position.send_replace(committed.position);
         if !committed.heads.is_empty() {
             self.notify(Notice::Committed(committed.heads));
+        }
+    }
+
+    fn say_how_it_starts(&self) {
+        match self.ledger.signing() {
+            Signing::Confirmed => self.mark(Signing::Confirmed),
+            Signing::Unconfirmed(doubt) if !doubt.passes() => tracing::warn!(
+                doubt = doubt.code(),
+                members = self.ledger.confirming_peers(),
+                "these files are a copy, a backup or damaged: nothing is signed until so many members have told how far \
+                 this shop's log goes"
+            ),
+            Signing::Unconfirmed(doubt) => tracing::debug!(doubt = doubt.code(), "members are asked"),
+            Signing::Forked => {}
+        }
+    }
+
+    /// Says so where signing has become possible, or has ceased to be.
+    fn publish_signing(&self) {
+        let now = self.ledger.signing();
+        if *self.outlets.signing.borrow() == now {
+            return;
+        }
+        match now {
+            Signing::Confirmed => tracing::info!("this shop's log is confirmed; it signs"),
+            Signing::Forked => tracing::error!(
+                "this shop's log has two branches, both signed with its key: it signs nothing more. Was it run from two \
+                 copies of its folder? Core members must admit it anew"
+            ),
+            Signing::Unconfirmed(doubt) => tracing::error!(
+                doubt = doubt.code(),
+                "another copy of this shop signs: stop it, then start this one anew if it is the one to go on"
+            ),
+        }
+        self.mark(now);
+        self.outlets.signing.send_replace(now);
+    }
+
+    /// Whoever starts on these files next must know whether they are the ones in which this shop signs.
+    fn mark(&self, now: Signing) {
+        let marked = if now == Signing::Confirmed { self.seat.keep(false) } else { self.seat.give_up() };
+        if let Err(error) = marked {
+            tracing::warn!(%error, "the seat mark was not written; members will be asked at the next start");
         }
     }
 

@@ -9,9 +9,11 @@ use std::{
     time::Duration,
 };
 
+use hutong_core::roster::Standing;
 use hutong_record::Record;
+use hutong_store::ledger::{Doubt, HeadAnswer, Patience, QUESTION_MS, Signing};
 use hutong_sync::{
-    Frame, GoodbyeReason, Head, IngestOutcome, LinkId, Output, RawRun, ReadRequest, Refusal, Replica,
+    Frame, GoodbyeReason, Head, IngestOutcome, LinkId, Output, OwnHead, RawRun, ReadRequest, Refusal, Replica,
 };
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +28,8 @@ use crate::{
 const REST_MS_MAX: i64 = 10_000;
 /// Whoever has opened a link says Hello within this time.
 const HELLO_WAIT: Duration = Duration::from_secs(15);
+/// How long members are waited for after an ordinary start.
+const QUESTION: Duration = Duration::from_millis(QUESTION_MS.unsigned_abs());
 /// Events that wait for the hub; full: links are not read.
 const EVENTS_MAX: usize = 256;
 /// The largest message on a link: an answer to a want, whose last run may pass the budget.
@@ -107,9 +111,40 @@ pub fn start(
     let heads = hosted.reader().frontier().into_iter();
     let heads = heads.map(|(shop, head)| (shop, Head { sequence: head.sequence, id: head.id })).collect();
     let replica = Replica::new(hosted.id(), hosted.me(), heads);
-    let hub = Hub { replica, links: BTreeMap::new(), table: handle.table.clone(), hosted };
+    let question = Question { signing: hosted.signing(), since: tokio::time::Instant::now(), put: None };
+    let hub = Hub { replica, links: BTreeMap::new(), table: handle.table.clone(), hosted, question };
     tokio::spawn(hub.run(inbox, notices, stop));
     handle
+}
+
+/// How far this shop's own log goes: asked after each start.
+struct Question {
+    signing: watch::Receiver<Signing>,
+    since: tokio::time::Instant,
+    /// What the ledger was last given to weigh.
+    put: Option<Put>,
+}
+
+/// What the ledger's verdict depends on.
+#[derive(PartialEq, Eq)]
+struct Put {
+    answers: Vec<HeadAnswer>,
+    patience: Patience,
+    own_head: u64,
+    members: usize,
+    is_member: bool,
+}
+
+impl Question {
+    fn is_open(&self) -> bool {
+        matches!(*self.signing.borrow(), Signing::Unconfirmed(doubt) if doubt != Doubt::Shared)
+    }
+
+    /// How long members may still take to answer, if they are waited for.
+    fn time_left(&self) -> Option<Duration> {
+        let left = QUESTION.checked_sub(self.since.elapsed()).filter(|left| !left.is_zero())?;
+        self.is_open().then_some(left)
+    }
 }
 
 struct Hub {
@@ -117,6 +152,7 @@ struct Hub {
     links: BTreeMap<LinkId, NewLink>,
     table: Arc<LinkTable>,
     hosted: Arc<Hosted>,
+    question: Question,
 }
 
 impl Hub {
@@ -142,6 +178,7 @@ impl Hub {
             // Here and not in the branch above: under load there is always something else to do.
             self.tick();
             self.drain();
+            self.confirm();
         }
         self.close_all();
         self.drain();
@@ -184,7 +221,33 @@ impl Hub {
     /// How long nothing has to be done by itself.
     fn until_wakeup(&self) -> Duration {
         let ms = self.replica.next_wakeup().map_or(REST_MS_MAX, |at| at.ms_since(clock::now()));
-        Duration::from_millis(u64::try_from(ms.clamp(1, REST_MS_MAX)).unwrap_or_default())
+        let rest = Duration::from_millis(u64::try_from(ms.clamp(1, REST_MS_MAX)).unwrap_or_default());
+        self.question.time_left().map_or(rest, |left| rest.min(left))
+    }
+
+    /// Has the ledger weigh what linked members say of this shop's own log, until it is confirmed.
+    fn confirm(&mut self) {
+        if !self.question.is_open() {
+            return;
+        }
+        let alliance = self.hosted.alliance();
+        let answer =
+            |head: OwnHead| HeadAnswer { peer: head.peer, sequence: head.sequence, id_prefix: head.prefix };
+        let put = Put {
+            answers: self.replica.own_heads().map(answer).collect(),
+            patience: if self.question.time_left().is_some() { Patience::Waits } else { Patience::Over },
+            own_head: self.own_head(),
+            members: alliance
+                .roster()
+                .iter()
+                .filter(|(_, member)| member.standing == Standing::Member)
+                .count(),
+            is_member: alliance.own_membership().is_ok(),
+        };
+        if self.question.put.as_ref() != Some(&put) && self.hosted.confirm(put.answers.clone(), put.patience)
+        {
+            self.question.put = Some(put);
+        }
     }
 
     fn noticed(&mut self, notice: Notice) {

@@ -31,6 +31,8 @@ pub(super) const PROOFS_MAX: usize = 64;
 pub enum Seat {
     /// The very files on which this shop signed last, or new ones for a log that never was.
     Kept,
+    /// The same, but the journal's end was cut at an earlier start and nobody has been asked since.
+    Cut,
     /// A copy, a backup, or files that nobody knows: the log may go further elsewhere.
     Moved,
 }
@@ -139,8 +141,8 @@ impl Doubt {
     pub(super) const fn of(seat: Seat, loss: TailLoss) -> Self {
         match (seat, loss) {
             (Seat::Moved, _) => Self::Moved,
-            (Seat::Kept, TailLoss::Damaged) => Self::TailDamaged,
-            (Seat::Kept, TailLoss::Torn) => Self::TailTorn,
+            (Seat::Kept | Seat::Cut, TailLoss::Damaged) => Self::TailDamaged,
+            (Seat::Kept, TailLoss::Torn) | (Seat::Cut, _) => Self::TailTorn,
             (Seat::Kept, TailLoss::Nothing) => Self::Started,
         }
     }
@@ -263,7 +265,9 @@ impl<V: Views> Ledger<V> {
             if header.shop != me || header.alliance != self.id() {
                 return Ok(false);
             }
-            let Some(ours) = self.reader.read_log(me, header.sequence, 1)?.into_iter().next() else { continue };
+            let Some(ours) = self.reader.read_log(me, header.sequence, 1)?.into_iter().next() else {
+                continue;
+            };
             if ours.id() == theirs.id() {
                 continue;
             }

@@ -153,7 +153,8 @@ fn of_two_copies_the_one_that_hears_the_other_stops() {
 #[test]
 fn a_shop_that_sees_another_branch_of_its_own_log_signs_nothing_more() {
     let mut street = Street::new(77, 3);
-    let branch = street.craft(1, Kind::Profile, &[], &proto::Profile { name: "乙".into(), ..Default::default() });
+    let branch =
+        street.craft(1, Kind::Profile, &[], &proto::Profile { name: "乙".into(), ..Default::default() });
     street.say(1, "甲").unwrap();
     let shown = street.shops[1].take(std::slice::from_ref(&branch), street.now);
     assert!(matches!(shown, Err(IngestError::Diverged(_))));
@@ -177,7 +178,8 @@ fn an_answer_that_names_another_record_keeps_a_copy_silent() {
     let bad = HeadAnswer { id_prefix: Some([7; 8]), ..good[1] };
     let now = street.now;
     let Street { shops, rng, .. } = &mut street;
-    let mut ask = |answers: &[HeadAnswer]| shops[1].ledger.confirm_head(answers, Patience::Over, now, rng).unwrap();
+    let mut ask =
+        |answers: &[HeadAnswer]| shops[1].ledger.confirm_head(answers, Patience::Over, now, rng).unwrap();
     assert_eq!(ask(&[good[0], bad]), MOVED);
     assert_eq!(ask(&[bad, good[0], good[1]]), MOVED);
     assert_eq!(ask(&good), Signing::Confirmed);
@@ -186,7 +188,8 @@ fn an_answer_that_names_another_record_keeps_a_copy_silent() {
 #[test]
 fn a_fork_of_another_log_is_proven_once_the_shop_may_sign() {
     let mut street = Street::new(79, 3);
-    let branch = street.craft(2, Kind::Profile, &[], &proto::Profile { name: "乙".into(), ..Default::default() });
+    let branch =
+        street.craft(2, Kind::Profile, &[], &proto::Profile { name: "乙".into(), ..Default::default() });
     street.say(2, "甲").unwrap();
     street.carry(2, 1);
     street.restart(1);
