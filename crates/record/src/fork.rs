@@ -38,7 +38,11 @@ impl ForkProof {
     /// The proof that two records give, if both are signed. The order does not matter: the lower id comes first.
     pub fn from_records(one: &Record, other: &Record) -> Option<proto::ForkProof> {
         let (first, second) = if one.id() <= other.id() { (one, other) } else { (other, one) };
-        Some(proto::ForkProof { first: Some(first.signed_header()?), second: Some(second.signed_header()?) })
+        Some(proto::ForkProof {
+            first: Some(first.signed_header()?),
+            second: Some(second.signed_header()?),
+            ..Default::default()
+        })
     }
 
     /// Verifies a proof: distinctness first, then place, then both signatures under the author's keys, which

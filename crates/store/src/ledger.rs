@@ -17,7 +17,7 @@ use hutong_core::{
     charter::Charter,
     command::{Command, DecideError, Decider, DraftRecord},
     fold,
-    ingest::{Head, IngestError},
+    ingest::{Admitted, Head, IngestError},
     refusal::{Reason, Refusal},
 };
 use hutong_record::{
@@ -165,13 +165,22 @@ impl<V: Views> Ledger<V> {
         let head = |shop| staged.heads.get(&shop).copied().or_else(|| reader.head_of(shop).map(head));
         let held =
             |shop, sequence| staged.id(shop, sequence).or_else(|| reader.record_id(shop, sequence).ok()?);
-        let run = match self.alliance.admit(messages, head, held, now) {
-            Ok(Some(run)) => run,
+        let Admitted { run, supersedes } = match self.alliance.admit(messages, head, held, now) {
+            Ok(Some(admitted)) => admitted,
             Ok(None) => return Ok(Ok(false)),
             Err(error) => return Ok(Err(error)),
         };
         if run.shop() == self.alliance.me() && self.signing == Signing::Confirmed {
             self.signing = Signing::Unconfirmed(Doubt::Shared);
+        }
+        if supersedes {
+            tracing::warn!(
+                shop = run.shop().short(),
+                from = run.records()[0].header().sequence,
+                "a log goes on in a new incarnation from an earlier place; what was held from there on does not count"
+            );
+            self.staged.supersede(run.into_records());
+            return Ok(Ok(true));
         }
         for record in run.into_records() {
             let message = open_payload(&record, self.alliance.me(), &self.keys.decryption);
@@ -332,7 +341,7 @@ impl<V: Views> Ledger<V> {
     ) -> Result<Record, LedgerError> {
         let (alliance, shop) = (self.id(), self.alliance.me());
         let (sequence, incarnation) = head.map_or((1, 0), |h| (h.sequence + 1, h.incarnation));
-        let incarnation = incarnation.saturating_add(u32::from(self.next_incarnation));
+        let incarnation = if self.next_incarnation { signing::next(incarnation, now) } else { incarnation };
         let place = Place { alliance, shop, incarnation, sequence, kind: draft.kind };
         let payload = match draft.audience.named() {
             [] => Payload::clear(&draft.message, rng)?,

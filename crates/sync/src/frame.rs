@@ -20,9 +20,18 @@ pub struct Head {
     pub sequence: u64,
     /// That record's id.
     pub id: RecordId,
+    /// Its incarnation: a log of a later one supersedes a longer one of an earlier.
+    pub incarnation: u32,
 }
 
+/// How new a copy of a log is: by incarnation, then by length.
+pub(crate) type Rank = (u32, u64);
+
 impl Head {
+    pub(crate) const fn rank(&self) -> Rank {
+        (self.incarnation, self.sequence)
+    }
+
     /// What a peer is told of the id.
     pub fn prefix(&self) -> HeadPrefix {
         prefix_of(&self.id)
@@ -48,6 +57,8 @@ pub struct PeerHead {
     pub sequence: u64,
     /// First bytes of that record's id.
     pub head_prefix: HeadPrefix,
+    /// Its incarnation.
+    pub incarnation: u32,
 }
 
 /// Records of one run as they travel, unparsed and unverified.

@@ -119,4 +119,6 @@ pub enum Refusal {
     Later,
     /// It continues another branch of the log: not wanted from this link any more.
     Diverged,
+    /// It is of a later incarnation, which leaves the log held before these records: wanted from an earlier place.
+    Earlier,
 }

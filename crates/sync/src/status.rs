@@ -2,7 +2,7 @@
 
 use hutong_record::ShopId;
 
-use crate::{Head, HeadPrefix, LinkId, Replica};
+use crate::{Head, HeadPrefix, LinkId, Replica, link::Known};
 
 /// What the replica takes up now. Each number has its bound in [`crate::limits`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -54,6 +54,8 @@ pub struct OwnHead {
     pub sequence: u64,
     /// First bytes of that record's id, where they are known.
     pub prefix: Option<HeadPrefix>,
+    /// Its incarnation.
+    pub incarnation: u32,
 }
 
 impl Replica {
@@ -66,7 +68,7 @@ impl Replica {
     pub fn link_status(&self, link: LinkId) -> Option<LinkStatus> {
         let link = self.links.get(&link)?;
         let ahead = |(shop, known): &(&ShopId, &crate::link::Known)| {
-            known.sequence > self.heads.get(*shop).map_or(0, |head| head.sequence)
+            known.rank() > self.heads.get(*shop).map_or((0, 0), Head::rank)
         };
         Some(LinkStatus {
             peer: link.peer,
@@ -89,15 +91,16 @@ impl Replica {
     /// What each peer says of this node's own log, as far as its word is good: one that did not bring the records that
     /// it claims to have, when it was asked for them, is left out.
     pub fn own_heads(&self) -> impl Iterator<Item = OwnHead> + '_ {
-        let (me, own) = (self.me, self.heads.get(&self.me).map_or(0, |head| head.sequence));
+        let (me, own) = (self.me, self.heads.get(&self.me).map_or((0, 0), Head::rank));
         let heard = self.links.values().filter(|link| link.stage.knows_all());
         let good = move |link: &&crate::link::Link| {
             let late = link.asked.get(&me).is_some_and(|asked| asked.late);
-            link.known(&me).sequence <= own || !(late || link.lacks.contains_key(&me))
+            link.known(&me).rank() <= own || !(late || link.lacks.contains_key(&me))
         };
         heard.filter(good).map(move |link| {
             let known = link.known(&me);
-            OwnHead { peer: link.peer, sequence: known.sequence, prefix: known.prefix }
+            let Known { sequence, prefix, incarnation } = known;
+            OwnHead { peer: link.peer, sequence, prefix, incarnation }
         })
     }
 

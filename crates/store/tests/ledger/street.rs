@@ -94,7 +94,8 @@ impl Shop {
         let head = self.ledger.head(about);
         let prefix = |id: hutong_record::RecordId| id.as_bytes()[..8].try_into().unwrap();
         let (sequence, id_prefix) = (head.map_or(0, |h| h.sequence), head.map(|h| prefix(h.id)));
-        HeadAnswer { peer: self.id(), sequence, id_prefix }
+        let incarnation = head.map_or(0, |h| h.incarnation);
+        HeadAnswer { peer: self.id(), sequence, incarnation, id_prefix }
     }
 
     /// Takes in a message of records and commits it.
@@ -245,11 +246,25 @@ impl Street {
         new
     }
 
-    /// Carries the next run of one log.
+    /// Carries the next run of one log; of a later incarnation, from the place where it leaves the log that is held.
     pub(crate) fn carry_log(&mut self, from: usize, to: usize, author: ShopId) -> Result<bool, IngestError> {
-        let held = self.shops[to].ledger.head(author).map_or(0, |head| head.sequence);
-        let run = self.shops[from].log(author, held);
-        if run.is_empty() { Ok(false) } else { self.shops[to].take(&run, self.now) }
+        let rank = |shop: &Shop| shop.ledger.head(author).map_or((0, 0), |h| (h.incarnation, h.sequence));
+        let (theirs, held) = (rank(&self.shops[from]), rank(&self.shops[to]));
+        if theirs <= held {
+            return Ok(false);
+        }
+        let mut back = 0;
+        loop {
+            let after = held.1.min(theirs.1 - 1).saturating_sub(back);
+            let run = self.shops[from].log(author, after);
+            if run.is_empty() {
+                return Ok(false);
+            }
+            match self.shops[to].take(&run, self.now) {
+                Err(IngestError::Earlier(_)) if after > 0 => back = (2 * back).max(1),
+                taken => return taken,
+            }
+        }
     }
 
     /// Everybody meets everybody, until nothing is new.

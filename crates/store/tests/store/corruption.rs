@@ -151,6 +151,7 @@ fn damage_after_the_end_of_a_log_is_a_doubt_about_its_end() {
     let (healthy, records) = healthy();
     let length = healthy.contents("00000001.seg").unwrap().len();
     healthy.flip("00000001.seg", length / 2, 1);
+    healthy.remove("00000001.idx").unwrap();
     let reader = SegmentJournal::open(healthy, config()).unwrap().reader();
     assert_eq!(reader.damage().len(), 1);
     assert_eq!(reader.tail_loss(records[0].header().shop), TailLoss::Nothing, "it goes on after the damage");

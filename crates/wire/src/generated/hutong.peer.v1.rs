@@ -411,6 +411,9 @@ pub struct LogHead {
     /// First 8 bytes of that record's id.
     #[prost(bytes = "bytes", tag = "3")]
     pub head_prefix: ::prost::bytes::Bytes,
+    /// That record's incarnation: a log of a later one supersedes a longer one of an earlier.
+    #[prost(uint32, tag = "4")]
+    pub incarnation: u32,
 }
 /// The sender now holds these logs this far; durable at the sender.
 #[derive(Clone, PartialEq, ::prost::Message)]
