@@ -73,6 +73,11 @@ pub fn cursor(view: &(impl Reader + ?Sized), shop: ShopId) -> Result<u64, ViewEr
     Ok(table::read(view, &table::cursor(shop))?.unwrap_or_default())
 }
 
+/// The proof by which a shop's log is frozen: the place of the fork, and an encoded `ForkProof`.
+pub fn fork_proof(view: &(impl Reader + ?Sized), shop: ShopId) -> Result<Option<(u64, Vec<u8>)>, ViewError> {
+    table::read(view, &table::fork(shop))
+}
+
 /// One record on its way into the views.
 struct Folding<'f, 'v, R: ?Sized> {
     alliance: &'f Alliance,

@@ -4,6 +4,7 @@
 //! The node calls it from its writer task, the simulator directly. It has no clock, no thread and no randomness.
 
 mod error;
+mod forks;
 mod recovery;
 mod signing;
 mod staged;
@@ -21,16 +22,17 @@ use hutong_core::{
     refusal::{Reason, Refusal},
 };
 use hutong_record::{
-    AllianceId, DecryptionKey, Draft, ForkProof, Payload, Place, Record, RecordId, ShopId, SigningKey,
-    UnixMillis, proto, proto::Kind, sign,
+    AllianceId, DecryptionKey, Draft, Payload, Place, Record, RecordId, ShopId, SigningKey, UnixMillis,
+    proto, sign,
 };
 use rand_core::CryptoRng;
 
 pub use error::{ExecuteError, LedgerError};
+pub use forks::{Examined, ProofTaken};
 pub use signing::{CONFIRMING_PEERS, Doubt, HeadAnswer, Patience, QUESTION_MS, Seat, Signing};
 
 use crate::{
-    journal::{Journal, JournalError, JournalReader, LogHead, Lsn},
+    journal::{Journal, JournalReader, LogHead, Lsn},
     views::Views,
 };
 use staged::Staged;
@@ -246,66 +248,6 @@ impl<V: Views> Ledger<V> {
         let Some(request) = command.request() else { return Ok(None) };
         let view = self.staged.overlay(&*self.views);
         Ok(answer::earlier(&view, request).map_err(LedgerError::from)??)
-    }
-
-    /// Looks for a fork in a peer's records of a log: a record at a place where this ledger holds another one, both
-    /// signed. The proof is staged as a record of this shop, unless the log is known to end before that place; where
-    /// this shop may not sign yet, it waits. True: nothing from that place on counts, by this proof or by what was
-    /// known. A fork of the own log is not proven here, but nothing is signed any more.
-    ///
-    /// # Errors
-    /// The views or the journal failed.
-    pub fn examine(
-        &mut self,
-        messages: Vec<proto::Record>,
-        now: UnixMillis,
-        rng: &mut impl CryptoRng,
-    ) -> Result<bool, ExecuteError> {
-        let own = |message: &proto::Record| {
-            Record::parse(message.clone()).is_ok_and(|record| record.header().shop == self.alliance.me())
-        };
-        if messages.first().is_some_and(own) {
-            return Ok(self.examine_own(messages)?);
-        }
-        for theirs in messages.into_iter().filter_map(|message| Record::parse(message).ok()) {
-            let (shop, sequence) = (theirs.header().shop, theirs.header().sequence);
-            let held = match self.reader.read_log(shop, sequence, 1) {
-                Err(JournalError::Damaged { .. }) => continue, // nothing to compare with
-                held => held.map_err(LedgerError::from)?,
-            };
-            let Some(proof) = held.first().and_then(|ours| ForkProof::from_records(ours, &theirs)) else {
-                continue;
-            };
-            let roster = self.alliance.roster();
-            if roster.counts_up_to(shop).is_some_and(|last| sequence > last) {
-                return Ok(true); // one proof is enough
-            }
-            if ForkProof::verify(&proof, |shop, epoch| roster.signing_key(shop, epoch)).is_err() {
-                continue;
-            }
-            let message = prost::Message::encode_to_vec(&proof);
-            let audience = hutong_record::Audience::Alliance;
-            let draft = DraftRecord { kind: Kind::ForkProof, audience, message };
-            self.publish_proof(shop, draft, now, rng)?;
-            return Ok(true);
-        }
-        Ok(false)
-    }
-
-    fn publish_proof(
-        &mut self,
-        about: ShopId,
-        draft: DraftRecord,
-        now: UnixMillis,
-        rng: &mut impl CryptoRng,
-    ) -> Result<(), ExecuteError> {
-        if self.signing == Signing::Confirmed {
-            return self.write(vec![draft], now, rng).map(drop);
-        }
-        if self.waiting_proofs.len() < signing::PROOFS_MAX {
-            self.waiting_proofs.insert(about, draft);
-        }
-        Ok(())
     }
 
     /// Signs drafts as the next records of this shop's log. Everything that can fail for a draft's sake comes first.

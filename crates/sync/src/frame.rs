@@ -2,6 +2,7 @@
 
 use alloc::{string::String, vec::Vec};
 
+use bytes::Bytes;
 use hutong_record::{AllianceId, RUN_RECORDS_MAX, RecordId, ShopId, proto};
 
 use crate::{
@@ -132,6 +133,15 @@ pub enum Frame {
         runs: Vec<RawRun>,
         /// Sent unasked.
         pushed: bool,
+    },
+    /// Proves that a shop forked its log. Sent ahead of records, and passed on by whoever did not know.
+    Alarm {
+        /// Whose log, as the sender says.
+        shop: ShopId,
+        /// Where it forks, as the sender says.
+        sequence: u64,
+        /// Encoded `hutong.record.v1.ForkProof`, at most 16,384 bytes.
+        proof: Bytes,
     },
     /// Closes the link.
     Goodbye {

@@ -14,6 +14,7 @@
 
 extern crate alloc;
 
+mod alarm;
 mod digest;
 mod frame;
 mod gossip;

@@ -138,6 +138,8 @@ pub(crate) struct Link {
     pub(crate) have_sent_at: Option<UnixMillis>,
     pub(crate) push: Push,
     pub(crate) own_log_ahead_told: bool,
+    /// Forks that were told on this link, by either side, and where they are.
+    pub(crate) alarms: BTreeMap<ShopId, u64>,
 }
 
 impl Link {
@@ -167,6 +169,7 @@ impl Link {
             have_sent_at: None,
             push: Push::default(),
             own_log_ahead_told: false,
+            alarms: BTreeMap::new(),
         }
     }
 

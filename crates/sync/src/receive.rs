@@ -39,6 +39,7 @@ impl Replica {
             Frame::Want { shop, from_sequence, body_bytes_max } => {
                 self.want(link, shop, from_sequence, body_bytes_max)
             }
+            Frame::Alarm { shop, sequence, proof } => self.alarmed(link, shop, sequence, proof),
             Frame::Records { shop, runs, pushed: true } => self.pushed(link, shop, runs, now),
             Frame::Records { shop, runs, pushed: false } => self.answered(link, shop, runs, now),
         }
@@ -77,6 +78,7 @@ impl Replica {
         link.stage = Stage::Listing;
         link.known.clear();
         link.announce.clear();
+        self.alarm_all(id);
         self.send_frontier(id);
         Ok(())
     }

@@ -6,6 +6,7 @@ use alloc::{
     vec::Vec,
 };
 
+use bytes::Bytes;
 use hutong_record::{AllianceId, Header, ShopId, UnixMillis};
 
 use crate::{
@@ -42,6 +43,8 @@ pub struct Replica {
     pub(crate) review: BTreeSet<ShopId>,
     /// Logs that the ladder held back as one link sent them, since when: nobody can hold back what others send.
     pub(crate) held_back: BTreeMap<(LinkId, ShopId), UnixMillis>,
+    /// Proven forks: where they are, and the proofs.
+    pub(crate) alarms: BTreeMap<ShopId, (u64, Bytes)>,
     outputs: VecDeque<Output>,
 }
 
@@ -61,6 +64,7 @@ impl Replica {
             ingest_bytes: 0,
             review: BTreeSet::new(),
             held_back: BTreeMap::new(),
+            alarms: BTreeMap::new(),
             outputs: VecDeque::new(),
         }
     }

@@ -126,7 +126,7 @@ impl Replica {
             return Attempt::Full;
         }
         self.exacts.remove(&shop);
-        self.send_want(id, shop, sequence, 1, Purpose::Evidence, now);
+        self.send_want(id, shop, sequence, WANT_BYTES, Purpose::Evidence, now);
         Attempt::Done
     }
 

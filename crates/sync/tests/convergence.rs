@@ -360,7 +360,7 @@ fn the_owner_can_fetch_the_peer_s_record_at_a_place() {
     net.settle(SETTLE_MS);
     assert!(net.with(0, |node, now| node.replica.want_exact(link, shop, 6, now)));
     net.settle(SETTLE_MS);
-    let theirs = read(&net.node(1).store[&shop], 6, 1);
+    let theirs = read(&net.node(1).store[&shop], 6, usize::MAX);
     let evidence = Output::Evidence { link, shop, sequence: 6, runs: theirs };
     assert!(net.node(0).notes.contains(&evidence));
     assert_eq!(net.node(0).store[&shop].len(), 8);

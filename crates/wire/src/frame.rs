@@ -41,6 +41,9 @@ pub fn from_wire(frame: wire::Frame) -> Result<Frame, FrameError> {
             runs: records.runs.into_iter().map(|run| run.records).collect(),
             pushed: records.pushed,
         },
+        Kind::Alarm(alarm) => {
+            Frame::Alarm { shop: shop(&alarm.shop_id)?, sequence: alarm.sequence, proof: alarm.proof }
+        }
         Kind::Goodbye(goodbye) => {
             Frame::Goodbye { reason: reason_from_wire(goodbye.reason()), detail: goodbye.detail }
         }
@@ -68,6 +71,9 @@ pub fn to_wire(frame: Frame) -> wire::Frame {
             runs: runs.into_iter().map(|records| record::Run { records }).collect(),
             pushed,
         }),
+        Frame::Alarm { shop, sequence, proof } => {
+            Kind::Alarm(wire::Alarm { shop_id: copy(shop.as_bytes()), sequence, proof })
+        }
         Frame::Goodbye { reason, detail } => {
             Kind::Goodbye(wire::Goodbye { reason: reason_to_wire(reason).into(), detail })
         }
@@ -150,6 +156,7 @@ mod tests {
             Frame::Have { heads: vec![head] },
             Frame::Want { shop: ShopId::new([1; 32]), from_sequence: 8, body_bytes_max: 100 },
             Frame::Records { shop: ShopId::new([1; 32]), runs: vec![vec![record]], pushed: true },
+            Frame::Alarm { shop: ShopId::new([4; 32]), sequence: 9, proof: copy(b"proof") },
             Frame::Goodbye { reason: GoodbyeReason::Version, detail: "too old".into() },
         ];
         for frame in frames {

@@ -51,6 +51,7 @@ fn frames() -> [(&'static str, Frame); 6] {
         ("records", Frame::Records { shop, runs: vec![vec![record().to_message()]], pushed: false }),
         ("have", Frame::Have { heads }),
         ("want", Frame::Want { shop: ShopId::new([1; 32]), from_sequence: 1, body_bytes_max: 65_536 }),
+        ("alarm", Frame::Alarm { shop, sequence: 7, proof: bytes::Bytes::from_static(b"an encoded proof") }),
         ("goodbye", Frame::Goodbye { reason: GoodbyeReason::Shutdown, detail: "closing time".into() }),
     ]
 }

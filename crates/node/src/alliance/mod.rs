@@ -20,6 +20,7 @@ use hutong_store::{
     ledger::{Executed, HeadAnswer, Patience, QUESTION_MS, ShopKeys, Signing},
     views::{SledViews, Views as _},
 };
+use hutong_sync::LinkId;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use folder::{AllianceFolder, Bootstrap, OpenError};
@@ -172,9 +173,15 @@ impl Hosted {
         self.jobs.try_send(Job::Confirm { answers, patience }).is_ok()
     }
 
-    /// Has the writer look for a fork in a peer's records.
-    pub fn examine(&self, runs: Vec<Vec<proto::Record>>) -> bool {
-        self.jobs.try_send(Job::Examine(runs)).is_ok()
+    /// Has the writer look for a fork in a peer's records of a log. It may ask for others by a [`Notice`]. False: the
+    /// queue is full.
+    pub fn examine(&self, link: LinkId, shop: ShopId, runs: Vec<Vec<proto::Record>>) -> bool {
+        self.jobs.try_send(Job::Examine(IngestJob { link, shop, runs })).is_ok()
+    }
+
+    /// Has the writer verify a peer's proof of a fork. False: the queue is full.
+    pub fn alarm(&self, link: LinkId, proof: bytes::Bytes) -> bool {
+        self.jobs.try_send(Job::Alarm { link, proof }).is_ok()
     }
 
     /// Reads the views without holding up the caller's thread.

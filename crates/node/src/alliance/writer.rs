@@ -12,10 +12,14 @@ use hutong_core::{
 use hutong_record::{ShopId, proto};
 use hutong_store::{
     journal::Lsn,
-    ledger::{Committed, ExecuteError, Executed, HeadAnswer, Ledger, LedgerError, Patience, Signing},
+    ledger::{
+        Committed, Examined, ExecuteError, Executed, HeadAnswer, Ledger, LedgerError, Patience, ProofTaken,
+        Signing,
+    },
     views::SledViews,
 };
 use hutong_sync::{IngestOutcome, LinkId, Refusal as LinkRefusal};
+use prost::Message as _;
 use rand::{SeedableRng as _, TryRng as _, rngs::StdRng, rngs::SysRng};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -29,7 +33,8 @@ const GROUP_RECORDS_MAX: usize = 512;
 pub(super) enum Job {
     Execute { command: Box<Command>, reply: oneshot::Sender<Result<Executed, Refusal>> },
     Ingest(IngestJob),
-    Examine(Vec<Vec<proto::Record>>),
+    Examine(IngestJob),
+    Alarm { link: LinkId, proof: bytes::Bytes },
     Confirm { answers: Vec<HeadAnswer>, patience: Patience },
 }
 
@@ -57,6 +62,20 @@ pub enum Notice {
         shop: ShopId,
         /// What became of them.
         outcome: IngestOutcome,
+    },
+    /// The peer's branch of a log leaves the one held elsewhere: it is to show its records from this place on.
+    Show {
+        /// Who.
+        link: LinkId,
+        /// Whose log.
+        shop: ShopId,
+        /// From where.
+        from_sequence: u64,
+    },
+    /// The peer sent a proof that does not hold.
+    Disproved {
+        /// Who.
+        link: LinkId,
     },
 }
 
@@ -143,7 +162,7 @@ impl Writer {
                 Ok(Some(Waiting::Till(reply, Box::new(outcome))))
             }
             Job::Ingest(IngestJob { link, shop, runs }) => {
-                let refused = self.ingest(shop, runs)?;
+                let refused = self.ingest(link, shop, runs)?;
                 Ok(Some(Waiting::Peer { link, shop, refused }))
             }
             Job::Confirm { answers, patience } => {
@@ -156,10 +175,12 @@ impl Writer {
                     Err(ExecuteError::Ledger(error)) => Err(error),
                 }
             }
-            Job::Examine(runs) => {
-                for run in runs {
-                    self.examine(run)?;
-                }
+            Job::Examine(job) => {
+                self.examine(job)?;
+                Ok(None)
+            }
+            Job::Alarm { link, proof } => {
+                self.alarm(link, &proof)?;
                 Ok(None)
             }
         }
@@ -167,13 +188,14 @@ impl Writer {
 
     fn ingest(
         &mut self,
+        link: LinkId,
         shop: ShopId,
         runs: Vec<Vec<proto::Record>>,
     ) -> Result<Option<LinkRefusal>, LedgerError> {
         for run in runs {
             if let Err(error) = self.ledger.ingest(run, clock::now())? {
                 tracing::debug!(shop = shop.short(), %error, "records refused");
-                return Ok(Some(self.refuse(error)?));
+                return Ok(Some(self.refuse(link, shop, error)?));
             }
             // One answer may bring more records than the journal takes at once.
             if self.ledger.staged_count() >= GROUP_RECORDS_MAX {
@@ -185,7 +207,7 @@ impl Writer {
     }
 
     /// What a refused rung means for the link. A contradiction is looked into on the spot: it may prove a fork.
-    fn refuse(&mut self, error: IngestError) -> Result<LinkRefusal, LedgerError> {
+    fn refuse(&mut self, link: LinkId, shop: ShopId, error: IngestError) -> Result<LinkRefusal, LedgerError> {
         Ok(match error {
             IngestError::NotMember(_)
             | IngestError::KeyEpoch(_)
@@ -193,7 +215,13 @@ impl Writer {
             | IngestError::Gap { .. }
             | IngestError::HeldBack(_) => LinkRefusal::Later,
             IngestError::Diverged(record) => {
-                self.examine(vec![record.to_message()])?;
+                if record.signature().is_some() {
+                    self.examine(IngestJob { link, shop, runs: vec![vec![record.to_message()]] })?;
+                } else {
+                    // What covers it proves it.
+                    let from_sequence = record.header().sequence;
+                    self.notify(Notice::Show { link, shop, from_sequence });
+                }
                 LinkRefusal::Diverged
             }
             IngestError::Earlier(_) => LinkRefusal::Earlier,
@@ -208,10 +236,47 @@ impl Writer {
         })
     }
 
-    fn examine(&mut self, records: Vec<proto::Record>) -> Result<(), LedgerError> {
-        match self.ledger.examine(records, clock::now(), &mut self.rng) {
-            Ok(true) => tracing::warn!("a member forked its log, and nothing of it counts from there on"),
-            Ok(false) => {}
+    /// Looks for the place where a peer's branch of a log leaves the one held, run by run; what is not among its records
+    /// it is asked for.
+    fn examine(&mut self, job: IngestJob) -> Result<(), LedgerError> {
+        let IngestJob { link, shop, runs } = job;
+        let mut show = None;
+        for run in runs {
+            match self.ledger.examine_branch(run, clock::now(), &mut self.rng) {
+                Ok(Examined::Settled) => {
+                    tracing::warn!(
+                        shop = shop.short(),
+                        "a log is forked, and nothing of it counts from there on"
+                    );
+                    return Ok(());
+                }
+                Ok(Examined::Nothing) => return Ok(()),
+                Ok(Examined::Earlier(from_sequence)) => {
+                    show = Some(from_sequence);
+                    break;
+                }
+                Ok(Examined::Later(from_sequence)) => show = Some(from_sequence),
+                Err(ExecuteError::Refused(refusal)) => {
+                    tracing::warn!(%refusal, "a fork could not be published")
+                }
+                Err(ExecuteError::Ledger(error)) => return Err(error),
+            }
+        }
+        if let Some(from_sequence) = show {
+            self.notify(Notice::Show { link, shop, from_sequence });
+        }
+        Ok(())
+    }
+
+    fn alarm(&mut self, link: LinkId, proof: &[u8]) -> Result<(), LedgerError> {
+        let taken = match proto::ForkProof::decode(proof) {
+            Ok(proof) => self.ledger.take_proof(&proof, clock::now(), &mut self.rng),
+            Err(_) => Ok(ProofTaken::False),
+        };
+        match taken {
+            Ok(ProofTaken::News) => tracing::warn!("a peer proved that a member forked its log"),
+            Ok(ProofTaken::Known | ProofTaken::Unknown) => {}
+            Ok(ProofTaken::False) => self.notify(Notice::Disproved { link }),
             Err(ExecuteError::Refused(refusal)) => tracing::warn!(%refusal, "a fork could not be published"),
             Err(ExecuteError::Ledger(error)) => return Err(error),
         }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use hutong_core::roster::Standing;
-use hutong_record::Record;
+use hutong_record::{Record, ShopId};
 use hutong_store::ledger::{Doubt, HeadAnswer, Patience, QUESTION_MS, Signing};
 use hutong_sync::{
     Frame, GoodbyeReason, Head, IngestOutcome, LinkId, Output, OwnHead, RawRun, ReadRequest, Refusal, Replica,
@@ -34,6 +34,8 @@ const QUESTION: Duration = Duration::from_millis(QUESTION_MS.unsigned_abs());
 const EVENTS_MAX: usize = 256;
 /// The largest message on a link: an answer to a want, whose last run may pass the budget.
 pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
+/// How often one link is asked where its branch of a log leaves ours: halving finds the place in far fewer.
+const LOOKS_MAX: u32 = 256;
 /// Links of one alliance: each member once, with room for takeovers.
 const LINKS_MAX: usize = 1_024;
 
@@ -115,7 +117,14 @@ pub fn start(
     let heads = heads.collect();
     let replica = Replica::new(hosted.id(), hosted.me(), heads);
     let question = Question { signing: hosted.signing(), since: tokio::time::Instant::now(), put: None };
-    let hub = Hub { replica, links: BTreeMap::new(), table: handle.table.clone(), hosted, question };
+    let hub = Hub {
+        replica,
+        links: BTreeMap::new(),
+        table: handle.table.clone(),
+        hosted,
+        question,
+        looks: BTreeMap::new(),
+    };
     tokio::spawn(hub.run(inbox, notices, stop));
     handle
 }
@@ -157,6 +166,8 @@ struct Hub {
     table: Arc<LinkTable>,
     hosted: Arc<Hosted>,
     question: Question,
+    /// How often a link was asked where its branch of a log leaves ours.
+    looks: BTreeMap<(LinkId, ShopId), u32>,
 }
 
 impl Hub {
@@ -198,6 +209,7 @@ impl Hub {
         let shops: Vec<_> = open.map(|(shop, _)| shop).collect();
         let now = clock::now();
         self.replica.members_changed(shops, now);
+        self.spread_proofs(&alliance);
         if alliance.own_membership().is_ok() {
             let strangers = self.links.values().filter(|link| alliance.roster().member(link.peer).is_none());
             for id in strangers.map(|link| link.id).collect::<Vec<_>>() {
@@ -212,6 +224,27 @@ impl Hub {
         for id in self.links.values().filter(silent).map(|link| link.id).collect::<Vec<_>>() {
             self.cut(id);
             self.replica.link_down(id, clock::now());
+        }
+    }
+
+    /// Asks a peer for its records from a place on, to find where its branch of a log leaves ours.
+    fn look_into(&mut self, link: LinkId, shop: ShopId, from_sequence: u64) {
+        let looks = self.looks.entry((link, shop)).or_default();
+        *looks += 1;
+        if *looks <= LOOKS_MAX {
+            let _ = self.replica.want_exact(link, shop, from_sequence, clock::now());
+        }
+    }
+
+    /// Passes proven forks on, ahead of records.
+    fn spread_proofs(&mut self, alliance: &hutong_core::alliance::Alliance) {
+        let frozen = alliance.roster().iter().filter(|(_, member)| member.standing == Standing::Frozen);
+        for (shop, _) in frozen {
+            match hutong_core::fold::fork_proof(&**self.hosted.views(), shop) {
+                Ok(Some((sequence, proof))) => self.replica.proven(shop, sequence, proof.into()),
+                Ok(None) => {}
+                Err(error) => tracing::error!(%error, "a proof of a fork cannot be read"),
+            }
         }
     }
 
@@ -271,6 +304,8 @@ impl Hub {
                 self.replica.committed(heads.into_iter().map(|(shop, h)| (shop, head(h))), now);
             }
             Notice::Ingested { link, shop, outcome } => self.replica.ingested(link, shop, outcome, now),
+            Notice::Show { link, shop, from_sequence } => self.look_into(link, shop, from_sequence),
+            Notice::Disproved { link } => self.replica.disproved(link),
         }
     }
 
@@ -325,6 +360,7 @@ impl Hub {
     /// Lets go of a link. What was queued still goes out; then its stream ends, for the sender is gone.
     fn forget(&mut self, id: LinkId) -> Option<NewLink> {
         let link = self.links.remove(&id)?;
+        self.looks.retain(|(at, _), _| *at != id);
         if !self.links.values().any(|l| l.peer == link.peer) {
             tracing::info!(peer = link.peer.short(), "link down");
             self.table.disconnected(link.peer);
@@ -350,15 +386,22 @@ impl Hub {
                         self.replica.ingested(link, shop, later, clock::now());
                     }
                 }
-                Output::Evidence { shop, runs, .. } => {
-                    if !self.hosted.examine(runs) {
+                Output::Evidence { link, shop, runs, .. } => {
+                    if !self.hosted.examine(link, shop, runs) {
                         self.replica.unblock(shop, clock::now());
                         tracing::warn!("the writer is busy; evidence of a fork is asked for again later");
                     }
                 }
                 Output::Diverged { link, shop, sequence } => {
                     tracing::warn!(shop = shop.short(), sequence, "a peer holds another record here");
-                    let _ = self.replica.want_exact(link, shop, sequence, clock::now());
+                    self.look_into(link, shop, sequence);
+                }
+                Output::Alarm { link, proof } => {
+                    if !self.hosted.alarm(link, proof) {
+                        tracing::warn!(
+                            "the writer is busy; a proof of a fork is heard of again with the records"
+                        );
+                    }
                 }
                 // A peer may have read a record from the journal before this hub was told of it: no alarm.
                 Output::OwnLogAhead { sequence, .. } if self.own_head() >= sequence => {}

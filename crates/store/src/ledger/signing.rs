@@ -8,7 +8,7 @@ use hutong_core::{
     command::DraftRecord,
     refusal::{Reason, Refusal},
 };
-use hutong_record::{Audience, RUN_RECORDS_MAX, Record, ShopId, UnixMillis, proto, proto::Kind, verify_run};
+use hutong_record::{Audience, Record, ShopId, UnixMillis, proto, proto::Kind, verify_run};
 use rand_core::CryptoRng;
 
 use super::{ExecuteError, Ledger, LedgerError};
@@ -268,16 +268,10 @@ impl<V: Views> Ledger<V> {
 
     /// A peer's records of this shop's own log, at places where it holds others. What is signed says that there are two
     /// of this shop: it signs nothing more. True: so it is.
-    pub(super) fn examine_own(&mut self, messages: Vec<proto::Record>) -> Result<bool, LedgerError> {
+    pub(super) fn examine_own(&mut self, records: Vec<Record>) -> Result<bool, LedgerError> {
         let me = self.alliance.me();
         let Some(key) = self.alliance.roster().signing_key(me, 0) else { return Ok(false) };
-        if messages.len() > RUN_RECORDS_MAX {
-            return Ok(false);
-        }
-        let records: Result<Vec<_>, _> = messages.into_iter().map(Record::parse).collect();
-        let Some(run) = records.ok().and_then(|records| verify_run(records, &key).ok()) else {
-            return Ok(false);
-        };
+        let Ok(run) = verify_run(records, &key) else { return Ok(false) };
         for theirs in run.records() {
             let header = theirs.header();
             if header.shop != me || header.alliance != self.id() {

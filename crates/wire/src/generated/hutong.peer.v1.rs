@@ -356,7 +356,7 @@ pub struct SyncResponse {
 /// One message of the replication protocol.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Frame {
-    #[prost(oneof = "frame::Frame", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "frame::Frame", tags = "1, 2, 3, 4, 5, 6, 7")]
     pub frame: ::core::option::Option<frame::Frame>,
 }
 /// Nested message and enum types in `Frame`.
@@ -375,6 +375,8 @@ pub mod frame {
         Records(super::Records),
         #[prost(message, tag = "6")]
         Goodbye(super::Goodbye),
+        #[prost(message, tag = "7")]
+        Alarm(super::Alarm),
     }
 }
 /// Opens a link.
@@ -447,6 +449,19 @@ pub struct Records {
     /// True: sent unasked.
     #[prost(bool, tag = "3")]
     pub pushed: bool,
+}
+/// Proves that a shop forked its log. Sent ahead of records, and passed on by whoever did not know.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Alarm {
+    /// Whose log, 32 bytes; the proof itself decides.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub shop_id: ::prost::bytes::Bytes,
+    /// Where it forks; the proof itself decides.
+    #[prost(uint64, tag = "2")]
+    pub sequence: u64,
+    /// Encoded hutong.record.v1.ForkProof, at most 16,384 bytes.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub proof: ::prost::bytes::Bytes,
 }
 /// Closes a link, with the reason.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
