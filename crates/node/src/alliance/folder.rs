@@ -109,6 +109,16 @@ impl AllianceFolder {
         self.write(CHARTER_FILE, charter.bytes())
     }
 
+    /// Lays out an alliance of which this shop has lost everything: it signs nothing before members have told how far its
+    /// log goes.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn create_lost(&self, charter: &Charter, bootstrap: &Bootstrap) -> Result<(), OpenError> {
+        self.create(charter, Some(bootstrap))?;
+        self.seat().give_up().map_err(|source| self.file("seat", source))
+    }
+
     /// Notes that the founding record of an own alliance is durable.
     ///
     /// # Errors

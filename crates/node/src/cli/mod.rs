@@ -4,6 +4,7 @@
 //! or refused, 2 wrong usage.
 
 mod alliance;
+mod backup;
 mod doctor;
 mod init;
 mod node;
@@ -118,6 +119,10 @@ enum Command {
         after_help = "Exits with 1 if a check fails; warnings do not count.\n\nExample:\n  hutong doctor --lang zh"
     )]
     Doctor,
+    /// Write an encrypted backup while the node runs.
+    Backup(backup::BackupArgs),
+    /// Bring a node back from a backup, or from its recovery phrase alone.
+    Restore(backup::RestoreArgs),
     /// Check or show the configuration.
     #[command(subcommand)]
     Config(settings::ConfigCommand),
@@ -217,6 +222,8 @@ async fn answer(Cli { globals, command }: Cli) -> anyhow::Result<Answer> {
         Command::Status => Box::pin(node::status(&globals)).await,
         Command::Federation(command) => Box::pin(node::federation(&globals, command)).await,
         Command::Doctor => Box::pin(doctor::run(&globals)).await,
+        Command::Backup(args) => backup::backup(&globals, args),
+        Command::Restore(args) => Box::pin(backup::restore(&globals, args)).await,
         Command::Config(command) => settings::run(&globals, command),
         Command::Completions { shell } => Ok(completions(shell)),
         Command::Demo(args) => Ok(Answer::done(Box::pin(demo::run(args, globals.json)).await?)),
