@@ -48,31 +48,35 @@ async fn a_backup_of_a_running_node_brings_the_shop_back_on_an_empty_disk() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_recovery_phrase_alone_brings_a_shop_back_from_its_peers() {
     let street = Street::new();
-    let (mut baozi, teahouse, promotion) = two_shops(&street, 10).await;
+    let (baozi, mut teahouse, promotion) = two_shops(&street, 10).await;
     for _ in 0..3 {
-        baozi.client().await.report_sale(sale(1)).await.unwrap();
+        teahouse.client().await.report_sale(sale(1)).await.unwrap();
     }
-    let voucher = hand_out(&baozi.client().await, &promotion).await;
+    let vouchers = [
+        hand_out(&baozi.client().await, &promotion).await,
+        hand_out(&baozi.client().await, &promotion).await,
+    ];
+    teahouse.client().await.redeem_voucher(redemption(&vouchers[0].qr_text)).await.unwrap();
     let before = converged(&[&baozi, &teahouse]).await;
-    let sales = baozi.summary().await.sales;
-    let id = baozi.id();
-    baozi.kill().await;
-    fs::remove_dir_all(baozi.folder()).unwrap();
+    let (summary, id) = (teahouse.summary().await, teahouse.id());
+    teahouse.kill().await;
+    fs::remove_dir_all(teahouse.folder()).unwrap();
 
     let words = street.path().join("words");
     let words = words.to_str().unwrap();
-    let link = teahouse.cli(&["alliance", "invite"])["link"].as_str().unwrap().to_owned();
-    let listen = baozi.peer().to_string();
+    let link = baozi.cli(&["alliance", "invite"])["link"].as_str().unwrap().to_owned();
+    let with_link = converged_alone(&baozi).await;
+    let listen = teahouse.peer().to_string();
     let restore = |phrase: &str| {
         fs::write(words, phrase).unwrap();
-        baozi.try_cli(&[
+        teahouse.try_cli(&[
             "restore",
             "--phrase-file",
             words,
             "--link",
             &link,
             "--name",
-            "baozi",
+            "teahouse",
             "--peer-listen",
             &listen,
             "--merchant-listen",
@@ -82,19 +86,23 @@ async fn the_recovery_phrase_alone_brings_a_shop_back_from_its_peers() {
     // The words of another shop, which is no member, bring nothing.
     let stranger = street.init("stranger", Reach::DialsOut);
     restore(stranger.phrase()).unwrap_err();
-    assert!(!baozi.folder().join("shop.key").exists());
-    assert_eq!(restore(baozi.phrase()).unwrap()["shop_id"], id);
-    baozi.serve().await;
-    until("the log is confirmed", async || {
-        let status = baozi.cli(&["status"]);
-        let alliance = &status["alliances"][0];
-        (alliance["signing_doubt"] == "" && alliance["links"] != serde_json::json!([])).then_some(())
-    })
-    .await;
+    assert!(!teahouse.folder().join("shop.key").exists());
+    assert_eq!(restore(teahouse.phrase()).unwrap()["shop_id"], id);
+    teahouse.serve().await;
+    until("the log is confirmed", async || signing_doubt(&teahouse).is_empty().then_some(())).await;
     let after = converged(&[&baozi, &teahouse]).await;
     assert_eq!(after.public_digest, before.public_digest);
-    assert_eq!(baozi.summary().await.sales, sales, "its own sealed records are readable again");
-    teahouse.client().await.redeem_voucher(redemption(&voucher.qr_text)).await.unwrap();
-    baozi.client().await.report_sale(sale(1)).await.unwrap();
+    assert_eq!(after.record_count, with_link + 1, "that it goes on");
+    assert_eq!(teahouse.summary().await, summary, "its own sealed records are readable again");
+    // What it had redeemed is not redeemed again.
+    let till = teahouse.client().await;
+    let again = till.redeem_voucher(redemption(&vouchers[0].qr_text)).await.unwrap_err();
+    assert_eq!(again.reason(), Some("VOUCHER_ALREADY_REDEEMED"));
+    till.redeem_voucher(redemption(&vouchers[1].qr_text)).await.unwrap();
     converged(&[&baozi, &teahouse]).await;
+}
+
+/// How many records a shop holds.
+async fn converged_alone(shop: &Shop) -> u64 {
+    converged(&[shop]).await.record_count
 }
