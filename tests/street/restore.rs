@@ -106,3 +106,25 @@ async fn the_recovery_phrase_alone_brings_a_shop_back_from_its_peers() {
 async fn converged_alone(shop: &Shop) -> u64 {
     converged(&[shop]).await.record_count
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lone_founder_on_a_copy_signs_once_the_operator_says_that_it_counts() {
+    let street = Street::new();
+    let mut baozi = street.shop("baozi").await;
+    baozi.found("street");
+    baozi.cli(&["sale", "report", "--amount", "1.00"]);
+    baozi.try_cli(&["restore", "--this-copy"]).unwrap_err(); // it runs
+    baozi.stop().await;
+    let seat = baozi.alliance_folder().join("seat");
+    fs::remove_file(seat).unwrap();
+    baozi.serve().await;
+    assert_eq!(baozi.refused(&["sale", "report", "--amount", "1.00"]), "HEAD_UNCONFIRMED");
+    baozi.stop().await;
+    assert_eq!(baozi.cli(&["restore", "--this-copy"])["alliances"], 1);
+    baozi.serve().await;
+    baozi.cli(&["sale", "report", "--amount", "1.00"]);
+    assert_eq!(baozi.summary().await.sales, 2);
+    baozi.stop().await;
+    baozi.serve().await;
+    baozi.cli(&["sale", "report", "--amount", "1.00"]);
+}

@@ -105,7 +105,7 @@ pub(super) fn start(
     let mut seed = [0; 32];
     SysRng.try_fill_bytes(&mut seed).map_err(|_| OpenError::System("random bytes"))?;
     let rng = StdRng::from_seed(seed);
-    let writer = Writer { ledger, seat, outlets, rng };
+    let writer = Writer { ledger, seat, outlets, rng, roster_changed: false };
     writer.say_how_it_starts();
     let name = format!("writer-{}", writer.ledger.id().short());
     let thread = std::thread::Builder::new().name(name).spawn(move || writer.run(jobs));
@@ -117,6 +117,8 @@ struct Writer {
     seat: SeatMark,
     outlets: Outlets,
     rng: StdRng,
+    /// The group that is carried out has changed the roster.
+    roster_changed: bool,
 }
 
 impl Writer {
@@ -143,7 +145,14 @@ impl Writer {
         let committed = self.ledger.commit()?;
         self.publish(committed);
         self.publish_signing();
+        let told_later =
+            |who: &Waiting| matches!(who, Waiting::Peer { refused: Some(LinkRefusal::Later), .. });
+        let too_early = std::mem::take(&mut self.roster_changed) && waiting.iter().any(told_later);
         waiting.into_iter().for_each(|who| self.answer(who));
+        if too_early {
+            // The hub may have heard of the new roster before it hears of the refusals that the old one gave.
+            self.outlets.state.send_modify(|_| {});
+        }
         Ok(())
     }
 
@@ -284,6 +293,7 @@ impl Writer {
     }
 
     fn publish(&mut self, committed: Committed) {
+        self.roster_changed |= committed.roster_changed;
         if committed.roster_changed {
             self.outlets.state.send_replace(Arc::new(self.ledger.alliance().clone()));
         }

@@ -15,8 +15,10 @@ use zeroize::Zeroizing;
 
 use super::{Globals, output::Answer, problem::Problem, show};
 use crate::{
+    alliance::AllianceFolder,
     backup::{self, Contents, Passphrase},
     config::{Config, HostPort, Log, Merchant, Peer, Shop, Storage},
+    data_folder::DataFolder,
     identity_file, recall,
 };
 
@@ -42,12 +44,16 @@ pub(crate) struct BackupArgs {
   hutong restore --backup /media/usb/shop.age --passphrase-file passphrase.txt --data /var/lib/hutong
   hutong restore --phrase-file words.txt --link hutong:join/… --name 张记包子
 
+After the folder was moved to another machine, by a shop that has nobody to ask:
+  hutong restore --this-copy
+
 With --phrase-file nothing is needed but the 24 words and an invitation link of any member (it is not used up).
 Then run `hutong serve`. The node signs nothing until enough members have told how far this shop's log goes, and goes on
 from there. Never run the old node again.")]
 pub(crate) struct RestoreArgs {
     /// The backup.
-    #[arg(long, value_name = "FILE", requires = "passphrase_file", required_unless_present = "phrase_file")]
+    #[arg(long, value_name = "FILE", requires = "passphrase_file")]
+    #[arg(required_unless_present_any = ["phrase_file", "this_copy"])]
     backup: Option<PathBuf>,
     /// A file whose first line is the backup's passphrase; -: standard input.
     #[arg(long, value_name = "FILE", requires = "backup")]
@@ -67,6 +73,10 @@ pub(crate) struct RestoreArgs {
     /// Where tills and apps connect; this machine only [default: 127.0.0.1:7711].
     #[arg(long, value_name = "ADDRESS:PORT", requires = "phrase_file")]
     merchant_listen: Option<SocketAddr>,
+    /// Declare the data folder, which was moved or copied here, to be the only one that counts: where nobody else is in
+    /// the alliance, or no member will be reachable. The node must not run.
+    #[arg(long, conflicts_with_all = ["backup", "phrase_file"])]
+    this_copy: bool,
     /// Where other nodes find this one from outside; repeatable.
     #[arg(long, value_name = "HOST:PORT", requires = "phrase_file")]
     advertise: Vec<HostPort>,
@@ -94,6 +104,9 @@ pub(crate) async fn restore(globals: &Globals, args: RestoreArgs) -> anyhow::Res
         let contents = backup::restore(backup, &passphrase(file)?, &data)?;
         return Ok(answer(globals, &contents, data.path(), &restored).hint(hint));
     }
+    if args.this_copy {
+        return trust_copy(globals, &data);
+    }
     let (Some(words), Some(link)) = (&args.phrase_file, &args.link) else {
         return Err(Problem::Usage("name a --backup, or a --phrase-file and a --link".into()).into());
     };
@@ -102,6 +115,20 @@ pub(crate) async fn restore(globals: &Globals, args: RestoreArgs) -> anyhow::Res
     let identity = recall::restore(&data, &seed, link, &config(args)).await?;
     let json = json!({ "path": data.path(), "shop_id": identity.id().to_string() });
     Ok(Answer::new(json, format!("{restored}\n{}", identity.id())).hint(hint))
+}
+
+fn trust_copy(globals: &Globals, data: &DataFolder) -> anyhow::Result<Answer> {
+    let _lock = data.lock()?;
+    let ids = data.alliance_ids()?;
+    for id in &ids {
+        AllianceFolder::new(data.alliance(*id)).trust_copy()?;
+    }
+    let text = say(
+        globals,
+        "this copy counts from the next start; never run another one",
+        "下次启动起以此副本为准；切勿再运行其他副本",
+    );
+    Ok(Answer::new(json!({ "path": data.path(), "alliances": ids.len() }), text))
 }
 
 fn config(args: RestoreArgs) -> Config {
