@@ -39,7 +39,7 @@ fn record() -> Record {
     sign(draft, payload, &SigningKey::from_seed(&[4; 32]))
 }
 
-fn frames() -> [(&'static str, Frame); 6] {
+fn frames() -> [(&'static str, Frame); 7] {
     let shop = ShopId::new([4; 32]);
     let mut head_prefix = [0; 8];
     head_prefix.copy_from_slice(&record().id().as_bytes()[..8]);
