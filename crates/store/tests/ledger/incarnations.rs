@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Restores that one run of the tests makes; `HUTONG_RESTORES` makes so many.
-const RESTORES: u64 = 60;
+const RESTORES: u64 = 200;
 /// Sets of records that are delivered in several orders.
 const STREETS: u64 = 8;
 
