@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
+use hutong_client::proto::MemberState;
+
 use crate::{
-    harness::{Reach, Street, converged, until},
+    harness::{Reach, Shop, Street, converged, until},
     trade::{BOUNTY_MINOR, DISCOUNT_MINOR, arrived, hand_out, publish, redemption, sale, terms, two_shops},
 };
 
@@ -89,11 +91,21 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// LOG-1, as far as a peer is up and heard before anything is signed.
+/// Sets a shop's folder back to an earlier copy of it.
+fn set_back(shop: &Shop, backup: &Path) {
+    std::fs::remove_dir_all(shop.folder()).unwrap();
+    copy(backup, shop.folder());
+}
+
+fn signing_doubt(shop: &Shop) -> String {
+    shop.cli(&["status"])["alliances"][0]["signing_doubt"].as_str().unwrap().to_owned()
+}
+
+/// LOG-1.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_shop_set_back_to_an_old_backup_takes_its_own_later_records_from_a_peer() {
+async fn a_shop_set_back_to_an_old_backup_signs_only_after_a_peer_has_told_how_far_its_log_goes() {
     let street = Street::new();
-    let (mut baozi, teahouse, _) = two_shops(&street, 10).await;
+    let (mut baozi, mut teahouse, _) = two_shops(&street, 10).await;
     baozi.stop().await;
     let backup = street.path().join("backup");
     copy(baozi.folder(), &backup);
@@ -103,12 +115,65 @@ async fn a_shop_set_back_to_an_old_backup_takes_its_own_later_records_from_a_pee
     }
     let before = converged(&[&baozi, &teahouse]).await;
     baozi.stop().await;
-    std::fs::remove_dir_all(baozi.folder()).unwrap();
-    copy(&backup, baozi.folder());
+    teahouse.stop().await;
+    set_back(&baozi, &backup);
     baozi.serve().await;
-    assert_eq!(converged(&[&baozi, &teahouse]).await, before);
+    assert_eq!(signing_doubt(&baozi), "MOVED");
+    for _ in 0..2 {
+        assert_eq!(baozi.refused(&["sale", "report", "--amount", "1.00"]), "HEAD_UNCONFIRMED");
+    }
+    teahouse.serve().await;
+    until("the log is confirmed", async || signing_doubt(&baozi).is_empty().then_some(())).await;
+    let after = converged(&[&baozi, &teahouse]).await;
+    assert_eq!(after.record_count, before.record_count + 1, "that it goes on, in a new incarnation");
+    assert_eq!(after.public_digest, before.public_digest);
     assert_eq!(baozi.summary().await.sales, 5);
     baozi.client().await.report_sale(sale(1)).await.expect("it goes on from there");
     converged(&[&baozi, &teahouse]).await;
-    assert_eq!(teahouse.link_to(&baozi).await.record_count, baozi.digest().await.record_count - 2);
+    assert_eq!(baozi.summary().await.sales, 6);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shop_without_a_line_trades_after_an_ordinary_restart() {
+    let street = Street::new();
+    let (mut baozi, mut teahouse, promotion) = two_shops(&street, 10).await;
+    let voucher = hand_out(&baozi.client().await, &promotion).await;
+    baozi.stop().await;
+    for round in 0..2 {
+        if round == 0 {
+            teahouse.stop().await
+        } else {
+            teahouse.kill().await
+        }
+        teahouse.serve().await;
+    }
+    // The first command waits until the node has asked in vain.
+    teahouse.client().await.redeem_voucher(redemption(&voucher.qr_text)).await.unwrap();
+    assert_eq!(signing_doubt(&teahouse), "");
+    baozi.serve().await;
+    converged(&[&baozi, &teahouse]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_nodes_on_copies_of_one_folder_one_stops_and_the_log_does_not_fork() {
+    let street = Street::new();
+    let (mut baozi, teahouse, _) = two_shops(&street, 10).await;
+    baozi.stop().await;
+    let mut clone = street.twin(&baozi, "clone");
+    copy(baozi.folder(), clone.folder());
+    baozi.serve().await;
+    baozi.client().await.report_sale(sale(1)).await.unwrap();
+    teahouse.connected(&baozi).await;
+    let mut elsewhere = clone.serve_command();
+    elsewhere.env("HUTONG_PEER__LISTEN", "0.0.0.0:0");
+    clone.serve_as(elsewhere).await;
+    // The clone takes over the link, goes on in a new incarnation, and the first one hears of it when it is back.
+    until("the clone is confirmed", async || signing_doubt(&clone).is_empty().then_some(())).await;
+    until("the first one stops", async || (signing_doubt(&baozi) == "SHARED").then_some(())).await;
+    assert_eq!(baozi.refused(&["sale", "report", "--amount", "1.00"]), "HEAD_UNCONFIRMED");
+    clone.client().await.report_sale(sale(1)).await.unwrap();
+    baozi.stop().await;
+    converged(&[&clone, &teahouse]).await;
+    let members = teahouse.client().await.all_members("").await.unwrap();
+    assert!(members.iter().all(|member| member.state() == MemberState::Member), "{members:?}");
 }

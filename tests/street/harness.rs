@@ -35,6 +35,7 @@ pub(crate) struct Shop {
     folder: PathBuf,
     name: String,
     peer: SocketAddr,
+    phrase: String,
     process: Option<Child>,
 }
 
@@ -118,8 +119,15 @@ impl Street {
             "127.0.0.1:0",
         ]);
         let answer = parse(init.args(["--peer-listen", &peer.to_string()]).output().expect("it runs"));
-        assert_eq!(answer.expect("init")["recovery_phrase"].as_str().unwrap().split(' ').count(), 24);
-        Shop { folder, name: name.to_owned(), peer, process: None }
+        let phrase = answer.expect("init")["recovery_phrase"].as_str().unwrap().to_owned();
+        assert_eq!(phrase.split(' ').count(), 24);
+        Shop { folder, name: name.to_owned(), peer, phrase, process: None }
+    }
+
+    /// A node of the same shop in a folder of its own, which the caller fills.
+    pub(crate) fn twin(&self, shop: &Shop, folder: &str) -> Shop {
+        let (name, phrase) = (shop.name.clone(), shop.phrase.clone());
+        Shop { folder: self.path().join(folder), name, peer: shop.peer, phrase, process: None }
     }
 
     /// Sets a node up and runs it.
@@ -142,6 +150,11 @@ impl Shop {
     /// Where its peer port listens.
     pub(crate) const fn peer(&self) -> SocketAddr {
         self.peer
+    }
+
+    /// Its 24 words.
+    pub(crate) fn phrase(&self) -> &str {
+        &self.phrase
     }
 
     pub(crate) fn secrets(&self) -> Secrets {

@@ -25,6 +25,8 @@ mod layout;
 #[cfg(test)]
 mod peer;
 #[cfg(test)]
+mod restore;
+#[cfg(test)]
 mod tour;
 #[cfg(test)]
 mod trade;

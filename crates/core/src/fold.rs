@@ -78,6 +78,11 @@ pub fn cursor(view: &(impl Reader + ?Sized), shop: ShopId) -> Result<u64, ViewEr
     Ok(table::read(view, &table::cursor(shop))?.unwrap_or_default())
 }
 
+/// The proof by which a shop's log is frozen: the place of the fork, and an encoded `ForkProof`.
+pub fn fork_proof(view: &(impl Reader + ?Sized), shop: ShopId) -> Result<Option<(u64, Vec<u8>)>, ViewError> {
+    table::read(view, &table::fork(shop))
+}
+
 /// One record on its way into the views.
 struct Folding<'f, 'v, R: ?Sized> {
     alliance: &'f Alliance,
@@ -246,6 +251,8 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
             Kind::Vote => self.vote(),
             Kind::Invitation => self.invitation(),
             Kind::ForkProof => self.fork_proof(),
+            // What it does, it does by its place in the log.
+            Kind::Resumption => Ok(()),
             Kind::Promotion => self.promotion(),
             Kind::PromotionEnd => self.promotion_end(),
             Kind::Sale => self.sale(),

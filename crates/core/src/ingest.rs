@@ -4,6 +4,7 @@
 //! makes no sense is kept, so that the chain goes on, and does not count.
 
 use alloc::vec::Vec;
+use core::cmp::Ordering;
 
 use hutong_record::{
     AllianceId, PAYLOAD_BYTES_MAX, RUN_RECORDS_MAX, Record, RecordError, RecordId, RunError, ShopId,
@@ -55,6 +56,13 @@ pub enum IngestError {
         /// What came.
         found: u64,
     },
+    /// Records of an incarnation after the one held, on a branch that leaves the log held before their first one: they
+    /// are to be asked for from an earlier place.
+    #[error("the new incarnation begins before record {0}")]
+    Earlier(u64),
+    /// Records of an incarnation that a later one, which is held, has superseded.
+    #[error("record {0} is superseded by a later incarnation")]
+    Superseded(u64),
     /// A record that contradicts the one held: the author may have forked its log.
     #[error("record {} is another than the one held", .0.header().sequence)]
     Diverged(alloc::boxed::Box<Record>),
@@ -69,6 +77,16 @@ pub enum IngestError {
     HeldBack(UnixMillis),
 }
 
+/// Records that may be stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admitted {
+    /// They continue the log that is held, at its end or, where [`Admitted::supersedes`], before.
+    pub run: VerifiedRun,
+    /// The author went on in a new incarnation from an earlier place than is held: what is held from the first of these
+    /// records' place on never counts.
+    pub supersedes: bool,
+}
+
 impl Alliance {
     /// Climbs the ladder with records of one log. `head` is how far the log is held; `held` gives the ids of records
     /// held. `None`: nothing new in them.
@@ -78,7 +96,7 @@ impl Alliance {
         head: impl FnOnce(ShopId) -> Option<Head>,
         held: impl Fn(ShopId, u64) -> Option<RecordId>,
         now: UnixMillis,
-    ) -> Result<Option<VerifiedRun>, IngestError> {
+    ) -> Result<Option<Admitted>, IngestError> {
         if messages.is_empty() || messages.len() > RUN_RECORDS_MAX {
             return Err(IngestError::Length(messages.len()));
         }
@@ -96,7 +114,7 @@ impl Alliance {
             return Err(IngestError::KeyEpoch(record.header().key_epoch));
         }
         let head = head(shop);
-        let new = continue_log(records, head, |sequence| held(shop, sequence))?;
+        let (new, supersedes) = continue_log(records, head, |sequence| held(shop, sequence))?;
         let Some(first) = new.first().map(|r| r.header()) else { return Ok(None) };
         // Where the run's only signature lies past the seal, the records before it come with those past it, which do
         // not count.
@@ -110,31 +128,62 @@ impl Alliance {
         let ahead = |record: &&Record| record.header().time.ms_since(now) > CLOCK_AHEAD_MS_MAX;
         match run.records().iter().find(ahead) {
             Some(record) => Err(IngestError::HeldBack(record.header().time)),
-            None => Ok(Some(run)),
+            None => Ok(Some(Admitted { run, supersedes })),
         }
     }
 }
 
-/// The records after the head, which must follow it; those up to the head must be the ones held.
+/// The records that are new, and whether they supersede some that are held. They must follow the head; those up to the
+/// head must be the ones held, unless a later incarnation begins among them.
 fn continue_log(
     records: Vec<Record>,
     head: Option<Head>,
     held: impl Fn(u64) -> Option<RecordId>,
-) -> Result<Vec<Record>, IngestError> {
+) -> Result<(Vec<Record>, bool), IngestError> {
     let head_sequence = head.map_or(0, |h| h.sequence);
-    for record in &records {
+    let differs = |record: &Record| {
         let sequence = record.header().sequence;
-        if sequence <= head_sequence && held(sequence).is_some_and(|id| id != record.id()) {
-            return Err(IngestError::Diverged(alloc::boxed::Box::new(record.clone())));
-        }
+        sequence <= head_sequence && held(sequence).is_some_and(|id| id != record.id())
+    };
+    if let Some(place) = records.iter().position(differs) {
+        let branch = &records[place..];
+        contend(branch, head, &held)?;
+        return Ok((branch.to_vec(), true));
     }
     let new: Vec<_> = records.into_iter().filter(|r| r.header().sequence > head_sequence).collect();
-    let Some(first) = new.first() else { return Ok(new) };
+    let Some(first) = new.first() else { return Ok((new, false)) };
     let sequence = first.header().sequence;
     if sequence != head_sequence + 1 {
         return Err(IngestError::Gap { head: head_sequence, found: sequence });
     }
     let follows = first.header().previous == head.map(|h| h.id)
         && head.is_none_or(|h| first.header().incarnation >= h.incarnation);
-    if follows { Ok(new) } else { Err(IngestError::Diverged(alloc::boxed::Box::new(first.clone()))) }
+    match head {
+        _ if follows => Ok((new, false)),
+        Some(head) if first.header().previous != Some(head.id) => {
+            // It leaves the log that is held before its end.
+            contend(&new, Some(head), &held).map(|()| (new, false))
+        }
+        _ => Err(IngestError::Diverged(alloc::boxed::Box::new(first.clone()))),
+    }
+}
+
+/// Of two branches the one that comes to a later incarnation counts, where it leaves the other at a place that is held
+/// on both; of two that come to the same one, the author signed both.
+fn contend(
+    branch: &[Record],
+    head: Option<Head>,
+    held: impl Fn(u64) -> Option<RecordId>,
+) -> Result<(), IngestError> {
+    let (first, last) = (&branch[0], &branch[branch.len() - 1]);
+    let sequence = first.header().sequence;
+    let held_incarnation = head.map_or(0, |head| head.incarnation);
+    match last.header().incarnation.cmp(&held_incarnation) {
+        Ordering::Less => Err(IngestError::Superseded(sequence)),
+        Ordering::Equal => Err(IngestError::Diverged(alloc::boxed::Box::new(first.clone()))),
+        Ordering::Greater => {
+            let before = sequence.checked_sub(1).filter(|before| *before > 0).and_then(held);
+            if first.header().previous == before { Ok(()) } else { Err(IngestError::Earlier(sequence)) }
+        }
+    }
 }

@@ -103,6 +103,8 @@ reasons! {
     NotCore, "NOT_CORE", Forbidden, "只有核心成员可以这样做", "only core members may do that";
     /// This shop's log forked, and is frozen.
     LogFrozen, "LOG_FROZEN", Forbidden, "本店的日志已被冻结", "this shop's log is frozen";
+    /// It is not known yet how far this shop's log goes elsewhere, so nothing may be signed (LOG-1).
+    HeadUnconfirmed, "HEAD_UNCONFIRMED", Later, "尚未确认本店日志的末端，暂不能签发（{why}）", "nothing is signed until members have told how far this shop's log goes ({why})";
     /// The node is in no such alliance.
     AllianceUnknown, "ALLIANCE_UNKNOWN", NotFound, "本店不在这个联盟", "this node is in no such alliance";
     /// The node is in several alliances, and the request names none.

@@ -101,6 +101,16 @@ pub fn seed_from_phrase(words: &str) -> Result<RecoverySeed, PhraseError> {
 /// Makes the identity that grows from a seed and writes `identity.bin` and, last, `shop.key`.
 pub fn create(data: &DataFolder, seed: &RecoverySeed, now: UnixMillis) -> Result<Secrets, IdentityFileError> {
     let identity = Identity::create(seed, now, &mut rand::rand_core::UnwrapErr(SysRng));
+    write(data, seed, &identity)
+}
+
+/// Writes `identity.bin` and, last, `shop.key`, for an identity that grew from the seed.
+pub fn write(
+    data: &DataFolder,
+    seed: &RecoverySeed,
+    identity: &Identity,
+) -> Result<Secrets, IdentityFileError> {
+    let identity = identity.clone();
     write_new(&data.identity_file(), &identity.signed().encode_to_vec(), Secrecy::Plain)?;
     let (signing_seed, encryption_seed) = (seed.signing_seed(), seed.encryption_seed());
     let signing_hex = Zeroizing::new(HEXLOWER.encode(&*signing_seed));

@@ -1,6 +1,7 @@
 //! The Hutong node: configuration, data folder, ports, and the `hutong` command.
 
 pub mod alliance;
+pub mod backup;
 mod bench;
 pub mod cli;
 pub mod clock;
@@ -13,5 +14,6 @@ mod join;
 pub mod merchant;
 pub mod node;
 mod process;
+mod recall;
 pub mod serve;
 pub mod transport;

@@ -248,7 +248,7 @@ impl Node {
     /// Follows the roster: opens the door for members, and says who this shop is once it is one itself. Has the writer
     /// look from time to time for what is due.
     async fn keep_house(self: Arc<Self>, hosted: Arc<Hosted>) {
-        let mut changes = hosted.alliance_changes();
+        let (mut changes, mut signing) = (hosted.alliance_changes(), hosted.signing());
         loop {
             self.open_door();
             hosted.tick();
@@ -258,6 +258,7 @@ impl Node {
             tokio::select! {
                 () = self.stop.cancelled() => return,
                 changed = changes.changed() => if changed.is_err() { return },
+                changed = signing.changed() => if changed.is_err() { return },
                 // Invitations run out without anybody saying so.
                 () = tokio::time::sleep(DOOR_REVIEW) => {}
             }

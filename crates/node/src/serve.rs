@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use hutong_wire::peer::v1::{join_service_server::JoinServiceServer, sync_service_server::SyncServiceServer};
 use tokio::{
     net::TcpListener,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -48,11 +48,13 @@ pub async fn run(data: DataFolder, config: Config) -> anyhow::Result<()> {
 
     let peer_port = tokio::spawn(serve_peers(node.clone(), peer_listener));
     let merchant_port = tokio::spawn(merchant::serve(node.clone(), merchant_listener, &token)?);
+    // Whoever learns the address may end the node at once.
+    let asked_to_stop = asked_to_stop();
     data.write_merchant_address(merchant_address)?;
     tracing::info!(shop = %node.me(), %peer_address, %merchant_address, "the node serves");
 
     let outcome = tokio::select! {
-        () = asked_to_stop() => Ok(()),
+        () = asked_to_stop => Ok(()),
         failed = writers_fail(&node) => Err(failed),
     };
     tracing::info!("the node stops");
@@ -81,16 +83,21 @@ async fn serve_peers(node: Arc<Node>, listener: TcpListener) -> Result<(), tonic
         .await
 }
 
-async fn asked_to_stop() {
-    let terminated = async {
-        match signal(SignalKind::terminate()) {
-            Ok(mut signal) => drop(signal.recv().await),
-            Err(_) => std::future::pending().await,
+/// Listens for the signals from now on, and ends at the first one.
+fn asked_to_stop() -> impl Future<Output = ()> {
+    let (terminated, interrupted) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    async move {
+        tokio::select! {
+            () = heard(terminated) => {}
+            () = heard(interrupted) => {}
         }
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        () = terminated => {}
+    }
+}
+
+async fn heard(signal: std::io::Result<Signal>) {
+    match signal {
+        Ok(mut signal) => drop(signal.recv().await),
+        Err(_) => std::future::pending().await,
     }
 }
 

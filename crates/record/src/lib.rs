@@ -20,7 +20,7 @@ mod record;
 mod run;
 mod time;
 
-pub use fork::{ForkProof, ForkProofError};
+pub use fork::{ForkProof, ForkProofError, PROOF_CHAIN_BYTES_MAX};
 pub use header::{Audience, FORMAT, HEADER_BYTES_MAX, Header, HeaderError, PARTIES_MAX};
 pub use id::{AllianceId, CardId, IdError, PairId, RecordId, ShopId};
 pub use identity::{Identity, IdentityError};

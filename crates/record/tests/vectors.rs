@@ -164,10 +164,17 @@ fn fork_proof() {
     let case = Case::new("two signed headers of one place; the lower record id comes first")
         .hex("signing_public_key", key().public().as_bytes())
         .hex("fork_proof", proof.encode_to_vec());
-    let stored = &check("fork_proof.json", vec![case])[0];
-    let read = proto::ForkProof::decode(stored.bytes("fork_proof").as_slice()).unwrap();
-    let verified = ForkProof::verify(&read, |_, _| Some(key().public())).unwrap();
-    assert_eq!((verified.shop(), verified.sequence()), (AUTHOR, 5));
+    let later = record(6, Some(one.id()), b"later");
+    let proof = ForkProof::from_branches(&[one.without_signature(), later], &[other]).unwrap();
+    let chained =
+        Case::new("the same place, of which one record is covered by the signature of the next one")
+            .hex("signing_public_key", key().public().as_bytes())
+            .hex("fork_proof", proof.encode_to_vec());
+    for stored in check("fork_proof.json", vec![case, chained]) {
+        let read = proto::ForkProof::decode(stored.bytes("fork_proof").as_slice()).unwrap();
+        let verified = ForkProof::verify(&read, |_, _| Some(key().public())).unwrap();
+        assert_eq!((verified.shop(), verified.sequence()), (AUTHOR, 5));
+    }
 }
 
 #[test]

@@ -1,14 +1,14 @@
 //! The hub: does what comes out of a node's replication state machine, as `hutong-node`'s hub does, and runs the
 //! writer's turns.
 
-use hutong_core::ingest::Head;
+use hutong_core::{ingest::Head, roster::Standing};
 use hutong_record::{Record, ShopId, UnixMillis};
 use hutong_store::{
-    ledger::{Committed, Ledger, LedgerError},
+    ledger::{Committed, Doubt, HeadAnswer, Ledger, LedgerError, Patience, Signing},
     writer::{Job, News, Refused},
 };
 use hutong_sync::{
-    Frame, GoodbyeReason, IngestOutcome, LinkId, Output, RawRun, ReadRequest, Refusal, Replica,
+    Frame, GoodbyeReason, IngestOutcome, LinkId, Output, OwnHead, RawRun, ReadRequest, Refusal, Replica,
 };
 use rand::RngExt as _;
 
@@ -42,7 +42,52 @@ impl World {
         while let Some(output) = self.nodes[node].process.as_mut().and_then(|p| p.replica.next_output()) {
             self.carry_out(node, output, now);
         }
+        self.confirm(node);
         self.plan_wake(node, now);
+    }
+
+    /// Has the ledger weigh what linked members say of this shop's own log, until it is confirmed. Nobody waits for
+    /// those who do not answer: where that would do, it does at once.
+    fn confirm(&mut self, node: NodeNumber) {
+        let Some(process) = &mut self.nodes[node].process else { return };
+        let ledger = process.writer.ledger();
+        if !matches!(ledger.signing(), Signing::Unconfirmed(doubt) if doubt != Doubt::Shared) {
+            return;
+        }
+        let answer = |head: OwnHead| HeadAnswer {
+            peer: head.peer,
+            sequence: head.sequence,
+            incarnation: head.incarnation,
+            id_prefix: head.prefix,
+        };
+        let answers: Vec<_> = process.replica.own_heads().map(answer).collect();
+        let own =
+            ledger.head(ledger.alliance().me()).map_or((0, 0), |head| (head.sequence, head.incarnation));
+        let roster = ledger.alliance().roster();
+        let members = roster.iter().filter(|(shop, _)| roster.member(*shop).is_some()).count();
+        let question = (answers.clone(), own, members);
+        if process.question.as_ref() != Some(&question) {
+            process.question = Some(question);
+            self.give(node, Job::Confirm { answers, patience: Patience::Over });
+        }
+    }
+
+    /// Passes proven forks on, ahead of records.
+    fn spread_proofs(&mut self, node: NodeNumber) {
+        let Some(ledger) = self.nodes[node].ledger() else { return };
+        let roster = ledger.alliance().roster();
+        let frozen = roster.iter().filter(|(_, member)| member.standing == Standing::Frozen);
+        let proofs: Vec<_> = frozen
+            .filter_map(|(shop, _)| {
+                let (sequence, proof) = hutong_core::fold::fork_proof(&*ledger.views(), shop).ok()??;
+                Some((shop, sequence, proof))
+            })
+            .collect();
+        self.replicate(node, |replica, _| {
+            for (shop, sequence, proof) in proofs {
+                replica.proven(shop, sequence, proof.into());
+            }
+        });
     }
 
     fn plan_wake(&mut self, node: NodeNumber, now: UnixMillis) {
@@ -83,8 +128,8 @@ impl World {
                     }
                 }
             }
-            Output::Evidence { shop, runs, .. } => {
-                if !self.give(node, Job::Examine(runs))
+            Output::Evidence { link, shop, runs, .. } => {
+                if !self.give(node, Job::Examine { peer: link, shop, runs })
                     && let Some(process) = &mut self.nodes[node].process
                 {
                     process.replica.unblock(shop, now);
@@ -95,6 +140,10 @@ impl World {
                 if let Some(process) = &mut self.nodes[node].process {
                     let _asked = process.replica.want_exact(link, shop, sequence, now);
                 }
+            }
+            Output::Alarm { link, proof } => {
+                // A writer that is busy hears of it again with the records.
+                let _given = self.give(node, Job::Alarm { peer: link, proof });
             }
             Output::OwnLogAhead { sequence, .. } => {
                 self.trace.event(self.now_ms, "own log ahead", &[node as u64, sequence]);
@@ -146,7 +195,10 @@ impl World {
         let mut tell = |_: &Ledger<SimViews>, item: WriterNews| {
             let step = match item {
                 News::Committed(_) => Step::BeforePublish,
-                News::Answered { .. } | News::Ingested { .. } => Step::BeforeAnswer,
+                News::Answered { .. }
+                | News::Ingested { .. }
+                | News::Show { .. }
+                | News::Disproved { .. } => Step::BeforeAnswer,
             };
             if fuse.reach(step).is_ok() {
                 news.push(item);
@@ -188,6 +240,10 @@ impl World {
             News::Ingested { peer, shop, outcome } => {
                 self.notify(node, Notice::Ingested(peer, shop, link_outcome(outcome)));
             }
+            News::Show { peer, shop, from_sequence } => {
+                self.notify(node, Notice::Show(peer, shop, from_sequence));
+            }
+            News::Disproved { peer } => self.notify(node, Notice::Disproved(peer)),
         }
     }
 
@@ -228,7 +284,14 @@ impl World {
                     let heads = heads.into_iter().map(|(shop, head)| (shop, sync_head(head)));
                     self.replicate(node, |replica, now| replica.committed(heads, now));
                 }
-                Notice::Roster => self.members(node),
+                Notice::Roster => {
+                    self.members(node);
+                    self.spread_proofs(node);
+                }
+                Notice::Show(link, shop, from_sequence) => self.replicate(node, |replica, now| {
+                    let _asked = replica.want_exact(link, shop, from_sequence, now);
+                }),
+                Notice::Disproved(link) => self.replicate(node, |replica, _| replica.disproved(link)),
                 Notice::Ingested(link, shop, outcome) => {
                     self.replicate(node, |replica, now| replica.ingested(link, shop, outcome, now));
                 }
@@ -282,7 +345,7 @@ fn runs(ledger: &Ledger<SimViews>, request: &ReadRequest) -> Vec<RawRun> {
 }
 
 pub(crate) fn sync_head(head: Head) -> hutong_sync::Head {
-    hutong_sync::Head { sequence: head.sequence, id: head.id }
+    hutong_sync::Head { sequence: head.sequence, id: head.id, incarnation: head.incarnation }
 }
 
 fn link_outcome(outcome: Result<Head, Refused>) -> IngestOutcome {
@@ -291,5 +354,6 @@ fn link_outcome(outcome: Result<Head, Refused>) -> IngestOutcome {
         Err(Refused::Faulty) => IngestOutcome::Refused(Refusal::Faulty),
         Err(Refused::Later) => IngestOutcome::Refused(Refusal::Later),
         Err(Refused::Diverged) => IngestOutcome::Refused(Refusal::Diverged),
+        Err(Refused::Earlier) => IngestOutcome::Refused(Refusal::Earlier),
     }
 }

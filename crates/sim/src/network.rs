@@ -298,6 +298,7 @@ fn frame_name(frame: &Frame) -> &'static str {
         Frame::Want { .. } => "want",
         Frame::Records { .. } => "records",
         Frame::Goodbye { .. } => "goodbye",
+        Frame::Alarm { .. } => "alarm",
     }
 }
 
@@ -306,6 +307,7 @@ fn frame_size(frame: &Frame) -> u64 {
         Frame::Frontier { heads, .. } | Frame::Have { heads } => heads.len() as u64,
         Frame::Want { from_sequence, .. } => *from_sequence,
         Frame::Records { runs, .. } => runs.iter().map(|run| run.len() as u64).sum(),
+        Frame::Alarm { proof, .. } => proof.len() as u64,
         Frame::Hello { .. } | Frame::Goodbye { .. } => 0,
     }
 }

@@ -9,7 +9,7 @@ use hutong_core::ingest::Head;
 use hutong_record::{Identity, ShopId};
 use hutong_store::{
     disk::MemDisk,
-    ledger::{Ledger, ShopKeys},
+    ledger::{HeadAnswer, Ledger, ShopKeys},
     writer::{Job, Writer},
 };
 use hutong_sync::{IngestOutcome, LinkId, Replica};
@@ -86,7 +86,14 @@ pub(crate) enum Notice {
     Roster,
     /// What became of a peer's records.
     Ingested(LinkId, ShopId, IngestOutcome),
+    /// A peer is to show its records of a log from a place on.
+    Show(LinkId, ShopId, u64),
+    /// A peer's proof does not hold.
+    Disproved(LinkId),
 }
+
+/// What the ledger was last given to weigh of how far its own log goes: answers, own place, members.
+pub(crate) type Question = (Vec<HeadAnswer>, (u64, u32), usize);
 
 /// A running node.
 pub(crate) struct Process {
@@ -101,6 +108,7 @@ pub(crate) struct Process {
     /// When the replica is next looked after, at the earliest that was planned.
     pub(crate) wake_at_ms: Option<i64>,
     pub(crate) dial_planned: bool,
+    pub(crate) question: Option<Question>,
 }
 
 impl Process {
@@ -114,6 +122,7 @@ impl Process {
             hub_planned: false,
             wake_at_ms: None,
             dial_planned: false,
+            question: None,
         }
     }
 

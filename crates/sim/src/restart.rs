@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hutong_store::{
     journal::{JournalConfig, JournalError, SegmentJournal},
-    ledger::Ledger,
+    ledger::{self, Ledger},
     writer::Writer,
 };
 use hutong_sync::{GoodbyeReason, Replica};
@@ -53,7 +53,8 @@ impl World {
         }
         let journal = Box::new(FusedJournal { journal, fuse: slot.fuse.clone() });
         let views = slot.views.clone();
-        let opened = Ledger::open(self.charter.clone(), me, keys, journal, views, &mut |_, _| {});
+        let files = if seat == Seat::Own { ledger::Seat::Kept } else { ledger::Seat::Moved };
+        let opened = Ledger::open(self.charter.clone(), me, keys, files, journal, views, &mut |_, _| {});
         let ledger = match opened {
             Ok(ledger) => ledger,
             Err(error) => return self.broken(Invariant::Log2, format!("node {node}: {error}")),

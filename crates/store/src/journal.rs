@@ -14,7 +14,7 @@ mod writer;
 
 use std::{fmt, io, sync::Arc};
 
-use hutong_record::{Record, RecordId, ShopId, UnixMillis};
+use hutong_record::{Header, Record, RecordId, ShopId, UnixMillis};
 
 pub use frame::FRAME_BYTES_MAX;
 pub use segment::SEGMENT_BYTES_LIMIT;
@@ -118,6 +118,18 @@ pub struct MissingRecords {
     pub to_sequence: u64,
 }
 
+/// What may be gone from the end of a log, as found when the journal was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TailLoss {
+    /// Nothing that was ever acknowledged, unless the disk lies.
+    Nothing,
+    /// The journal ended in a batch that was not written to its end: nobody was told of it, unless the disk lies.
+    Torn,
+    /// The bytes there are not what was written, so acknowledged records may be gone, and with them the numbers that
+    /// they used up (LOG-1).
+    Damaged,
+}
+
 /// Why the journal cannot be read or written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JournalError {
@@ -193,7 +205,9 @@ pub trait Journal: Send {
     /// The last record appended, synced or not.
     fn head(&self) -> Lsn;
 
-    /// Appends a batch: after a crash all of it is there, or none. At most [`BATCH_RECORDS_MAX`] records and
+    /// Appends a batch: after a crash all of it is there, or none. A record continues its log, or supersedes its end:
+    /// it may follow any record of the log if the batch takes the log on to a later incarnation, and what was there
+    /// after that one does not belong to the log any more. At most [`BATCH_RECORDS_MAX`] records and
     /// [`BATCH_BYTES_MAX`] bytes. Nothing is durable, or visible to readers, before [`Journal::sync`]. Returns the
     /// new head.
     ///
@@ -261,4 +275,15 @@ pub trait JournalReader: Send + Sync {
 
     /// What is known to be lost, as found when the journal was opened. Damage that came later shows when it is read.
     fn damage(&self) -> Vec<Damage>;
+
+    /// Whether a record, which may still be read by its place in the journal, does not belong to its log any more: the
+    /// log went on in a later incarnation from an earlier place.
+    fn is_superseded(&self, lsn: Lsn, header: &Header) -> bool;
+
+    /// The last record by which others became superseded; 0 if none did.
+    fn last_switch(&self) -> Lsn;
+
+    /// Whether a log may once have gone further than [`JournalReader::head_of`] says, as found when the journal was
+    /// opened. Damage before a log's last record is no doubt about its end.
+    fn tail_loss(&self, shop: ShopId) -> TailLoss;
 }

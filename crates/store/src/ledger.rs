@@ -4,10 +4,12 @@
 //! The node calls it from its writer task, the simulator directly. It has no clock, no thread and no randomness.
 
 mod error;
+mod forks;
 mod recovery;
+mod signing;
 mod staged;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use hutong_core::{
@@ -17,19 +19,21 @@ use hutong_core::{
     command::{Command, DecideError, Decider, DraftRecord, Qualified, Qualify},
     duty::{self, Duty},
     fold,
-    ingest::{Head, IngestError},
+    ingest::{Admitted, Head, IngestError},
     refusal::{Reason, Refusal},
 };
 use hutong_record::{
-    AllianceId, DecryptionKey, Draft, ForkProof, Payload, Place, Record, RecordId, ShopId, SigningKey,
-    UnixMillis, proto, proto::Kind, sign,
+    AllianceId, DecryptionKey, Draft, Payload, Place, Record, RecordId, ShopId, SigningKey, UnixMillis,
+    proto, sign,
 };
 use rand_core::CryptoRng;
 
 pub use error::{ExecuteError, LedgerError};
+pub use forks::{Examined, ProofTaken};
+pub use signing::{CONFIRMING_PEERS, Doubt, HeadAnswer, Patience, QUESTION_MS, Seat, Signing};
 
 use crate::{
-    journal::{Journal, JournalError, JournalReader, LogHead, Lsn},
+    journal::{Journal, JournalReader, LogHead, Lsn},
     views::Views,
 };
 use staged::Staged;
@@ -51,6 +55,11 @@ pub struct Ledger<V> {
     reader: Arc<dyn JournalReader>,
     views: Arc<V>,
     staged: Staged,
+    signing: Signing,
+    /// The next record of this shop's log begins an incarnation.
+    next_incarnation: bool,
+    /// Proofs of forks, by shop, that wait until this shop may sign.
+    waiting_proofs: BTreeMap<ShopId, DraftRecord>,
 }
 
 impl<V> std::fmt::Debug for Ledger<V> {
@@ -81,7 +90,8 @@ pub struct Committed {
 
 impl<V: Views> Ledger<V> {
     /// Opens a shop's copy: views that lag behind the journal, or are empty, are folded up to it. `progress` is told
-    /// how many records are folded, and of how many.
+    /// how many records are folded, and of how many. Unless the shop is alone it signs nothing before
+    /// [`Ledger::confirm_head`] has confirmed how far its log goes.
     ///
     /// # Errors
     /// The journal or the views cannot be read.
@@ -89,14 +99,27 @@ impl<V: Views> Ledger<V> {
         charter: Charter,
         me: ShopId,
         keys: Arc<ShopKeys>,
+        seat: Seat,
         journal: Box<dyn Journal>,
         views: Arc<V>,
         progress: &mut dyn FnMut(Lsn, Lsn),
     ) -> Result<Self, LedgerError> {
         let reader = journal.reader();
         let alliance = Alliance::load(charter, me, &*views)?;
-        let mut ledger = Self { alliance, keys, journal, reader, views, staged: Staged::default() };
+        let signing = Signing::Unconfirmed(Doubt::of(seat, reader.tail_loss(me)));
+        let mut ledger = Self {
+            alliance,
+            keys,
+            journal,
+            reader,
+            views,
+            staged: Staged::default(),
+            signing,
+            next_incarnation: false,
+            waiting_proofs: BTreeMap::new(),
+        };
         ledger.catch_up(progress)?;
+        ledger.confirm_if_alone();
         Ok(ledger)
     }
 
@@ -130,7 +153,8 @@ impl<V: Views> Ledger<V> {
         self.staged.heads.get(&shop).copied().or_else(|| self.reader.head_of(shop).map(head))
     }
 
-    /// Takes in a peer's records of one log; true: some were new.
+    /// Takes in a peer's records of one log; true: some were new. Records of this shop's own log that are new while it
+    /// signs were signed by another copy of it: it stops signing.
     ///
     /// # Errors
     /// The rung of the ladder that refused them, or the views' or journal's failure.
@@ -144,11 +168,23 @@ impl<V: Views> Ledger<V> {
         let head = |shop| staged.heads.get(&shop).copied().or_else(|| reader.head_of(shop).map(head));
         let held =
             |shop, sequence| staged.id(shop, sequence).or_else(|| reader.record_id(shop, sequence).ok()?);
-        let run = match self.alliance.admit(messages, head, held, now) {
-            Ok(Some(run)) => run,
+        let Admitted { run, supersedes } = match self.alliance.admit(messages, head, held, now) {
+            Ok(Some(admitted)) => admitted,
             Ok(None) => return Ok(Ok(false)),
             Err(error) => return Ok(Err(error)),
         };
+        if run.shop() == self.alliance.me() && self.signing == Signing::Confirmed {
+            self.signing = Signing::Unconfirmed(Doubt::Shared);
+        }
+        if supersedes {
+            tracing::warn!(
+                shop = run.shop().short(),
+                from = run.records()[0].header().sequence,
+                "a log goes on in a new incarnation from an earlier place; what was held from there on does not count"
+            );
+            self.staged.supersede(run.into_records());
+            return Ok(Ok(true));
+        }
         for record in run.into_records() {
             let message = open_payload(&record, self.alliance.me(), &self.keys.decryption);
             self.stage(record, message)?;
@@ -159,7 +195,8 @@ impl<V: Views> Ledger<V> {
     /// Decides a command and stages its records. A repeated request is answered as it was the first time.
     ///
     /// # Errors
-    /// A refusal by the rules (kept as a record where attempts are), or a failure of views or journal.
+    /// A refusal by the rules (kept as a record where attempts are), or a failure of views or journal. `HEAD_UNCONFIRMED`
+    /// and `LOG_FROZEN`: nothing may be signed, nor is anything.
     pub fn execute(
         &mut self,
         command: &Command,
@@ -171,6 +208,10 @@ impl<V: Views> Ledger<V> {
                 Answer::Refused(refusal) => Err(ExecuteError::Refused(refusal)),
                 answer => Ok(Executed { records: Vec::new(), answer: Some(answer) }),
             };
+        }
+        if let Err(refusal) = self.signing.check() {
+            self.alliance.own_membership()?;
+            return Err(refusal.into());
         }
         self.check_folded()?;
         let view = self.staged.overlay(&*self.views);
@@ -237,42 +278,6 @@ impl<V: Views> Ledger<V> {
         Ok(answer::earlier(&view, request).map_err(LedgerError::from)??)
     }
 
-    /// Looks for a fork in a peer's records of a log: a record at a place where this ledger holds another one, both
-    /// signed. The proof is staged as a record of this shop, unless the log is known to end before that place. True:
-    /// nothing from that place on counts, by this proof or by what was known.
-    ///
-    /// # Errors
-    /// The views or the journal failed.
-    pub fn examine(
-        &mut self,
-        messages: Vec<proto::Record>,
-        now: UnixMillis,
-        rng: &mut impl CryptoRng,
-    ) -> Result<bool, ExecuteError> {
-        for theirs in messages.into_iter().filter_map(|message| Record::parse(message).ok()) {
-            let (shop, sequence) = (theirs.header().shop, theirs.header().sequence);
-            let held = match self.reader.read_log(shop, sequence, 1) {
-                Err(JournalError::Damaged { .. }) => continue, // nothing to compare with
-                held => held.map_err(LedgerError::from)?,
-            };
-            let Some(proof) = held.first().and_then(|ours| ForkProof::from_records(ours, &theirs)) else {
-                continue;
-            };
-            let roster = self.alliance.roster();
-            if roster.counts_up_to(shop).is_some_and(|last| sequence > last) {
-                return Ok(true); // one proof is enough
-            }
-            if ForkProof::verify(&proof, |shop, epoch| roster.signing_key(shop, epoch)).is_err() {
-                continue;
-            }
-            let message = prost::Message::encode_to_vec(&proof);
-            let audience = hutong_record::Audience::Alliance;
-            self.write(vec![DraftRecord { kind: Kind::ForkProof, audience, message }], now, rng)?;
-            return Ok(true);
-        }
-        Ok(false)
-    }
-
     /// Signs drafts as the next records of this shop's log. Everything that can fail for a draft's sake comes first.
     fn write(
         &mut self,
@@ -284,6 +289,7 @@ impl<V: Views> Ledger<V> {
         let mut records = Vec::with_capacity(drafts.len());
         for draft in drafts {
             let record = self.sign(&draft, head, now, rng)?;
+            self.next_incarnation = false;
             let header = record.header();
             let (sequence, incarnation) = (header.sequence, header.incarnation);
             head = Some(Head { sequence, id: record.id(), incarnation });
@@ -305,6 +311,7 @@ impl<V: Views> Ledger<V> {
     ) -> Result<Record, LedgerError> {
         let (alliance, shop) = (self.id(), self.alliance.me());
         let (sequence, incarnation) = head.map_or((1, 0), |h| (h.sequence + 1, h.incarnation));
+        let incarnation = if self.next_incarnation { signing::next(incarnation, now) } else { incarnation };
         let place = Place { alliance, shop, incarnation, sequence, kind: draft.kind };
         let payload = match draft.audience.named() {
             [] => Payload::clear(&draft.message, rng)?,

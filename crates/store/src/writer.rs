@@ -1,16 +1,20 @@
 //! The writer's turn: one group of jobs is parsed, decided, journaled, synced and folded; only then is it published and
 //! are those who asked answered. The node runs it on a thread of its own, the simulator step by step.
 
+use bytes::Bytes;
 use hutong_core::{
     command::Command,
     ingest::{Head, IngestError},
     refusal::{Reason, Refusal},
 };
 use hutong_record::{ShopId, UnixMillis, proto};
+use prost::Message as _;
 use rand_core::CryptoRng;
 
 use crate::{
-    ledger::{Committed, ExecuteError, Executed, Ledger, LedgerError},
+    ledger::{
+        Committed, Examined, ExecuteError, Executed, HeadAnswer, Ledger, LedgerError, Patience, ProofTaken,
+    },
     views::Views,
 };
 
@@ -38,8 +42,29 @@ pub enum Job<T, P> {
         /// Unverified.
         runs: Vec<Vec<proto::Record>>,
     },
-    /// Look for a fork in records that are not to be stored.
-    Examine(Vec<Vec<proto::Record>>),
+    /// Look in a peer's records, which are not to be stored, for the place where its branch of a log leaves ours.
+    Examine {
+        /// Whom they came from.
+        peer: P,
+        /// Whose log.
+        shop: ShopId,
+        /// Unverified.
+        runs: Vec<Vec<proto::Record>>,
+    },
+    /// Weigh a proof of a fork that a peer brought.
+    Alarm {
+        /// Whom it came from.
+        peer: P,
+        /// Encoded `ForkProof`, unverified.
+        proof: Bytes,
+    },
+    /// Weigh what peers say of this shop's own log.
+    Confirm {
+        /// Each connected peer's latest word.
+        answers: Vec<HeadAnswer>,
+        /// Whether others may yet tell.
+        patience: Patience,
+    },
     /// Time has passed: something may be due.
     Tick,
 }
@@ -65,6 +90,20 @@ pub enum News<T, P> {
         /// How far the log goes now, or why some of it was refused.
         outcome: Result<Head, Refused>,
     },
+    /// A peer's branch of a log leaves ours elsewhere: it is to show its records from this place on.
+    Show {
+        /// Who.
+        peer: P,
+        /// Whose log.
+        shop: ShopId,
+        /// From where.
+        from_sequence: u64,
+    },
+    /// A peer sent a proof that does not hold.
+    Disproved {
+        /// Who.
+        peer: P,
+    },
 }
 
 /// What a refusal of the ingest ladder says of the peer.
@@ -76,6 +115,8 @@ pub enum Refused {
     Later,
     /// It continues another branch of the log.
     Diverged,
+    /// It is of a later incarnation, which leaves our log before these records.
+    Earlier,
 }
 
 /// Who waits for the group's sync.
@@ -106,7 +147,7 @@ impl<V: Views> Writer<V> {
     /// # Errors
     /// The ledger failed: nothing of the group was told, except what an earlier commit of it had made durable. The
     /// ledger must be opened anew.
-    pub fn turn<T, P>(
+    pub fn turn<T, P: Clone>(
         &mut self,
         first: Job<T, P>,
         mut next: impl FnMut() -> Option<Job<T, P>>,
@@ -135,7 +176,7 @@ impl<V: Views> Writer<V> {
         Ok(())
     }
 
-    fn carry_out<T, P>(
+    fn carry_out<T, P: Clone>(
         &mut self,
         job: Job<T, P>,
         now: &impl Fn() -> UnixMillis,
@@ -148,12 +189,24 @@ impl<V: Views> Writer<V> {
                 Ok(Some(Waiting::Till(till, Box::new(outcome))))
             }
             Job::Ingest { peer, shop, runs } => {
-                let refused = self.ingest(shop, runs, now, rng, tell)?;
+                let refused = self.ingest(&peer, shop, runs, now, rng, tell)?;
                 Ok(Some(Waiting::Peer(peer, shop, refused)))
             }
-            Job::Examine(runs) => {
-                for run in runs {
-                    self.examine(run, now(), rng)?;
+            Job::Examine { peer, shop, runs } => {
+                self.examine(&peer, shop, runs, now(), rng, tell)?;
+                Ok(None)
+            }
+            Job::Alarm { peer, proof } => {
+                self.alarm(peer, &proof, now(), rng, tell)?;
+                Ok(None)
+            }
+            Job::Confirm { answers, patience } => {
+                match self.ledger.confirm_head(&answers, patience, now(), rng) {
+                    Ok(_) => {}
+                    Err(ExecuteError::Refused(refusal)) => {
+                        tracing::warn!(%refusal, "the new incarnation could not be begun");
+                    }
+                    Err(ExecuteError::Ledger(error)) => return Err(error),
                 }
                 Ok(None)
             }
@@ -192,8 +245,9 @@ impl<V: Views> Writer<V> {
         }
     }
 
-    fn ingest<T, P>(
+    fn ingest<T, P: Clone>(
         &mut self,
+        peer: &P,
         shop: ShopId,
         runs: Vec<Vec<proto::Record>>,
         now: &impl Fn() -> UnixMillis,
@@ -203,7 +257,7 @@ impl<V: Views> Writer<V> {
         for run in runs {
             if let Err(error) = self.ledger.ingest(run, now())? {
                 tracing::debug!(shop = shop.short(), %error, "records refused");
-                return Ok(Some(self.refuse(error, now(), rng)?));
+                return Ok(Some(self.refuse(peer, shop, error, now(), rng, tell)?));
             }
             // One answer may bring more records than the journal takes at once.
             if self.ledger.staged_count() >= GROUP_RECORDS_MAX {
@@ -214,11 +268,14 @@ impl<V: Views> Writer<V> {
     }
 
     /// What a refused rung means for the link. A contradiction is looked into on the spot: it may prove a fork.
-    fn refuse(
+    fn refuse<T, P: Clone>(
         &mut self,
+        peer: &P,
+        shop: ShopId,
         error: IngestError,
         now: UnixMillis,
         rng: &mut impl CryptoRng,
+        tell: &mut impl FnMut(&Ledger<V>, News<T, P>),
     ) -> Result<Refused, LedgerError> {
         Ok(match error {
             IngestError::NotMember(_)
@@ -227,9 +284,18 @@ impl<V: Views> Writer<V> {
             | IngestError::Gap { .. }
             | IngestError::HeldBack(_) => Refused::Later,
             IngestError::Diverged(record) => {
-                self.examine(vec![record.to_message()], now, rng)?;
+                if record.signature().is_some() {
+                    self.examine(peer, shop, vec![vec![record.to_message()]], now, rng, tell)?;
+                } else {
+                    // What covers it proves it.
+                    let from_sequence = record.header().sequence;
+                    tell(&self.ledger, News::Show { peer: peer.clone(), shop, from_sequence });
+                }
                 Refused::Diverged
             }
+            IngestError::Earlier(_) => Refused::Earlier,
+            // The peer will take what superseded it from here.
+            IngestError::Superseded(_) => Refused::Diverged,
             IngestError::Length(_)
             | IngestError::Size(_)
             | IngestError::Malformed(_)
@@ -239,15 +305,61 @@ impl<V: Views> Writer<V> {
         })
     }
 
-    fn examine(
+    /// Looks for the place where a peer's branch of a log leaves the one held, run by run; what is not among its records
+    /// it is asked for.
+    fn examine<T, P: Clone>(
         &mut self,
-        records: Vec<proto::Record>,
+        peer: &P,
+        shop: ShopId,
+        runs: Vec<Vec<proto::Record>>,
         now: UnixMillis,
         rng: &mut impl CryptoRng,
+        tell: &mut impl FnMut(&Ledger<V>, News<T, P>),
     ) -> Result<(), LedgerError> {
-        match self.ledger.examine(records, now, rng) {
-            Ok(true) => tracing::warn!("a member forked its log; the proof is published and the log frozen"),
-            Ok(false) => {}
+        let mut show = None;
+        for run in runs {
+            match self.ledger.examine_branch(run, now, rng) {
+                Ok(Examined::Settled) => {
+                    tracing::warn!(
+                        shop = shop.short(),
+                        "a log is forked: nothing of it counts from there on"
+                    );
+                    return Ok(());
+                }
+                Ok(Examined::Nothing) => return Ok(()),
+                Ok(Examined::Earlier(from_sequence)) => {
+                    show = Some(from_sequence);
+                    break;
+                }
+                Ok(Examined::Later(from_sequence)) => show = Some(from_sequence),
+                Err(ExecuteError::Refused(refusal)) => {
+                    tracing::warn!(%refusal, "a fork could not be published");
+                }
+                Err(ExecuteError::Ledger(error)) => return Err(error),
+            }
+        }
+        if let Some(from_sequence) = show {
+            tell(&self.ledger, News::Show { peer: peer.clone(), shop, from_sequence });
+        }
+        Ok(())
+    }
+
+    fn alarm<T, P>(
+        &mut self,
+        peer: P,
+        proof: &Bytes,
+        now: UnixMillis,
+        rng: &mut impl CryptoRng,
+        tell: &mut impl FnMut(&Ledger<V>, News<T, P>),
+    ) -> Result<(), LedgerError> {
+        let taken = match proto::ForkProof::decode(proof.clone()) {
+            Ok(proof) => self.ledger.take_proof(&proof, now, rng),
+            Err(_) => Ok(ProofTaken::False),
+        };
+        match taken {
+            Ok(ProofTaken::News) => tracing::warn!("a peer proved that a member forked its log"),
+            Ok(ProofTaken::Known | ProofTaken::Unknown) => {}
+            Ok(ProofTaken::False) => tell(&self.ledger, News::Disproved { peer }),
             Err(ExecuteError::Refused(refusal)) => tracing::warn!(%refusal, "a fork could not be published"),
             Err(ExecuteError::Ledger(error)) => return Err(error),
         }

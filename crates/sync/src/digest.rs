@@ -51,7 +51,7 @@ mod tests {
 
     fn heads(entries: &[(u8, u64, u8)]) -> BTreeMap<ShopId, Head> {
         let entry = |&(shop, sequence, id): &(u8, u64, u8)| {
-            (ShopId::new([shop; 32]), Head { sequence, id: RecordId::new([id; 32]) })
+            (ShopId::new([shop; 32]), Head { sequence, id: RecordId::new([id; 32]), incarnation: 0 })
         };
         entries.iter().map(entry).collect()
     }

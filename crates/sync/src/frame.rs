@@ -2,6 +2,7 @@
 
 use alloc::{string::String, vec::Vec};
 
+use bytes::Bytes;
 use hutong_record::{AllianceId, RUN_RECORDS_MAX, RecordId, ShopId, proto};
 
 use crate::{
@@ -20,9 +21,18 @@ pub struct Head {
     pub sequence: u64,
     /// That record's id.
     pub id: RecordId,
+    /// Its incarnation: a log of a later one supersedes a longer one of an earlier.
+    pub incarnation: u32,
 }
 
+/// How new a copy of a log is: by incarnation, then by length.
+pub(crate) type Rank = (u32, u64);
+
 impl Head {
+    pub(crate) const fn rank(&self) -> Rank {
+        (self.incarnation, self.sequence)
+    }
+
     /// What a peer is told of the id.
     pub fn prefix(&self) -> HeadPrefix {
         prefix_of(&self.id)
@@ -48,6 +58,8 @@ pub struct PeerHead {
     pub sequence: u64,
     /// First bytes of that record's id.
     pub head_prefix: HeadPrefix,
+    /// Its incarnation.
+    pub incarnation: u32,
 }
 
 /// Records of one run as they travel, unparsed and unverified.
@@ -121,6 +133,15 @@ pub enum Frame {
         runs: Vec<RawRun>,
         /// Sent unasked.
         pushed: bool,
+    },
+    /// Proves that a shop forked its log. Sent ahead of records, and passed on by whoever did not know.
+    Alarm {
+        /// Whose log, as the sender says.
+        shop: ShopId,
+        /// Where it forks, as the sender says.
+        sequence: u64,
+        /// Encoded `hutong.record.v1.ForkProof`, at most 16,384 bytes.
+        proof: Bytes,
     },
     /// Closes the link.
     Goodbye {

@@ -16,13 +16,16 @@ impl Replica {
     pub(crate) fn advance(&mut self, heads: impl IntoIterator<Item = (ShopId, Head)>, now: UnixMillis) {
         let links: Vec<_> = self.links.keys().copied().collect();
         for (shop, head) in heads {
-            let known = self.heads.get(&shop).map(|old| old.sequence);
+            let known = self.heads.get(&shop).copied();
             let full = known.is_none() && self.heads.len() >= LOGS_MAX;
-            let old_sequence = known.unwrap_or(0);
-            if head.sequence <= old_sequence || full {
+            if full || known.is_some_and(|old| head.rank() <= old.rank()) {
                 continue;
             }
+            let old_sequence = known.map_or(0, |old| old.sequence);
             self.heads.insert(shop, head);
+            if known.is_some_and(|old| head.incarnation > old.incarnation) {
+                self.links.values_mut().for_each(|link| link.forget_back(&shop));
+            }
             self.review.insert(shop);
             for link in &links {
                 self.compare(*link, shop);
@@ -46,7 +49,15 @@ impl Replica {
             // Goes on from there when the read is served.
             return;
         }
-        let peer_sequence = link.known(&shop).sequence.max(link.push.sent_sequence);
+        let known = link.known(&shop);
+        if known.sequence > 0 && Some(known.incarnation) != self.heads.get(&shop).map(|head| head.incarnation)
+        {
+            // It may hold records that were superseded: it asks from where it must.
+            link.push.rewind(0);
+            link.announce.insert(shop);
+            return;
+        }
+        let peer_sequence = known.sequence.max(link.push.sent_sequence);
         if peer_sequence >= old_sequence {
             self.push_from(id, peer_sequence.saturating_add(1));
         } else {
@@ -135,13 +146,16 @@ impl Replica {
     fn is_news(&self, link: &Link, shop: &ShopId) -> bool {
         let Some(head) = self.heads.get(shop) else { return false };
         let pushed = if *shop == self.me { link.push.sent_sequence } else { 0 };
-        let lacks = link.known(shop).sequence.max(pushed) < head.sequence;
+        let known = link.known(shop);
+        let lacks = known.incarnation < head.incarnation
+            || (known.incarnation == head.incarnation && known.sequence.max(pushed) < head.sequence);
         lacks || link.owed.get(shop).is_some_and(|owed| *owed <= head.sequence)
     }
 
     /// What a peer is told of a log.
     pub(crate) fn own_view(&self, shop: &ShopId) -> Option<PeerHead> {
         let head = self.heads.get(shop)?;
-        Some(PeerHead { shop: *shop, sequence: head.sequence, head_prefix: head.prefix() })
+        let (sequence, incarnation) = (head.sequence, head.incarnation);
+        Some(PeerHead { shop: *shop, sequence, head_prefix: head.prefix(), incarnation })
     }
 }

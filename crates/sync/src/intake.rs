@@ -45,7 +45,8 @@ impl Span {
         if !ours || first.sequence.checked_add(steps) != Some(last_header.sequence) {
             return Err(fault);
         }
-        let last = Head { sequence: last_header.sequence, id: Header::id_of(&last.header) };
+        let id = Header::id_of(&last.header);
+        let last = Head { sequence: last_header.sequence, id, incarnation: last_header.incarnation };
         Ok(Self { first: first.sequence, last })
     }
 }

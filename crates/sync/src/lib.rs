@@ -14,6 +14,7 @@
 
 extern crate alloc;
 
+mod alarm;
 mod digest;
 mod fingers;
 mod frame;
@@ -32,4 +33,4 @@ pub use fingers::fingers;
 pub use frame::{Frame, GoodbyeReason, Head, HeadPrefix, LinkId, PeerHead, RawRun, raw_run_bytes};
 pub use output::{ClosedBy, IngestOutcome, Output, ReadPurpose, ReadRequest, Refusal};
 pub use replica::Replica;
-pub use status::{LinkStatus, OwnLog, Usage};
+pub use status::{LinkStatus, OwnHead, OwnLog, Usage};

@@ -39,5 +39,7 @@ pub const HAVE_INTERVAL_MS: i64 = 20;
 pub const RETRY_MS: i64 = 30_000;
 /// Most logs of which the owner asks for single records at a time; forks are rare.
 pub const EXACTS_MAX: usize = 16;
+/// The longest proof of a fork in an Alarm, bytes: as much as a record's message may have to count.
+pub const ALARM_BYTES_MAX: usize = 16 * 1_024;
 /// Longest text in a Goodbye, characters.
 pub const DETAIL_CHARS_MAX: usize = 200;

@@ -1,12 +1,13 @@
 //! What is known of one link.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use core::cmp::Ordering;
 
 use hutong_record::{ShopId, UnixMillis};
 
 use crate::{
     FrontierDigest, Head, HeadPrefix, PeerHead,
-    frame::Fault,
+    frame::{Fault, Rank},
     limits::{ANSWER_LIMIT_MS, LOGS_MAX, WANT_LIMIT_MS, WANT_TIMEOUT_MS, WANTS_PER_LINK_MAX},
 };
 
@@ -35,17 +36,25 @@ impl Stage {
 pub(crate) struct Known {
     pub(crate) sequence: u64,
     pub(crate) prefix: Option<HeadPrefix>,
+    pub(crate) incarnation: u32,
+}
+
+impl Known {
+    pub(crate) const fn rank(&self) -> Rank {
+        (self.incarnation, self.sequence)
+    }
 }
 
 impl From<PeerHead> for Known {
     fn from(head: PeerHead) -> Self {
-        Self { sequence: head.sequence, prefix: (head.sequence > 0).then_some(head.head_prefix) }
+        let prefix = (head.sequence > 0).then_some(head.head_prefix);
+        Self { sequence: head.sequence, prefix, incarnation: head.incarnation }
     }
 }
 
 impl From<Head> for Known {
     fn from(head: Head) -> Self {
-        Self { sequence: head.sequence, prefix: Some(head.prefix()) }
+        Self { sequence: head.sequence, prefix: Some(head.prefix()), incarnation: head.incarnation }
     }
 }
 
@@ -112,6 +121,9 @@ pub(crate) struct Link {
     pub(crate) lacks: BTreeMap<ShopId, u64>,
     /// Logs that are not wanted from here: another branch.
     pub(crate) blocked: BTreeSet<ShopId>,
+    /// Logs of which the peer holds a later incarnation that leaves ours before its end: by how much earlier it is
+    /// asked for.
+    pub(crate) back: BTreeMap<ShopId, u64>,
     pub(crate) asked: BTreeMap<ShopId, Asked>,
     /// Logs that the peer wants and that are being read.
     pub(crate) serving: BTreeSet<ShopId>,
@@ -126,6 +138,8 @@ pub(crate) struct Link {
     pub(crate) have_sent_at: Option<UnixMillis>,
     pub(crate) push: Push,
     pub(crate) own_log_ahead_told: bool,
+    /// Forks that were told on this link, by either side, and where they are.
+    pub(crate) alarms: BTreeMap<ShopId, u64>,
 }
 
 impl Link {
@@ -144,6 +158,7 @@ impl Link {
             listed_to: None,
             lacks: BTreeMap::new(),
             blocked: BTreeSet::new(),
+            back: BTreeMap::new(),
             asked: BTreeMap::new(),
             serving: BTreeSet::new(),
             answered_at: now,
@@ -154,6 +169,7 @@ impl Link {
             have_sent_at: None,
             push: Push::default(),
             own_log_ahead_told: false,
+            alarms: BTreeMap::new(),
         }
     }
 
@@ -167,11 +183,16 @@ impl Link {
             return Err(Fault::Logs);
         }
         let entry = self.known.entry(shop).or_default();
-        if known.sequence > entry.sequence {
+        if known.rank() > entry.rank() {
             // It grew, so it may have what it lacked.
             self.lacks.remove(&shop);
         }
-        if known.sequence > entry.sequence || (known.sequence == entry.sequence && known.prefix.is_some()) {
+        if known.incarnation > entry.incarnation {
+            // Another branch than the one that was not wanted.
+            self.blocked.remove(&shop);
+            self.back.remove(&shop);
+        }
+        if known.rank() > entry.rank() || (known.rank() == entry.rank() && known.prefix.is_some()) {
             *entry = known;
         }
         Ok(())
@@ -182,16 +203,44 @@ impl Link {
         if let Some(entry) = self.known.get_mut(&shop)
             && entry.sequence > sequence
         {
-            *entry = Known { sequence, prefix: None };
+            *entry = Known { sequence, prefix: None, ..*entry };
         }
     }
 
-    /// Whether the peer is worth asking for `from_sequence` of a log, slots aside.
-    pub(crate) fn can_serve(&self, shop: &ShopId, from_sequence: u64) -> bool {
-        self.known(shop).sequence >= from_sequence
+    /// From where on the peer is worth asking for a log of which `ours` is held, slots aside. Of a later incarnation it
+    /// is not known where it leaves ours: it is asked for from the end of the shorter of both, then from further back.
+    pub(crate) fn can_serve(&self, shop: &ShopId, ours: Rank) -> Option<u64> {
+        let known = self.known(shop);
+        let next = ours.1.saturating_add(1);
+        let from_sequence = match known.incarnation.cmp(&ours.0) {
+            Ordering::Less => return None,
+            Ordering::Equal => next,
+            Ordering::Greater => {
+                let back = self.back.get(shop).copied().unwrap_or(0);
+                next.min(known.sequence).saturating_sub(back).max(1)
+            }
+        };
+        let able = known.sequence >= from_sequence
             && self.lacks.get(shop) != Some(&from_sequence)
             && !self.blocked.contains(shop)
-            && !self.asked.contains_key(shop)
+            && !self.asked.contains_key(shop);
+        able.then_some(from_sequence)
+    }
+
+    /// Our log changed its branch.
+    pub(crate) fn forget_back(&mut self, shop: &ShopId) {
+        self.back.remove(shop);
+    }
+
+    /// The peer's branch begins before the place that it was asked for. False: it was asked for from the beginning.
+    pub(crate) fn go_back(&mut self, shop: ShopId, ours: Rank) -> bool {
+        let next = ours.1.saturating_add(1).min(self.known(&shop).sequence);
+        let back = self.back.entry(shop).or_default();
+        if *back >= next {
+            return false;
+        }
+        *back = back.saturating_mul(2).max(1);
+        true
     }
 
     pub(crate) fn has_slot(&self) -> bool {

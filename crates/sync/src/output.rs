@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use bytes::Bytes;
 use hutong_record::ShopId;
 
 use crate::{Frame, GoodbyeReason, Head, LinkId, RawRun};
@@ -56,6 +57,14 @@ pub enum Output {
         link: LinkId,
         /// How far the peer's copy goes.
         sequence: u64,
+    },
+    /// A peer says that it can prove a fork. To be verified; what holds is told to [`crate::Replica::proven`], what does
+    /// not to [`crate::Replica::disproved`].
+    Alarm {
+        /// Who says so.
+        link: LinkId,
+        /// Encoded `hutong.record.v1.ForkProof`, unverified.
+        proof: Bytes,
     },
     /// Close the connection, after what was sent before on it. The replica has forgotten the link.
     Close {
@@ -119,4 +128,6 @@ pub enum Refusal {
     Later,
     /// It continues another branch of the log: not wanted from this link any more.
     Diverged,
+    /// It is of a later incarnation, which leaves the log held before these records: wanted from an earlier place.
+    Earlier,
 }

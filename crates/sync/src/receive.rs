@@ -39,6 +39,7 @@ impl Replica {
             Frame::Want { shop, from_sequence, body_bytes_max } => {
                 self.want(link, shop, from_sequence, body_bytes_max)
             }
+            Frame::Alarm { shop, sequence, proof } => self.alarmed(link, shop, sequence, proof),
             Frame::Records { shop, runs, pushed: true } => self.pushed(link, shop, runs, now),
             Frame::Records { shop, runs, pushed: false } => self.answered(link, shop, runs, now),
         }
@@ -77,6 +78,7 @@ impl Replica {
         link.stage = Stage::Listing;
         link.known.clear();
         link.announce.clear();
+        self.alarm_all(id);
         self.send_frontier(id);
         Ok(())
     }
@@ -129,14 +131,14 @@ impl Replica {
         let ours = self.heads.get(&shop).copied();
         let Some(link) = self.links.get_mut(&id) else { return };
         let theirs = link.known(&shop);
-        let sequence = ours.map_or(0, |head| head.sequence);
-        if shop == self.me && theirs.sequence > sequence && !link.own_log_ahead_told {
+        let (sequence, rank) = ours.map_or((0, (0, 0)), |head| (head.sequence, head.rank()));
+        if shop == self.me && theirs.rank() > rank && theirs.sequence > 0 && !link.own_log_ahead_told {
             link.own_log_ahead_told = true;
             self.emit(Output::OwnLogAhead { link: id, sequence: theirs.sequence });
             return;
         }
         let differs = |head: &crate::Head| {
-            head.sequence == theirs.sequence && theirs.prefix.is_some_and(|prefix| prefix != head.prefix())
+            head.rank() == theirs.rank() && theirs.prefix.is_some_and(|prefix| prefix != head.prefix())
         };
         if ours.as_ref().is_some_and(differs) {
             self.diverged(id, shop, sequence);
@@ -274,13 +276,19 @@ impl Replica {
         let Arrival { link, shop, runs, span, pushed } = arrival;
         let intake = self.intakes.get(&shop);
         let tail = intake.map_or_else(|| self.heads.get(&shop).copied(), |intake| intake.tail);
-        let tail_sequence = tail.map_or(0, |head| head.sequence);
+        let (tail_sequence, tail_rank) = tail.map_or((0, (0, 0)), |head| (head.sequence, head.rank()));
         self.review.insert(shop);
+        let later = span.last.incarnation > tail_rank.0 && tail.is_some();
         let useless = !self.wanted.contains(&shop)
-            || span.last.sequence <= tail_sequence
+            || span.last.rank() <= tail_rank
             || span.first > tail_sequence.saturating_add(1)
-            || intake.is_some_and(|intake| intake.broken);
+            || intake.is_some_and(|intake| intake.broken || later);
         if useless || (pushed && !self.has_room(shop)) {
+            return Ok(());
+        }
+        if later {
+            // It may leave our log before its end, and the ladder knows where.
+            self.hand_over(link, shop, runs, span);
             return Ok(());
         }
         let runs = trim(runs, (tail_sequence + 1).saturating_sub(span.first));
@@ -295,6 +303,11 @@ impl Replica {
             }
             Ok(_) => {}
         }
+        self.hand_over(link, shop, runs, span);
+        Ok(())
+    }
+
+    fn hand_over(&mut self, link: LinkId, shop: ShopId, runs: Vec<RawRun>, span: Span) {
         let bytes = bytes_of(&runs);
         self.intakes.entry(shop).or_default().add(bytes, span.last);
         self.ingest_bytes += bytes;
@@ -302,7 +315,6 @@ impl Replica {
         if hutong_record::planted!(TrustArrival) {
             self.heads.insert(shop, span.last);
         }
-        Ok(())
     }
 
     fn has_room(&self, shop: ShopId) -> bool {

@@ -6,7 +6,8 @@ use alloc::{
     vec::Vec,
 };
 
-use hutong_record::{AllianceId, ShopId, UnixMillis};
+use bytes::Bytes;
+use hutong_record::{AllianceId, Header, ShopId, UnixMillis};
 
 use crate::{
     ClosedBy, Frame, GoodbyeReason, Head, IngestOutcome, LinkId, Output, RawRun, ReadPurpose, ReadRequest,
@@ -42,6 +43,8 @@ pub struct Replica {
     pub(crate) review: BTreeSet<ShopId>,
     /// Logs that the ladder held back as one link sent them, since when: nobody can hold back what others send.
     pub(crate) held_back: BTreeMap<(LinkId, ShopId), UnixMillis>,
+    /// Proven forks: where they are, and the proofs.
+    pub(crate) alarms: BTreeMap<ShopId, (u64, Bytes)>,
     outputs: VecDeque<Output>,
 }
 
@@ -61,6 +64,7 @@ impl Replica {
             ingest_bytes: 0,
             review: BTreeSet::new(),
             held_back: BTreeMap::new(),
+            alarms: BTreeMap::new(),
             outputs: VecDeque::new(),
         }
     }
@@ -157,6 +161,14 @@ impl Replica {
                     link.blocked.insert(shop);
                 }
             }
+            Refusal::Earlier => {
+                let ours = self.heads.get(&shop).map_or((0, 0), Head::rank);
+                if let Some(link) = self.links.get_mut(&link)
+                    && !link.go_back(shop, ours)
+                {
+                    link.blocked.insert(shop);
+                }
+            }
         }
     }
 
@@ -196,9 +208,11 @@ impl Replica {
             return;
         }
         let sequence = last_sequence(&read, &runs);
-        let prefix = self.heads.get(&read.shop).filter(|h| h.sequence == sequence).map(Head::prefix);
+        let head = self.heads.get(&read.shop).filter(|head| head.sequence == sequence);
+        let incarnation = head.map_or_else(|| incarnation_of(&runs), |head| head.incarnation);
+        let known = Known { sequence, prefix: head.map(Head::prefix), incarnation };
         // It has them as soon as it has read them; there is room, for only logs of ours are served.
-        if link.learn(read.shop, Known { sequence, prefix }).is_ok() && read.shop == self.me {
+        if link.learn(read.shop, known).is_ok() && read.shop == self.me {
             link.push.sent_sequence = link.push.sent_sequence.max(sequence);
         }
         self.send(read.link, Frame::Records { shop: read.shop, runs, pushed: false });
@@ -248,6 +262,12 @@ impl Replica {
 pub(crate) fn last_sequence(read: &ReadRequest, runs: &[RawRun]) -> u64 {
     let count = runs.iter().map(|run| run.len() as u64).sum::<u64>();
     (read.from_sequence - 1).saturating_add(count)
+}
+
+/// The incarnation of the last record of runs from our own journal; the first one if there is none.
+fn incarnation_of(runs: &[RawRun]) -> u32 {
+    let last = runs.last().and_then(|run| run.last());
+    last.and_then(|record| Header::parse(&record.header).ok()).map_or(0, |header| header.incarnation)
 }
 
 pub(crate) fn bytes_of(runs: &[RawRun]) -> usize {

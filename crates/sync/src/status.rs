@@ -2,7 +2,7 @@
 
 use hutong_record::ShopId;
 
-use crate::{Head, LinkId, Replica};
+use crate::{Head, HeadPrefix, LinkId, Replica, link::Known};
 
 /// What the replica takes up now. Each number has its bound in [`crate::limits`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -45,6 +45,19 @@ pub struct OwnLog {
     pub sequence_max: u64,
 }
 
+/// What one peer says of this node's own log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OwnHead {
+    /// Who says so.
+    pub peer: ShopId,
+    /// How far it holds the log; 0: nothing of it.
+    pub sequence: u64,
+    /// First bytes of that record's id, where they are known.
+    pub prefix: Option<HeadPrefix>,
+    /// Its incarnation.
+    pub incarnation: u32,
+}
+
 impl Replica {
     /// How far this node's logs go.
     pub fn heads(&self) -> impl Iterator<Item = (ShopId, Head)> + '_ {
@@ -55,7 +68,7 @@ impl Replica {
     pub fn link_status(&self, link: LinkId) -> Option<LinkStatus> {
         let link = self.links.get(&link)?;
         let ahead = |(shop, known): &(&ShopId, &crate::link::Known)| {
-            known.sequence > self.heads.get(*shop).map_or(0, |head| head.sequence)
+            known.rank() > self.heads.get(*shop).map_or((0, 0), Head::rank)
         };
         Some(LinkStatus {
             peer: link.peer,
@@ -73,6 +86,22 @@ impl Replica {
             peers_heard: heard().count(),
             sequence_max: heard().map(|link| link.known(&self.me).sequence).max().unwrap_or(0),
         }
+    }
+
+    /// What each peer says of this node's own log, as far as its word is good: one that did not bring the records that
+    /// it claims to have, when it was asked for them, is left out.
+    pub fn own_heads(&self) -> impl Iterator<Item = OwnHead> + '_ {
+        let (me, own) = (self.me, self.heads.get(&self.me).map_or((0, 0), Head::rank));
+        let heard = self.links.values().filter(|link| link.stage.knows_all());
+        let good = move |link: &&crate::link::Link| {
+            let late = link.asked.get(&me).is_some_and(|asked| asked.late);
+            link.known(&me).rank() <= own || !(late || link.lacks.contains_key(&me))
+        };
+        heard.filter(good).map(move |link| {
+            let known = link.known(&me);
+            let Known { sequence, prefix, incarnation } = known;
+            OwnHead { peer: link.peer, sequence, prefix, incarnation }
+        })
     }
 
     /// What the replica takes up now.

@@ -96,17 +96,24 @@ impl Replica {
         if !self.wanted.contains(&shop) {
             return Attempt::Done;
         }
-        let from_sequence = self.heads.get(&shop).map_or(0, |head| head.sequence).saturating_add(1);
-        let able = |link: &Link| link.stage != Stage::Greeting && link.can_serve(&shop, from_sequence);
+        let ours = self.heads.get(&shop).map_or((0, 0), crate::Head::rank);
         let held_back = |id: &LinkId| self.held_back.contains_key(&(*id, shop));
-        let mut able: Vec<_> = self.links.iter().filter(|(id, link)| able(link) && !held_back(id)).collect();
+        let able = |(id, link): (&LinkId, &Link)| {
+            let greeted = link.stage != Stage::Greeting && !held_back(id);
+            link.can_serve(&shop, ours).filter(|_| greeted).map(|from| (*id, from))
+        };
+        let mut able: Vec<_> = self.links.iter().filter_map(able).collect();
         if able.is_empty() {
             return Attempt::Done;
         }
-        able.retain(|(_, link)| link.has_slot());
-        let rank = |link: &Link| (link.slow, link.broken_promises, link.asked.len());
-        let Some(best) = able.into_iter().min_by_key(|(id, link)| (rank(link), **id)).map(|(id, _)| *id)
-        else {
+        able.retain(|(id, _)| self.links[id].has_slot());
+        let rank = |id: &LinkId| {
+            let link = &self.links[id];
+            // What a later incarnation superseded need not be fetched.
+            let later = core::cmp::Reverse(link.known(&shop).incarnation);
+            (link.slow, link.broken_promises, later, link.asked.len(), *id)
+        };
+        let Some((best, from_sequence)) = able.into_iter().min_by_key(|(id, _)| rank(id)) else {
             return Attempt::Full;
         };
         self.send_want(best, shop, from_sequence, WANT_BYTES, Purpose::CatchUp, now);
@@ -119,7 +126,7 @@ impl Replica {
             return Attempt::Full;
         }
         self.exacts.remove(&shop);
-        self.send_want(id, shop, sequence, 1, Purpose::Evidence, now);
+        self.send_want(id, shop, sequence, WANT_BYTES, Purpose::Evidence, now);
         Attempt::Done
     }
 

@@ -241,6 +241,81 @@ fn a_lost_log_comes_back_from_peers() {
     assert_eq!((own.peers_heard, own.sequence_max), (1, 30));
 }
 
+/// A shop went on in new incarnations from earlier places, several times; each node has heard of some branch of its log.
+#[test]
+fn every_node_comes_to_the_latest_incarnation() {
+    for_seeds("every_node_comes_to_the_latest_incarnation", 60, |seed| {
+        let mut net = Net::new(seed, 2 + (seed as usize) % 7);
+        let nodes = net.places.len();
+        let (shop, key) = (shop_of(nodes), net::node::key_of(shop_of(nodes)));
+        let mut log = chain(shop, 1 + (seed as usize * 13) % 60, 10, 1);
+        let mut branches = vec![log.clone()];
+        for incarnation in 1..=3 {
+            log.truncate(net.rng.random_range(0..=log.len()));
+            for _ in 0..net.rng.random_range(1..40) {
+                let salt = u64::from(incarnation);
+                log.push(net::node::next_record_in(incarnation, shop, &log, b"x", salt, &key));
+            }
+            branches.push(log.clone());
+        }
+        for number in 0..nodes {
+            // The last one holds the latest.
+            let branch = if number + 1 == nodes { 3 } else { net.rng.random_range(0..4) };
+            let branch = &branches[branch];
+            let heard =
+                if number + 1 == nodes { branch.len() } else { net.rng.random_range(0..=branch.len()) };
+            let store =
+                if heard == 0 { Store::new() } else { Store::from([(shop, branch[..heard].to_vec())]) };
+            net.places[number] = Place::Honest(Box::new(Node::new(number, store)));
+            net.with(number, |node, now| {
+                node.replica.members_changed((0..nodes).map(shop_of).chain([shop]), now);
+            });
+        }
+        write_some(&mut net, 5);
+        for (a, b) in net.random_edges(nodes) {
+            net.connect(a, b);
+            for _ in 0..net.rng.random_range(0..30) {
+                net.step();
+            }
+        }
+        write_some(&mut net, 3);
+        net.settle(SETTLE_MS);
+        net.assert_converged();
+        assert_eq!(net.heads(0)[&shop].incarnation, 3);
+        assert!(net.node(0).store[&shop].iter().zip(&log).all(|(held, latest)| held.id() == latest.id()));
+    });
+}
+
+/// The author itself goes on from an earlier place, while its peers hold more.
+#[test]
+fn an_author_s_new_incarnation_reaches_peers_that_hold_more_of_the_old_one() {
+    let mut net = Net::new(8, 4);
+    net.write(0, 20);
+    for number in 1..4 {
+        net.connect(0, number);
+    }
+    net.settle(SETTLE_MS);
+    let mut log = net.node(0).store[&shop_of(0)][..12].to_vec();
+    for link in 0..3 {
+        net.cut(LinkId(link));
+    }
+    let key = net::node::key_of(shop_of(0));
+    log.push(net::node::next_record_in(5, shop_of(0), &log, b"back", 0, &key));
+    net.places[0] = Place::Honest(Box::new(Node::new(0, Store::from([(shop_of(0), log)]))));
+    net.with(0, |node, now| node.replica.members_changed((0..4).map(shop_of), now));
+    for number in 1..4 {
+        net.connect(0, number);
+    }
+    net.write(0, 3);
+    net.settle(SETTLE_MS);
+    net.write(0, 3);
+    net.settle(SETTLE_MS);
+    net.assert_converged();
+    assert_eq!(net.heads(3)[&shop_of(0)].sequence, 19);
+    let diverged = |n: usize| net.node(n).notes.iter().any(|note| matches!(note, Output::Diverged { .. }));
+    assert!(!(0..4).any(diverged), "no divergence is reported");
+}
+
 fn branches(length_a: usize, length_b: usize) -> (Net, ShopId) {
     let mut net = Net::new(7, 2);
     let shop = shop_of(9);
@@ -285,7 +360,7 @@ fn the_owner_can_fetch_the_peer_s_record_at_a_place() {
     net.settle(SETTLE_MS);
     assert!(net.with(0, |node, now| node.replica.want_exact(link, shop, 6, now)));
     net.settle(SETTLE_MS);
-    let theirs = read(&net.node(1).store[&shop], 6, 1);
+    let theirs = read(&net.node(1).store[&shop], 6, usize::MAX);
     let evidence = Output::Evidence { link, shop, sequence: 6, runs: theirs };
     assert!(net.node(0).notes.contains(&evidence));
     assert_eq!(net.node(0).store[&shop].len(), 8);

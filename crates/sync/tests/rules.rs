@@ -10,8 +10,8 @@ use hutong_sync::{
     ClosedBy, Frame, FrontierDigest, GoodbyeReason, IngestOutcome, LinkId, Output, PeerHead, RawRun,
     ReadPurpose, Refusal, Replica, frontier_digest,
     limits::{
-        ANSWER_LIMIT_MS, HAVE_INTERVAL_MS, HEADS_PER_FRAME_MAX, LOGS_MAX, RETRY_MS, WANT_BYTES,
-        WANT_LIMIT_MS, WANT_TIMEOUT_MS, WANTS_PER_LINK_MAX,
+        ALARM_BYTES_MAX, ANSWER_LIMIT_MS, HAVE_INTERVAL_MS, HEADS_PER_FRAME_MAX, LOGS_MAX, RETRY_MS,
+        WANT_BYTES, WANT_LIMIT_MS, WANT_TIMEOUT_MS, WANTS_PER_LINK_MAX,
     },
 };
 use net::{
@@ -44,11 +44,11 @@ fn hello(digest: u8) -> Frame {
 
 fn peer_head(shop: ShopId, log: &[Record]) -> PeerHead {
     let head = head_of(log).unwrap();
-    PeerHead { shop, sequence: head.sequence, head_prefix: head.prefix() }
+    PeerHead { shop, sequence: head.sequence, head_prefix: head.prefix(), incarnation: head.incarnation }
 }
 
 fn claim(shop: ShopId, sequence: u64) -> PeerHead {
-    PeerHead { shop, sequence, head_prefix: [3; 8] }
+    PeerHead { shop, sequence, head_prefix: [3; 8], incarnation: 0 }
 }
 
 fn sorted(mut heads: Vec<PeerHead>) -> Vec<PeerHead> {
@@ -506,4 +506,57 @@ fn a_hello_takes_under_200_bytes() {
     let packed = tag_and_length + 5 * versions.len();
     let fields = packed + 2 * tag_and_length + alliance.as_bytes().len() + digest.as_bytes().len();
     assert!(5 + fields + 2 * message_header < 200, "with gRPC's five bytes of framing");
+}
+
+fn alarm(shop: ShopId, sequence: u64, text: &'static [u8]) -> Frame {
+    Frame::Alarm { shop, sequence, proof: bytes::Bytes::from_static(text) }
+}
+
+#[test]
+fn a_proof_goes_ahead_of_records_to_every_link_once() {
+    let mut replica = greeted();
+    let (forked, proof) = (shop_of(7), bytes::Bytes::from_static(b"proof"));
+    replica.proven(forked, 9, proof.clone());
+    assert_eq!(sent(&drain(&mut replica)), [(A, alarm(forked, 9, b"proof"))]);
+    replica.proven(forked, 9, proof.clone());
+    replica.proven(forked, 10, proof);
+    assert_eq!(drain(&mut replica), [], "known, and the earlier place counts");
+    // A later link hears of it before it hears of records.
+    replica.link_up(B, shop_of(2), at(0));
+    replica.frame_received(B, hello(1), at(0));
+    let said = sent(&drain(&mut replica));
+    assert_eq!(said[1], (B, alarm(forked, 9, b"proof")));
+    assert!(matches!(said[2], (B, Frame::Frontier { .. })));
+    // An earlier place is news.
+    replica.proven(forked, 4, bytes::Bytes::from_static(b"earlier"));
+    assert_eq!(sent(&drain(&mut replica)).len(), 2);
+}
+
+#[test]
+fn an_alarm_is_handed_over_once_and_never_sent_back() {
+    let mut replica = greeted();
+    let forked = shop_of(7);
+    replica.frame_received(A, alarm(forked, 9, b"proof"), at(0));
+    let proof = bytes::Bytes::from_static(b"proof");
+    assert_eq!(drain(&mut replica), [Output::Alarm { link: A, proof: proof.clone() }]);
+    replica.frame_received(A, alarm(forked, 9, b"proof"), at(0));
+    replica.frame_received(A, alarm(forked, 12, b"later"), at(0));
+    assert_eq!(drain(&mut replica), [], "told before");
+    replica.proven(forked, 9, proof);
+    assert_eq!(drain(&mut replica), [], "it knows");
+    replica.disproved(A);
+    assert_closed(&drain(&mut replica), GoodbyeReason::Record);
+}
+
+#[test]
+fn alarms_are_bounded() {
+    let mut replica = greeted();
+    let long = Frame::Alarm { shop: shop_of(1), sequence: 1, proof: vec![0; ALARM_BYTES_MAX + 1].into() };
+    replica.frame_received(A, long, at(0));
+    assert_closed(&drain(&mut replica), GoodbyeReason::Protocol);
+    let mut replica = greeted();
+    for shop in 0..=LOGS_MAX {
+        replica.frame_received(A, alarm(shop_of(shop), 1, b"x"), at(0));
+    }
+    assert_closed(&drain(&mut replica), GoodbyeReason::Protocol);
 }

@@ -15,7 +15,7 @@ fn frontier_digests() {
     let frontiers: [&[(u8, u64, u8)]; 3] = [&[], &[(1, 5, 1)], &[(1, 5, 1), (2, 1 << 40, 2)]];
     let case = |frontier: &[(u8, u64, u8)]| {
         let head = |&(shop, sequence, id): &(u8, u64, u8)| {
-            (ShopId::new([shop; 32]), Head { sequence, id: RecordId::new([id; 32]) })
+            (ShopId::new([shop; 32]), Head { sequence, id: RecordId::new([id; 32]), incarnation: 0 })
         };
         let heads: BTreeMap<_, _> = frontier.iter().map(head).collect();
         let line = |(shop, head): (&ShopId, &Head)| format!("{shop} {} {}", head.sequence, head.id);

@@ -41,6 +41,9 @@ pub fn from_wire(frame: wire::Frame) -> Result<Frame, FrameError> {
             runs: records.runs.into_iter().map(|run| run.records).collect(),
             pushed: records.pushed,
         },
+        Kind::Alarm(alarm) => {
+            Frame::Alarm { shop: shop(&alarm.shop_id)?, sequence: alarm.sequence, proof: alarm.proof }
+        }
         Kind::Goodbye(goodbye) => {
             Frame::Goodbye { reason: reason_from_wire(goodbye.reason()), detail: goodbye.detail }
         }
@@ -68,6 +71,9 @@ pub fn to_wire(frame: Frame) -> wire::Frame {
             runs: runs.into_iter().map(|records| record::Run { records }).collect(),
             pushed,
         }),
+        Frame::Alarm { shop, sequence, proof } => {
+            Kind::Alarm(wire::Alarm { shop_id: copy(shop.as_bytes()), sequence, proof })
+        }
         Frame::Goodbye { reason, detail } => {
             Kind::Goodbye(wire::Goodbye { reason: reason_to_wire(reason).into(), detail })
         }
@@ -81,7 +87,8 @@ fn heads(heads: Vec<wire::LogHead>) -> Result<Vec<PeerHead>, FrameError> {
             [] if head.sequence == 0 => [0; 8],
             bytes => array(bytes, "head prefix")?,
         };
-        Ok(PeerHead { shop: shop(&head.shop_id)?, sequence: head.sequence, head_prefix })
+        let (shop, sequence, incarnation) = (shop(&head.shop_id)?, head.sequence, head.incarnation);
+        Ok(PeerHead { shop, sequence, head_prefix, incarnation })
     };
     heads.into_iter().map(head).collect()
 }
@@ -91,6 +98,7 @@ fn log_heads(heads: &[PeerHead]) -> Vec<wire::LogHead> {
         shop_id: copy(head.shop.as_bytes()),
         sequence: head.sequence,
         head_prefix: copy(&head.head_prefix),
+        incarnation: head.incarnation,
     };
     heads.iter().map(head).collect()
 }
@@ -136,7 +144,7 @@ mod tests {
 
     #[test]
     fn frames_survive_the_wire() {
-        let head = PeerHead { shop: ShopId::new([1; 32]), sequence: 7, head_prefix: [2; 8] };
+        let head = PeerHead { shop: ShopId::new([1; 32]), sequence: 7, head_prefix: [2; 8], incarnation: 3 };
         let record = record::Record { header: copy(b"h"), signature: copy(b"s"), payload: copy(b"p") };
         let frames = [
             Frame::Hello {
@@ -148,6 +156,7 @@ mod tests {
             Frame::Have { heads: vec![head] },
             Frame::Want { shop: ShopId::new([1; 32]), from_sequence: 8, body_bytes_max: 100 },
             Frame::Records { shop: ShopId::new([1; 32]), runs: vec![vec![record]], pushed: true },
+            Frame::Alarm { shop: ShopId::new([4; 32]), sequence: 9, proof: copy(b"proof") },
             Frame::Goodbye { reason: GoodbyeReason::Version, detail: "too old".into() },
         ];
         for frame in frames {

@@ -39,11 +39,11 @@ fn record() -> Record {
     sign(draft, payload, &SigningKey::from_seed(&[4; 32]))
 }
 
-fn frames() -> [(&'static str, Frame); 6] {
+fn frames() -> [(&'static str, Frame); 7] {
     let shop = ShopId::new([4; 32]);
     let mut head_prefix = [0; 8];
     head_prefix.copy_from_slice(&record().id().as_bytes()[..8]);
-    let heads = vec![PeerHead { shop, sequence: 1, head_prefix }];
+    let heads = vec![PeerHead { shop, sequence: 1, head_prefix, incarnation: 0 }];
     let digest = FrontierDigest::new([0xd1; 32]);
     [
         ("hello", Frame::Hello { versions: vec![1], alliance: ALLIANCE, digest }),
@@ -51,6 +51,7 @@ fn frames() -> [(&'static str, Frame); 6] {
         ("records", Frame::Records { shop, runs: vec![vec![record().to_message()]], pushed: false }),
         ("have", Frame::Have { heads }),
         ("want", Frame::Want { shop: ShopId::new([1; 32]), from_sequence: 1, body_bytes_max: 65_536 }),
+        ("alarm", Frame::Alarm { shop, sequence: 7, proof: bytes::Bytes::from_static(b"an encoded proof") }),
         ("goodbye", Frame::Goodbye { reason: GoodbyeReason::Shutdown, detail: "closing time".into() }),
     ]
 }

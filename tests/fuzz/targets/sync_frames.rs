@@ -44,7 +44,7 @@ fuzz_target!(|bytes: &[u8]| {
 /// Holds three logs and wants two more.
 fn replica() -> Replica {
     let head = |shop: u8| {
-        let head = Head { sequence: u64::from(shop), id: RecordId::new([shop; 32]) };
+        let head = Head { sequence: u64::from(shop), id: RecordId::new([shop; 32]), incarnation: 0 };
         (ShopId::new([shop; 32]), head)
     };
     let heads: BTreeMap<_, _> = (1..=3).map(head).collect();

@@ -15,12 +15,14 @@ use hutong_core::{
 use hutong_record::{Identity, IdentityError, ShopId, proto};
 use hutong_store::{
     disk::OsDisk,
-    journal::{JournalConfig, JournalError, Lsn, SegmentJournal},
-    ledger::{Ledger, LedgerError, ShopKeys},
+    journal::{JournalConfig, JournalError, JournalReader, Lsn, SegmentJournal, TailLoss},
+    ledger::{Ledger, LedgerError, Seat, ShopKeys},
     views::SledViews,
 };
 use prost::Message as _;
 use rand::{TryRng as _, rngs::SysRng};
+
+use super::seat::SeatMark;
 
 const CHARTER_FILE: &str = "charter.bin";
 const BOOTSTRAP_FILE: &str = "invited-by.bin";
@@ -102,8 +104,28 @@ impl AllianceFolder {
             }
             None => self.write(FOUNDING_FILE, b"")?,
         }
+        self.seat().keep(false).map_err(|source| self.file("seat", source))?;
         // The charter last: a folder without one is not an alliance.
         self.write(CHARTER_FILE, charter.bytes())
+    }
+
+    /// Lays out an alliance of which this shop has lost everything: it signs nothing before members have told how far its
+    /// log goes.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn create_lost(&self, charter: &Charter, bootstrap: &Bootstrap) -> Result<(), OpenError> {
+        self.create(charter, Some(bootstrap))?;
+        self.seat().give_up().map_err(|source| self.file("seat", source))
+    }
+
+    /// Takes the operator's word that these files are the only ones that count: members are asked for some seconds, then
+    /// the shop goes on in a new incarnation, answered or not. Nothing may have these files open.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn trust_copy(&self) -> Result<(), OpenError> {
+        self.seat().keep(true).map_err(|source| self.file("seat", source))
     }
 
     /// Notes that the founding record of an own alliance is durable.
@@ -121,6 +143,29 @@ impl AllianceFolder {
         self.0.join(CHARTER_FILE).exists() && !self.0.join(FOUNDING_FILE).exists()
     }
 
+    /// The mark that these files are the ones in which this shop signs.
+    pub(super) fn seat(&self) -> SeatMark {
+        SeatMark::new(&self.0, JOURNAL_FOLDER)
+    }
+
+    /// Whether the ledger on this journal is the one that signed last. What the journal's opening found is noted, for
+    /// the next one finds nothing of it.
+    fn seat_of(&self, me: ShopId, reader: &dyn JournalReader) -> Result<Seat, OpenError> {
+        let found = self.seat().find();
+        let never_signed = reader.head_of(me).is_none();
+        let noted = match (found.seat, reader.tail_loss(me)) {
+            (Seat::Kept, TailLoss::Torn) => self.seat().keep(true),
+            (Seat::Kept, TailLoss::Damaged) => self.seat().give_up(),
+            _ => Ok(()),
+        };
+        noted.map_err(|source| self.file("seat", source))?;
+        Ok(match found.seat {
+            Seat::Kept if found.was_new && !never_signed => Seat::Moved,
+            Seat::Kept if found.cut => Seat::Cut,
+            seat => seat,
+        })
+    }
+
     /// Opens the ledger, folding what is not folded yet.
     pub(super) fn open(
         &self,
@@ -134,6 +179,7 @@ impl AllianceFolder {
         let mut seed = [0; 4];
         SysRng.try_fill_bytes(&mut seed).map_err(|_| OpenError::System("random bytes"))?;
         let journal = SegmentJournal::open(disk, JournalConfig::new(u32::from_le_bytes(seed)))?;
+        let seat = self.seat_of(me, &*journal.reader())?;
         let opened = SledViews::open(&self.0.join(VIEWS_FOLDER), VIEWS_VERSION, cache_bytes)?;
         let new = hutong_store::journal::Journal::head(&journal) == Lsn::ZERO;
         if let Some(reason) = opened.rebuilt_because.as_ref().filter(|_| !new) {
@@ -147,7 +193,7 @@ impl AllianceFolder {
             }
         };
         let views = Arc::new(opened.views);
-        let ledger = Ledger::open(charter, me, keys, Box::new(journal), views, &mut progress)?;
+        let ledger = Ledger::open(charter, me, keys, seat, Box::new(journal), views, &mut progress)?;
         Ok((ledger, bootstrap))
     }
 

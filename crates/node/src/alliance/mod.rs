@@ -1,9 +1,10 @@
 //! A hosted alliance: its ledger behind one writer thread, its views and journal open to readers.
 
 mod folder;
+mod seat;
 mod writer;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use hutong_core::{
     alliance::Alliance,
@@ -16,9 +17,10 @@ use hutong_core::{
 use hutong_record::{AllianceId, RecordId, ShopId, UnixMillis, proto};
 use hutong_store::{
     journal::{JournalReader, Lsn},
-    ledger::{Executed, ShopKeys},
+    ledger::{Executed, HeadAnswer, Patience, QUESTION_MS, ShopKeys, Signing},
     views::{SledViews, Views as _},
 };
+use hutong_sync::LinkId;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use folder::{AllianceFolder, Bootstrap, OpenError};
@@ -28,6 +30,9 @@ use writer::Job;
 
 /// Jobs that wait for the writer. Full: tills are told to come again (`BUSY`), peers likewise.
 const JOBS_MAX: usize = 1_024;
+
+/// A command waits so long for members' answers after a start: as long as they are asked, and a moment to weigh them.
+const QUESTION_WAIT: Duration = Duration::from_millis(QUESTION_MS.unsigned_abs() + 1_000);
 
 /// An alliance that this node takes part in.
 pub struct Hosted {
@@ -39,6 +44,7 @@ pub struct Hosted {
     jobs: mpsc::Sender<Job>,
     state: watch::Receiver<Arc<Alliance>>,
     position: watch::Receiver<Lsn>,
+    signing: watch::Receiver<Signing>,
 }
 
 impl std::fmt::Debug for Hosted {
@@ -64,9 +70,16 @@ impl Hosted {
         let (jobs, queue) = mpsc::channel(JOBS_MAX);
         let (state_sender, state) = watch::channel(Arc::new(ledger.alliance().clone()));
         let (position_sender, position) = watch::channel(reader.head());
-        let outlets = writer::Outlets { state: state_sender, position: position_sender, notices };
+        let (signing_sender, signing) = watch::channel(ledger.signing());
+        let outlets = writer::Outlets {
+            state: state_sender,
+            position: position_sender,
+            signing: signing_sender,
+            notices,
+            seat: folder.seat(),
+        };
         writer::start(ledger, queue, outlets)?;
-        Ok(Self { me, keys, bootstrap, views, reader, jobs, state, position })
+        Ok(Self { me, keys, bootstrap, views, reader, jobs, state, position, signing })
     }
 
     /// The alliance's id.
@@ -94,6 +107,11 @@ impl Hosted {
         self.position.clone()
     }
 
+    /// Whether this shop may sign; tells when that changes.
+    pub fn signing(&self) -> watch::Receiver<Signing> {
+        self.signing.clone()
+    }
+
     /// The journal, to read.
     pub fn reader(&self) -> &Arc<dyn JournalReader> {
         &self.reader
@@ -114,11 +132,16 @@ impl Hosted {
         hutong_store::ledger::open_payload(record, self.me, &self.keys.decryption)
     }
 
-    /// Carries out a command. When it returns, its records are durable.
+    /// Carries out a command. When it returns, its records are durable. While members are asked how far this shop's log
+    /// goes, after an ordinary start, it waits for the answer, for seconds.
     ///
     /// # Errors
-    /// A refusal: by the rules, or `BUSY`, `STOPPED`, `INTERNAL`.
+    /// A refusal: by the rules, or `BUSY`, `STOPPED`, `INTERNAL`, `HEAD_UNCONFIRMED`.
     pub async fn execute(&self, command: Command) -> Result<Executed, Refusal> {
+        let asked = |signing: &Signing| !matches!(signing, Signing::Unconfirmed(doubt) if doubt.passes());
+        let mut signing = self.signing.clone();
+        // Whatever came of it, the ledger decides.
+        let _ = tokio::time::timeout(QUESTION_WAIT, signing.wait_for(asked)).await;
         let (reply, answer) = oneshot::channel();
         self.jobs.try_send(Job::Execute { command: Box::new(command), reply }).map_err(
             |error| match error {
@@ -146,9 +169,20 @@ impl Hosted {
         self.jobs.try_send(Job::Ingest(job)).is_ok()
     }
 
-    /// Has the writer look for a fork in a peer's records.
-    pub fn examine(&self, runs: Vec<Vec<proto::Record>>) -> bool {
-        self.jobs.try_send(Job::Examine(runs)).is_ok()
+    /// Has the writer weigh what peers say of this shop's own log. False: the queue is full.
+    pub fn confirm(&self, answers: Vec<HeadAnswer>, patience: Patience) -> bool {
+        self.jobs.try_send(Job::Confirm { answers, patience }).is_ok()
+    }
+
+    /// Has the writer look for a fork in a peer's records of a log. It may ask for others by a [`Notice`]. False: the
+    /// queue is full.
+    pub fn examine(&self, link: LinkId, shop: ShopId, runs: Vec<Vec<proto::Record>>) -> bool {
+        self.jobs.try_send(Job::Examine(IngestJob { link, shop, runs })).is_ok()
+    }
+
+    /// Has the writer verify a peer's proof of a fork. False: the queue is full.
+    pub fn alarm(&self, link: LinkId, proof: bytes::Bytes) -> bool {
+        self.jobs.try_send(Job::Alarm { link, proof }).is_ok()
     }
 
     /// Has the writer look for what is due. A full queue does not matter: each group looks, too.

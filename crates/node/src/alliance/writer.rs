@@ -8,7 +8,7 @@ use hutong_core::{alliance::Alliance, command::Command, ingest::Head, refusal::R
 use hutong_record::{ShopId, proto};
 use hutong_store::{
     journal::Lsn,
-    ledger::{Committed, Executed, Ledger, LedgerError},
+    ledger::{Committed, Executed, HeadAnswer, Ledger, LedgerError, Patience, Signing},
     views::SledViews,
     writer::{self, News, Refused},
 };
@@ -16,7 +16,7 @@ use hutong_sync::{IngestOutcome, LinkId, Refusal as LinkRefusal};
 use rand::{SeedableRng as _, TryRng as _, rngs::StdRng, rngs::SysRng};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::OpenError;
+use super::{OpenError, seat::SeatMark};
 use crate::clock;
 
 type Reply = oneshot::Sender<Result<Executed, Refusal>>;
@@ -28,7 +28,15 @@ pub(super) enum Job {
         reply: Reply,
     },
     Ingest(IngestJob),
-    Examine(Vec<Vec<proto::Record>>),
+    Examine(IngestJob),
+    Alarm {
+        link: LinkId,
+        proof: bytes::Bytes,
+    },
+    Confirm {
+        answers: Vec<HeadAnswer>,
+        patience: Patience,
+    },
     /// Time has passed: something may be due.
     Tick,
 }
@@ -38,7 +46,9 @@ impl From<Job> for writer::Job<Reply, LinkId> {
         match job {
             Job::Execute { command, reply } => Self::Execute { command, till: reply },
             Job::Ingest(IngestJob { link, shop, runs }) => Self::Ingest { peer: link, shop, runs },
-            Job::Examine(runs) => Self::Examine(runs),
+            Job::Examine(IngestJob { link, shop, runs }) => Self::Examine { peer: link, shop, runs },
+            Job::Alarm { link, proof } => Self::Alarm { peer: link, proof },
+            Job::Confirm { answers, patience } => Self::Confirm { answers, patience },
             Job::Tick => Self::Tick,
         }
     }
@@ -69,15 +79,40 @@ pub enum Notice {
         /// What became of them.
         outcome: IngestOutcome,
     },
+    /// The peer's branch of a log leaves the one held elsewhere: it is to show its records from this place on.
+    Show {
+        /// Who.
+        link: LinkId,
+        /// Whose log.
+        shop: ShopId,
+        /// From where.
+        from_sequence: u64,
+    },
+    /// The peer sent a proof that does not hold.
+    Disproved {
+        /// Who.
+        link: LinkId,
+    },
 }
 
 /// Where the writer's news goes.
 pub(super) struct Outlets {
     pub(super) state: watch::Sender<Arc<Alliance>>,
     pub(super) position: watch::Sender<Lsn>,
+    pub(super) signing: watch::Sender<Signing>,
     /// Unbounded: the hub hands jobs over without waiting, and the writer must not wait for the hub in turn. At most
     /// two notices for each job.
     pub(super) notices: mpsc::UnboundedSender<Notice>,
+    /// Which files this shop signs on.
+    pub(super) seat: SeatMark,
+}
+
+/// What a turn has told so far.
+#[derive(Default)]
+struct Told {
+    roster_changed: bool,
+    /// A peer's records were refused for now.
+    later: bool,
 }
 
 /// Starts the thread. It ends when all senders of jobs are gone, or when the journal fails.
@@ -89,6 +124,7 @@ pub(super) fn start(
     let mut seed = [0; 32];
     SysRng.try_fill_bytes(&mut seed).map_err(|_| OpenError::System("random bytes"))?;
     let rng = StdRng::from_seed(seed);
+    outlets.say_how_it_starts(&ledger);
     let name = format!("writer-{}", ledger.id().short());
     let writer = writer::Writer::new(ledger);
     let thread = std::thread::Builder::new().name(name).spawn(move || run(writer, outlets, rng, jobs));
@@ -120,19 +156,34 @@ fn turn(
     jobs: &mut mpsc::Receiver<Job>,
 ) -> Result<(), LedgerError> {
     let next = || jobs.try_recv().ok().map(Into::into);
-    let mut tell = |ledger: &Ledger<SledViews>, news| outlets.tell(ledger, news);
-    writer.turn(first.into(), next, &clock::now, rng, &mut tell)
+    let mut told = Told::default();
+    let mut tell = |ledger: &Ledger<SledViews>, news| outlets.tell(ledger, news, &mut told);
+    writer.turn(first.into(), next, &clock::now, rng, &mut tell)?;
+    if told.roster_changed && told.later {
+        // The hub may have heard of the new roster before it heard of the refusals that the old one gave.
+        outlets.state.send_modify(|_| {});
+    }
+    Ok(())
 }
 
 impl Outlets {
-    fn tell(&self, ledger: &Ledger<SledViews>, news: News<Reply, LinkId>) {
+    fn tell(&self, ledger: &Ledger<SledViews>, news: News<Reply, LinkId>, told: &mut Told) {
         match news {
-            News::Committed(committed) => self.publish(ledger, committed),
+            News::Committed(committed) => {
+                told.roster_changed |= committed.roster_changed;
+                self.publish(ledger, committed);
+                self.publish_signing(ledger);
+            }
             // The till may have hung up meanwhile; its answer is kept under its request id.
             News::Answered { till, outcome } => drop(till.send(*outcome)),
             News::Ingested { peer, shop, outcome } => {
+                told.later |= outcome == Err(Refused::Later);
                 self.notify(Notice::Ingested { link: peer, shop, outcome: link_outcome(outcome) });
             }
+            News::Show { peer, shop, from_sequence } => {
+                self.notify(Notice::Show { link: peer, shop, from_sequence });
+            }
+            News::Disproved { peer } => self.notify(Notice::Disproved { link: peer }),
         }
     }
 
@@ -146,6 +197,49 @@ impl Outlets {
         }
     }
 
+    fn say_how_it_starts(&self, ledger: &Ledger<SledViews>) {
+        match ledger.signing() {
+            Signing::Confirmed => self.mark(Signing::Confirmed),
+            Signing::Unconfirmed(doubt) if !doubt.passes() => tracing::warn!(
+                doubt = doubt.code(),
+                members = ledger.confirming_peers(),
+                "these files are a copy, a backup or damaged: nothing is signed until so many members have told how far \
+                 this shop's log goes"
+            ),
+            Signing::Unconfirmed(doubt) => tracing::debug!(doubt = doubt.code(), "members are asked"),
+            Signing::Forked => {}
+        }
+    }
+
+    /// Says so where signing has become possible, or has ceased to be.
+    fn publish_signing(&self, ledger: &Ledger<SledViews>) {
+        let now = ledger.signing();
+        if *self.signing.borrow() == now {
+            return;
+        }
+        match now {
+            Signing::Confirmed => tracing::info!("this shop's log is confirmed; it signs"),
+            Signing::Forked => tracing::error!(
+                "this shop's log has two branches, both signed with its key: it signs nothing more. Was it run from two \
+                 copies of its folder? Core members must admit it anew"
+            ),
+            Signing::Unconfirmed(doubt) => tracing::error!(
+                doubt = doubt.code(),
+                "another copy of this shop signs: stop it, then start this one anew if it is the one to go on"
+            ),
+        }
+        self.mark(now);
+        self.signing.send_replace(now);
+    }
+
+    /// Whoever starts on these files next must know whether they are the ones in which this shop signs.
+    fn mark(&self, now: Signing) {
+        let marked = if now == Signing::Confirmed { self.seat.keep(false) } else { self.seat.give_up() };
+        if let Err(error) = marked {
+            tracing::warn!(%error, "the seat mark was not written; members will be asked at the next start");
+        }
+    }
+
     fn notify(&self, notice: Notice) {
         // The hub is gone only when the node stops.
         let _ = self.notices.send(notice);
@@ -154,9 +248,12 @@ impl Outlets {
 
 fn link_outcome(outcome: Result<Head, Refused>) -> IngestOutcome {
     match outcome {
-        Ok(head) => IngestOutcome::Accepted(hutong_sync::Head { sequence: head.sequence, id: head.id }),
+        Ok(Head { sequence, id, incarnation }) => {
+            IngestOutcome::Accepted(hutong_sync::Head { sequence, id, incarnation })
+        }
         Err(Refused::Faulty) => IngestOutcome::Refused(LinkRefusal::Faulty),
         Err(Refused::Later) => IngestOutcome::Refused(LinkRefusal::Later),
         Err(Refused::Diverged) => IngestOutcome::Refused(LinkRefusal::Diverged),
+        Err(Refused::Earlier) => IngestOutcome::Refused(LinkRefusal::Earlier),
     }
 }

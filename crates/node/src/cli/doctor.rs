@@ -251,10 +251,36 @@ fn check_status(findings: &mut Findings, status: &proto::GetStatusResponse) {
         } else {
             findings.ok("storage", sizes);
         }
+        check_signing(findings, alliance);
         if !status.federation_paused {
             check_links(findings, alliance);
         }
     }
+}
+
+fn check_signing(findings: &mut Findings, alliance: &proto::AllianceStatus) {
+    let name = show::label(&alliance.name, &alliance.alliance_id);
+    let found = format!("{name}: {}", show::signing(&alliance.signing_doubt, findings.language));
+    let advice = match alliance.signing_doubt.as_str() {
+        "" => return findings.ok("signing", found),
+        "STARTED" | "TAIL_TORN" => {
+            let advice = findings.say("ask again in a few seconds", "请几秒后再查");
+            return findings.warn("signing", found, advice);
+        }
+        "SHARED" => findings.say(
+            "find the other node that runs with this shop's keys and stop it for good, then start this one anew",
+            "找到并永久停掉使用同一密钥的另一个节点，然后重启本节点",
+        ),
+        "FORKED" => findings.say(
+            "stop every copy of this node; then core members must admit the shop anew",
+            "停掉本店节点的所有副本；之后须由核心成员重新接纳本店",
+        ),
+        _ => findings.say(
+            "connect to other members: at least two of them, or the only one, must be reachable",
+            "连接其他成员：至少要有两个（或唯一的一个）在线",
+        ),
+    };
+    findings.fail("signing", found, advice);
 }
 
 fn check_links(findings: &mut Findings, alliance: &proto::AllianceStatus) {

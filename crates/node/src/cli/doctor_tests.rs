@@ -78,11 +78,35 @@ fn links_that_are_all_down_warn_with_the_reason() {
         found
     };
     let down = judge(vec![link(false, "timed out"), link(false, "")], false);
-    assert_eq!(verdicts(&down), [("storage", Verdict::Ok), ("links", Verdict::Warn)]);
-    assert!(down.checks[1].found.contains("茶馆: timed out"));
+    assert_eq!(
+        verdicts(&down),
+        [("storage", Verdict::Ok), ("signing", Verdict::Ok), ("links", Verdict::Warn)]
+    );
+    assert!(down.checks[2].found.contains("茶馆: timed out"));
     assert!(down.healthy());
     let up = judge(vec![link(true, ""), link(false, "refused")], false);
-    assert_eq!(verdicts(&up)[1], ("links", Verdict::Ok));
+    assert_eq!(verdicts(&up)[2], ("links", Verdict::Ok));
     let paused = judge(vec![link(false, "")], true);
-    assert_eq!(verdicts(&paused), [("links", Verdict::Warn), ("storage", Verdict::Ok)]);
+    assert_eq!(
+        verdicts(&paused),
+        [("links", Verdict::Warn), ("storage", Verdict::Ok), ("signing", Verdict::Ok)]
+    );
+}
+
+#[test]
+fn a_shop_that_may_not_sign_is_told_why_and_what_to_do() {
+    let cases = [("", Verdict::Ok), ("STARTED", Verdict::Warn), ("TAIL_TORN", Verdict::Warn)];
+    let failing = ["TAIL_DAMAGED", "MOVED", "SHARED", "FORKED", "OF_A_NEWER_PROGRAM"];
+    for (doubt, verdict) in cases.into_iter().chain(failing.map(|doubt| (doubt, Verdict::Fail))) {
+        let mut texts = Vec::new();
+        for language in [Language::En, Language::Zh] {
+            let mut found = findings(language);
+            let signing_doubt = doubt.to_owned();
+            check_signing(&mut found, &proto::AllianceStatus { signing_doubt, ..Default::default() });
+            assert_eq!(verdicts(&found), [("signing", verdict)], "{doubt}");
+            assert_eq!(found.checks[0].advice.is_empty(), verdict == Verdict::Ok, "{doubt}");
+            texts.push(found.checks[0].found.clone());
+        }
+        assert_ne!(texts[0], texts[1], "{doubt}");
+    }
 }

@@ -5,6 +5,7 @@
 
 mod alliance;
 mod attribution;
+mod backup;
 mod decimal;
 mod doctor;
 mod init;
@@ -130,6 +131,10 @@ enum Command {
         after_help = "Exits with 1 if a check fails; warnings do not count.\n\nExample:\n  hutong doctor --lang zh"
     )]
     Doctor,
+    /// Write an encrypted backup while the node runs.
+    Backup(backup::BackupArgs),
+    /// Bring a node back from a backup, or from its recovery phrase alone.
+    Restore(backup::RestoreArgs),
     /// Check or show the configuration.
     #[command(subcommand)]
     Config(settings::ConfigCommand),
@@ -235,6 +240,8 @@ async fn answer(Cli { globals, command }: Cli) -> anyhow::Result<Answer> {
         Command::Status => Box::pin(node::status(&globals)).await,
         Command::Federation(command) => Box::pin(node::federation(&globals, command)).await,
         Command::Doctor => Box::pin(doctor::run(&globals)).await,
+        Command::Backup(args) => backup::backup(&globals, args),
+        Command::Restore(args) => Box::pin(backup::restore(&globals, args)).await,
         Command::Config(command) => settings::run(&globals, command),
         Command::Completions { shell } => Ok(completions(shell)),
         Command::Sim(args) => Box::pin(sim::run(&globals, args)).await,

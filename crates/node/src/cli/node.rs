@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use hutong_client::proto;
+use hutong_client::{Language, proto};
 use serde_json::json;
 
 use super::{
@@ -58,6 +58,7 @@ fn alliance_text(alliance: &proto::AllianceStatus) -> String {
         ("alliance", show::label(&alliance.name, &alliance.alliance_id)),
         ("records", alliance.record_count.to_string()),
         ("not folded yet", alliance.unfolded_count.to_string()),
+        ("signing", show::signing(&alliance.signing_doubt, Language::En).to_owned()),
         ("journal", show::bytes(alliance.journal_bytes)),
         ("views", show::bytes(alliance.views_bytes)),
     ]);

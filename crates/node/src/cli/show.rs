@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use hutong_client::{Duration, Timestamp, proto};
+use hutong_client::{Duration, Language, Timestamp, proto};
 use hutong_record::Currency;
 use proto::promotion::Benefit;
 use serde_json::{Value, json};
@@ -366,6 +366,7 @@ pub(crate) fn status_json(status: &proto::GetStatusResponse) -> Value {
             "journal_bytes": alliance.journal_bytes,
             "views_bytes": alliance.views_bytes,
             "unfolded_count": alliance.unfolded_count,
+            "signing_doubt": alliance.signing_doubt,
             "links": alliance.links.iter().map(link).collect::<Vec<_>>(),
         })
     };
@@ -392,6 +393,38 @@ pub(crate) fn event_json(event: &proto::WatchResponse) -> Value {
         "voucher_id": event.voucher_id,
         "promotion_id": event.promotion_id,
     })
+}
+
+/// Whether the shop signs, and if not, why.
+pub(crate) fn signing(doubt: &str, language: Language) -> &'static str {
+    let (en, zh) = match doubt {
+        "" => ("yes", "可以签发"),
+        "STARTED" => (
+            "not yet: members are being asked how far this shop's log goes",
+            "暂不签发：正在向成员确认日志末端",
+        ),
+        "TAIL_TORN" => (
+            "not yet: the journal's end was cut, members are being asked",
+            "暂不签发：日志尾部曾被截断，正在向成员确认",
+        ),
+        "TAIL_DAMAGED" => (
+            "no: the journal's end is damaged, and members have not told yet how far this shop's log goes",
+            "不签发：日志尾部损坏，尚未有足够成员确认本店日志末端",
+        ),
+        "MOVED" => (
+            "no: this folder is a copy or a backup, and members have not told yet how far this shop's log goes",
+            "不签发：数据目录是副本或备份，尚未有足够成员确认本店日志末端",
+        ),
+        "SHARED" => ("no: another copy of this shop signs, too", "不签发：本店的另一份副本也在签发"),
+        "FORKED" => {
+            ("no: this shop's log has two branches, both signed", "不签发：本店日志出现两个都已签名的分支")
+        }
+        _ => ("no, for a reason that this program does not know", "不签发，原因未知"),
+    };
+    match language {
+        Language::En => en,
+        Language::Zh => zh,
+    }
 }
 
 /// Bytes for people.

@@ -9,9 +9,11 @@ use std::{
     time::Duration,
 };
 
-use hutong_record::Record;
+use hutong_core::roster::Standing;
+use hutong_record::{Record, ShopId};
+use hutong_store::ledger::{Doubt, HeadAnswer, Patience, QUESTION_MS, Signing};
 use hutong_sync::{
-    Frame, GoodbyeReason, Head, IngestOutcome, LinkId, Output, RawRun, ReadRequest, Refusal, Replica,
+    Frame, GoodbyeReason, Head, IngestOutcome, LinkId, Output, OwnHead, RawRun, ReadRequest, Refusal, Replica,
 };
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -26,10 +28,14 @@ use crate::{
 const REST_MS_MAX: i64 = 10_000;
 /// Whoever has opened a link says Hello within this time.
 const HELLO_WAIT: Duration = Duration::from_secs(15);
+/// How long members are waited for after an ordinary start.
+const QUESTION: Duration = Duration::from_millis(QUESTION_MS.unsigned_abs());
 /// Events that wait for the hub; full: links are not read.
 const EVENTS_MAX: usize = 256;
 /// The largest message on a link: an answer to a want, whose last run may pass the budget.
 pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
+/// How often one link is asked where its branch of a log leaves ours: halving finds the place in far fewer.
+const LOOKS_MAX: u32 = 256;
 /// Links of one alliance: each member once, with room for takeovers.
 const LINKS_MAX: usize = 1_024;
 
@@ -105,11 +111,53 @@ pub fn start(
     let (events, inbox) = mpsc::channel(EVENTS_MAX);
     let handle = HubHandle { events, links: Arc::default(), table: Arc::default() };
     let heads = hosted.reader().frontier().into_iter();
-    let heads = heads.map(|(shop, head)| (shop, Head { sequence: head.sequence, id: head.id })).collect();
+    let heads = heads.map(|(shop, head)| {
+        (shop, Head { sequence: head.sequence, id: head.id, incarnation: head.incarnation })
+    });
+    let heads = heads.collect();
     let replica = Replica::new(hosted.id(), hosted.me(), heads);
-    let hub = Hub { replica, links: BTreeMap::new(), table: handle.table.clone(), hosted };
+    let question = Question { signing: hosted.signing(), since: tokio::time::Instant::now(), put: None };
+    let hub = Hub {
+        replica,
+        links: BTreeMap::new(),
+        table: handle.table.clone(),
+        hosted,
+        question,
+        looks: BTreeMap::new(),
+    };
     tokio::spawn(hub.run(inbox, notices, stop));
     handle
+}
+
+/// How far this shop's own log goes: asked after each start.
+struct Question {
+    signing: watch::Receiver<Signing>,
+    since: tokio::time::Instant,
+    /// What the ledger was last given to weigh.
+    put: Option<Put>,
+}
+
+/// What the ledger's verdict depends on.
+#[derive(PartialEq, Eq)]
+struct Put {
+    answers: Vec<HeadAnswer>,
+    patience: Patience,
+    own_head: u64,
+    incarnation: u32,
+    members: usize,
+    is_member: bool,
+}
+
+impl Question {
+    fn is_open(&self) -> bool {
+        matches!(*self.signing.borrow(), Signing::Unconfirmed(doubt) if doubt != Doubt::Shared)
+    }
+
+    /// How long members may still take to answer, if they are waited for.
+    fn time_left(&self) -> Option<Duration> {
+        let left = QUESTION.checked_sub(self.since.elapsed()).filter(|left| !left.is_zero())?;
+        self.is_open().then_some(left)
+    }
 }
 
 struct Hub {
@@ -117,6 +165,9 @@ struct Hub {
     links: BTreeMap<LinkId, NewLink>,
     table: Arc<LinkTable>,
     hosted: Arc<Hosted>,
+    question: Question,
+    /// How often a link was asked where its branch of a log leaves ours.
+    looks: BTreeMap<(LinkId, ShopId), u32>,
 }
 
 impl Hub {
@@ -142,6 +193,7 @@ impl Hub {
             // Here and not in the branch above: under load there is always something else to do.
             self.tick();
             self.drain();
+            self.confirm();
         }
         self.close_all();
         self.drain();
@@ -157,6 +209,7 @@ impl Hub {
         let shops: Vec<_> = open.map(|(shop, _)| shop).collect();
         let now = clock::now();
         self.replica.members_changed(shops, now);
+        self.spread_proofs(&alliance);
         if alliance.own_membership().is_ok() {
             let strangers = self.links.values().filter(|link| alliance.roster().member(link.peer).is_none());
             for id in strangers.map(|link| link.id).collect::<Vec<_>>() {
@@ -174,6 +227,27 @@ impl Hub {
         }
     }
 
+    /// Asks a peer for its records from a place on, to find where its branch of a log leaves ours.
+    fn look_into(&mut self, link: LinkId, shop: ShopId, from_sequence: u64) {
+        let looks = self.looks.entry((link, shop)).or_default();
+        *looks += 1;
+        if *looks <= LOOKS_MAX {
+            let _ = self.replica.want_exact(link, shop, from_sequence, clock::now());
+        }
+    }
+
+    /// Passes proven forks on, ahead of records.
+    fn spread_proofs(&mut self, alliance: &hutong_core::alliance::Alliance) {
+        let frozen = alliance.roster().iter().filter(|(_, member)| member.standing == Standing::Frozen);
+        for (shop, _) in frozen {
+            match hutong_core::fold::fork_proof(&**self.hosted.views(), shop) {
+                Ok(Some((sequence, proof))) => self.replica.proven(shop, sequence, proof.into()),
+                Ok(None) => {}
+                Err(error) => tracing::error!(%error, "a proof of a fork cannot be read"),
+            }
+        }
+    }
+
     fn tick(&mut self) {
         let now = clock::now();
         if self.replica.next_wakeup().is_some_and(|at| at <= now) {
@@ -184,18 +258,54 @@ impl Hub {
     /// How long nothing has to be done by itself.
     fn until_wakeup(&self) -> Duration {
         let ms = self.replica.next_wakeup().map_or(REST_MS_MAX, |at| at.ms_since(clock::now()));
-        Duration::from_millis(u64::try_from(ms.clamp(1, REST_MS_MAX)).unwrap_or_default())
+        let rest = Duration::from_millis(u64::try_from(ms.clamp(1, REST_MS_MAX)).unwrap_or_default());
+        self.question.time_left().map_or(rest, |left| rest.min(left))
+    }
+
+    /// Has the ledger weigh what linked members say of this shop's own log, until it is confirmed.
+    fn confirm(&mut self) {
+        if !self.question.is_open() {
+            return;
+        }
+        let alliance = self.hosted.alliance();
+        let answer = |head: OwnHead| HeadAnswer {
+            peer: head.peer,
+            sequence: head.sequence,
+            incarnation: head.incarnation,
+            id_prefix: head.prefix,
+        };
+        let put = Put {
+            answers: self.replica.own_heads().map(answer).collect(),
+            patience: if self.question.time_left().is_some() { Patience::Waits } else { Patience::Over },
+            own_head: self.own_head(),
+            incarnation: self.hosted.reader().head_of(self.hosted.me()).map_or(0, |head| head.incarnation),
+            members: alliance
+                .roster()
+                .iter()
+                .filter(|(_, member)| member.standing == Standing::Member)
+                .count(),
+            is_member: alliance.own_membership().is_ok(),
+        };
+        if self.question.put.as_ref() != Some(&put) && self.hosted.confirm(put.answers.clone(), put.patience)
+        {
+            self.question.put = Some(put);
+        }
     }
 
     fn noticed(&mut self, notice: Notice) {
         let now = clock::now();
         match notice {
             Notice::Committed(heads) => {
-                let heads =
-                    heads.into_iter().map(|(shop, h)| (shop, Head { sequence: h.sequence, id: h.id }));
-                self.replica.committed(heads, now);
+                let head = |h: hutong_core::ingest::Head| Head {
+                    sequence: h.sequence,
+                    id: h.id,
+                    incarnation: h.incarnation,
+                };
+                self.replica.committed(heads.into_iter().map(|(shop, h)| (shop, head(h))), now);
             }
             Notice::Ingested { link, shop, outcome } => self.replica.ingested(link, shop, outcome, now),
+            Notice::Show { link, shop, from_sequence } => self.look_into(link, shop, from_sequence),
+            Notice::Disproved { link } => self.replica.disproved(link),
         }
     }
 
@@ -250,6 +360,7 @@ impl Hub {
     /// Lets go of a link. What was queued still goes out; then its stream ends, for the sender is gone.
     fn forget(&mut self, id: LinkId) -> Option<NewLink> {
         let link = self.links.remove(&id)?;
+        self.looks.retain(|(at, _), _| *at != id);
         if !self.links.values().any(|l| l.peer == link.peer) {
             tracing::info!(peer = link.peer.short(), "link down");
             self.table.disconnected(link.peer);
@@ -275,15 +386,22 @@ impl Hub {
                         self.replica.ingested(link, shop, later, clock::now());
                     }
                 }
-                Output::Evidence { shop, runs, .. } => {
-                    if !self.hosted.examine(runs) {
+                Output::Evidence { link, shop, runs, .. } => {
+                    if !self.hosted.examine(link, shop, runs) {
                         self.replica.unblock(shop, clock::now());
                         tracing::warn!("the writer is busy; evidence of a fork is asked for again later");
                     }
                 }
                 Output::Diverged { link, shop, sequence } => {
                     tracing::warn!(shop = shop.short(), sequence, "a peer holds another record here");
-                    let _ = self.replica.want_exact(link, shop, sequence, clock::now());
+                    self.look_into(link, shop, sequence);
+                }
+                Output::Alarm { link, proof } => {
+                    if !self.hosted.alarm(link, proof) {
+                        tracing::warn!(
+                            "the writer is busy; a proof of a fork is heard of again with the records"
+                        );
+                    }
                 }
                 // A peer may have read a record from the journal before this hub was told of it: no alarm.
                 Output::OwnLogAhead { sequence, .. } if self.own_head() >= sequence => {}

@@ -13,8 +13,8 @@ use hutong_sync::Frame;
 use hutong_wire::{
     frame,
     peer::v1::{
-        JoinRequest, JoinResponse, JoinState, SyncRequest, SyncResponse, join_service_server::JoinService,
-        sync_service_server::SyncService,
+        JoinRequest, JoinResponse, JoinState, RecallRequest, RecallResponse, SyncRequest, SyncResponse,
+        join_service_server::JoinService, sync_service_server::SyncService,
     },
     status,
 };
@@ -87,9 +87,29 @@ impl JoinService for PeerPort {
         let state = self.admit(*guest.as_bytes(), request).await.map_err(|refusal| refuse(&refusal))?;
         Ok(Response::new(JoinResponse { state: state.into() }))
     }
+
+    async fn recall(&self, request: Request<RecallRequest>) -> Result<Response<RecallResponse>, Status> {
+        let Caller::Member(shop) = caller(&request)? else {
+            return Err(refuse(&Refusal::new(Reason::NotMember)));
+        };
+        let identity = self.identity_of(shop, &request.into_inner()).map_err(|refusal| refuse(&refusal))?;
+        Ok(Response::new(RecallResponse { identity: Some(identity) }))
+    }
 }
 
 impl PeerPort {
+    fn identity_of(
+        &self,
+        shop: ShopId,
+        request: &RecallRequest,
+    ) -> Result<hutong_record::proto::SignedIdentity, Refusal> {
+        let id = AllianceId::try_from(request.alliance_id.as_ref())
+            .map_err(|e| Refusal::field("alliance_id", e))?;
+        let alliance = self.0.hosted(Some(id))?.alliance();
+        let member = alliance.roster().shop(shop).ok_or(Refusal::new(Reason::NotMember))?;
+        Ok(member.identity.signed().clone())
+    }
+
     async fn admit(&self, guest_key: [u8; 32], request: JoinRequest) -> Result<JoinState, Refusal> {
         let id = AllianceId::try_from(request.alliance_id.as_ref())
             .map_err(|e| Refusal::field("alliance_id", e))?;

@@ -124,7 +124,9 @@ fn event(lsn: Lsn, record: &Record, event: &Event) -> Option<WatchResponse> {
         Kind::Reservation => EventType::VoucherReserved,
         Kind::RiskSettlement => EventType::RiskSettled,
         Kind::VoucherProof => EventType::OffenceProven,
-        Kind::RightRequest | Kind::RightDenial | Kind::Invitation | Kind::Unspecified => return None,
+        Kind::RightRequest | Kind::RightDenial | Kind::Invitation | Kind::Resumption | Kind::Unspecified => {
+            return None;
+        }
     };
     Some(WatchResponse {
         resume_token: lsn.to_string(),

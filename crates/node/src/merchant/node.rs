@@ -84,6 +84,7 @@ async fn alliance_status(hosted: &Hosted, hub: &HubHandle) -> Result<AllianceSta
         views_bytes,
         unfolded_count: hosted.unfolded_count().await?,
         links,
+        signing_doubt: hosted.signing().borrow().doubt_code().unwrap_or_default().into(),
     })
 }
 

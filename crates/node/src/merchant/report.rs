@@ -90,8 +90,10 @@ impl MerchantPort {
         let reader = hosted.reader().clone();
         let read = move |view: &SledViews| Ok((Alliance::public_digest(view)?, reader.frontier()));
         let (public, frontier) = hosted.query(read).await?;
-        let heads =
-            frontier.into_iter().map(|(shop, h)| (shop, Head { sequence: h.sequence, id: h.id })).collect();
+        let heads = frontier
+            .into_iter()
+            .map(|(shop, h)| (shop, Head { sequence: h.sequence, id: h.id, incarnation: h.incarnation }))
+            .collect();
         Ok(GetStateDigestResponse {
             public_digest: hex(&public),
             frontier_digest: hex(frontier_digest(&heads).as_bytes()),

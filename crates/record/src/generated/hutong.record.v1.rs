@@ -89,6 +89,14 @@ pub struct Profile {
     #[prost(string, repeated, tag = "3")]
     pub addresses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
+/// The shop goes on after its disk was lost, set back or damaged: nothing that an earlier incarnation signed past the
+/// record before this one counts.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Resumption {
+    /// The members that had told how far the log goes, 32 bytes each; at most 16. None: none could be asked.
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    pub confirmed_by: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+}
 /// A core member's voice for a motion.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Vote {
@@ -187,7 +195,8 @@ pub struct Header {
     /// Which of the author's signing keys signed; the first is 0.
     #[prost(uint32, tag = "4")]
     pub key_epoch: u32,
-    /// Grows by one at each restore from a backup; the first is 0.
+    /// Grows at each restore from a backup: the seconds from 2023-11-14T22:13:20Z to the restore, at least one more than
+    /// before; the first is 0.
     #[prost(uint32, tag = "5")]
     pub incarnation: u32,
     /// Place in the author's log, from 1, without gaps.
@@ -254,13 +263,21 @@ pub struct SealedKey {
     #[prost(bytes = "bytes", tag = "2")]
     pub wrapped: ::prost::bytes::Bytes,
 }
-/// Two different signed headers of one shop, incarnation and sequence number: whoever signed both broke LOG-1.
+/// Two different headers of one shop and sequence number, each signed itself or through the chain of ids by a later one.
+/// Either these two or the signed ones are of one incarnation: whoever signed both broke LOG-1.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ForkProof {
     #[prost(message, optional, tag = "1")]
     pub first: ::core::option::Option<SignedHeader>,
     #[prost(message, optional, tag = "2")]
     pub second: ::core::option::Option<SignedHeader>,
+    /// Encoded Headers from the one before `first` down to the forked place, at most 12,288 bytes in both chains; none:
+    /// `first` itself stands there.
+    #[prost(bytes = "bytes", repeated, tag = "3")]
+    pub first_chain: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    /// Likewise for `second`.
+    #[prost(bytes = "bytes", repeated, tag = "4")]
+    pub second_chain: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
 }
 /// A header with the signature over it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -319,6 +336,8 @@ pub enum Kind {
     RiskSettlement = 20,
     /// Payload: VoucherProof.
     VoucherProof = 21,
+    /// Payload: Resumption. The first record of an incarnation after the first.
+    Resumption = 30,
 }
 impl Kind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -349,6 +368,7 @@ impl Kind {
             Self::Reservation => "KIND_RESERVATION",
             Self::RiskSettlement => "KIND_RISK_SETTLEMENT",
             Self::VoucherProof => "KIND_VOUCHER_PROOF",
+            Self::Resumption => "KIND_RESUMPTION",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -376,6 +396,7 @@ impl Kind {
             "KIND_RESERVATION" => Some(Self::Reservation),
             "KIND_RISK_SETTLEMENT" => Some(Self::RiskSettlement),
             "KIND_VOUCHER_PROOF" => Some(Self::VoucherProof),
+            "KIND_RESUMPTION" => Some(Self::Resumption),
             _ => None,
         }
     }

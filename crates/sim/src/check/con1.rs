@@ -7,7 +7,7 @@ use hutong_core::{alliance::Alliance, fold, pair, report::Summary};
 use hutong_record::ShopId;
 use hutong_store::{
     journal::{Journal, LogHead, SegmentJournal},
-    ledger::Ledger,
+    ledger::{Ledger, Seat},
 };
 
 use super::Invariant;
@@ -100,7 +100,7 @@ impl World {
         let journal: Box<dyn Journal> = Box::new(journal);
         let views: Arc<SimViews> = Arc::default();
         let (charter, keys) = (self.charter.clone(), shop.keys.clone());
-        let anew = Ledger::open(charter, shop.id(), keys, journal, views, &mut |_, _| {});
+        let anew = Ledger::open(charter, shop.id(), keys, Seat::Kept, journal, views, &mut |_, _| {});
         let anew = self.state(&anew.map_err(|e| e.to_string())?, shop.id())?;
         let as_is = self.state(ledger, shop.id())?;
         if anew == as_is { Ok(()) } else { Err(format!("folded anew it is {anew:?}, not {as_is:?}")) }

@@ -136,6 +136,22 @@ pub(super) fn read<F: DiskFile>(
     Ok(Some(Frame { prefix, bytes: u32::try_from(bytes).expect("at most FRAME_BYTES_MAX"), record }))
 }
 
+/// Whether bytes end in zeros, as blocks do that were never filled. Salts and ciphertexts end in so many once in 2^128.
+pub(super) fn ends_in_zeros(bytes: &[u8]) -> bool {
+    const ZEROS: usize = 16;
+    bytes[bytes.len().saturating_sub(ZEROS)..].iter().all(|byte| *byte == 0)
+}
+
+/// Whether bytes that are no frame are the beginning of one: it claims more than there is, and what is there is not all
+/// of a frame whose length alone was hit.
+pub(super) fn is_cut_short(bytes: &[u8], seed: u32) -> bool {
+    let Some((head, body)) = bytes.split_at_checked(FRAME_HEAD_BYTES) else { return true };
+    let claimed = u32_at(head, 0) as usize;
+    (BODY_BYTES_MIN..=BODY_BYTES_MAX).contains(&claimed)
+        && claimed > body.len()
+        && crc32c::crc32c_append(seed, body) != u32_at(head, 4)
+}
+
 /// The little-endian number at `offset`; the caller has checked that it is there.
 pub(super) fn u32_at(bytes: &[u8], offset: usize) -> u32 {
     let mut number = [0; 4];

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use hutong_record::ShopId;
 
 use super::{
-    Damage, LogHead, Lsn,
+    Damage, LogHead, Lsn, TailLoss,
     frame::Position,
     segment::{HEADER_BYTES, SegmentHeader},
 };
@@ -21,6 +21,11 @@ pub(super) struct Index<F> {
     pub(super) segments: Vec<Segment<F>>,
     pub(super) logs: BTreeMap<ShopId, Log>,
     pub(super) damage: Vec<Damage>,
+    /// The last record with which a log went on before its end, so that records before it in the journal do not belong
+    /// to that log any more.
+    pub(super) last_switch: Lsn,
+    /// How the end looked that was cut off when the journal was opened.
+    pub(super) tail_cut: TailLoss,
     /// Of the files beside the segments.
     pub(super) sidecar_bytes: u64,
 }
@@ -41,6 +46,8 @@ pub(super) struct Segment<F> {
     pub(super) marks: Vec<(u32, u32)>,
     /// The next record comes after a hole.
     pub(super) resumes: bool,
+    /// A log went on in here before its end. The segment gets no index file: that says nothing of such places.
+    pub(super) has_branch: bool,
 }
 
 /// What is known of one shop's log.
@@ -52,6 +59,8 @@ pub(super) struct Log {
     pub(super) first_in_segment: u64,
     /// Sequence number and place of every 64th record.
     pub(super) marks: Vec<(u64, Position)>,
+    /// Where the log went on before its end: the records that did, and their sequence numbers, both ascending.
+    pub(super) branches: Vec<(Lsn, u64)>,
 }
 
 /// A record that was written or found.
@@ -68,7 +77,16 @@ pub(super) struct Entry {
 
 impl<F> Segment<F> {
     pub(super) fn new(header: SegmentHeader, file: Option<Arc<F>>) -> Self {
-        Self { header, file, bytes: HEADER_BYTES, records: 0, present: 0, marks: Vec::new(), resumes: false }
+        Self {
+            header,
+            file,
+            bytes: HEADER_BYTES,
+            records: 0,
+            present: 0,
+            marks: Vec::new(),
+            resumes: false,
+            has_branch: false,
+        }
     }
 
     /// The last record in it; one before the first if it is empty.
@@ -92,6 +110,19 @@ impl<F> Segment<F> {
 }
 
 impl Log {
+    /// The log goes on from a place before its end; what it held from there on is superseded.
+    fn branch(&mut self, lsn: Lsn, sequence: u64) {
+        self.marks.retain(|(marked, _)| *marked < sequence);
+        self.branches.retain(|(_, begins)| *begins < sequence);
+        self.branches.push((lsn, sequence));
+        self.first_in_segment = self.first_in_segment.min(sequence);
+    }
+
+    /// Whether a record does not belong to the log any more.
+    pub(super) fn is_superseded(&self, lsn: Lsn, sequence: u64) -> bool {
+        self.branches.iter().any(|(later, begins)| *later > lsn && *begins <= sequence)
+    }
+
     /// A marked record at or after a sequence number, the nearest: the place to walk back from.
     pub(super) fn mark_at_or_after(&self, sequence: u64) -> (u64, Position) {
         let place = self.marks.partition_point(|(marked, _)| *marked < sequence);
@@ -107,7 +138,14 @@ impl Log {
 
 impl<F> Index<F> {
     pub(super) const fn new() -> Self {
-        Self { segments: Vec::new(), logs: BTreeMap::new(), damage: Vec::new(), sidecar_bytes: 0 }
+        Self {
+            segments: Vec::new(),
+            logs: BTreeMap::new(),
+            damage: Vec::new(),
+            last_switch: Lsn::ZERO,
+            tail_cut: TailLoss::Nothing,
+            sidecar_bytes: 0,
+        }
     }
 
     /// The last record.
@@ -120,14 +158,23 @@ impl<F> Index<F> {
         if let Some(segment) = self.segments.last_mut() {
             segment.add(entry);
         }
+        let lsn = self.head();
         let log = self.logs.entry(entry.shop).or_insert_with(|| Log {
-            head: entry.head,
+            head: LogHead { sequence: 0, ..entry.head },
             head_at: entry.at,
             first_in_segment: entry.head.sequence,
             marks: Vec::new(),
+            branches: Vec::new(),
         });
         if log.head_at.segment != entry.at.segment {
             log.first_in_segment = entry.head.sequence;
+        }
+        if entry.head.sequence <= log.head.sequence {
+            log.branch(lsn, entry.head.sequence);
+            self.last_switch = lsn;
+            if let Some(segment) = self.segments.last_mut() {
+                segment.has_branch = true;
+            }
         }
         (log.head, log.head_at) = (entry.head, entry.at);
         if entry.head.sequence.is_multiple_of(u64::from(STRIDE)) {

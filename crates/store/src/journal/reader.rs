@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use hutong_record::{RUN_RECORDS_MAX, Record, RecordId, ShopId};
+use hutong_record::{Header, RUN_RECORDS_MAX, Record, RecordId, ShopId};
 
 use super::{
-    Damage, JournalError, JournalReader, LogHead, Lsn,
+    Damage, JournalError, JournalReader, LogHead, Lsn, TailLoss,
     frame::{self, Frame, Position},
     index::{Index, Segment},
     scan::{FETCH_BYTES, SCAN_BYTES, Scan, Step, Window},
@@ -120,6 +120,20 @@ impl<F: DiskFile> Reader<F> {
         Ok(records)
     }
 
+    /// Where a record of a log lies; none if there is no such record.
+    pub(super) fn position_of(&self, shop: ShopId, sequence: u64) -> Result<Option<Position>, JournalError> {
+        let begin = {
+            let index = self.shared.index();
+            let log = index.logs.get(&shop).filter(|log| (1..=log.head.sequence).contains(&sequence));
+            log.map(|log| log.mark_at_or_after(sequence))
+        };
+        let Some((mark, mut at)) = begin else { return Ok(None) };
+        for _ in sequence..mark {
+            at = self.fetch(at)?.prefix.back.ok_or_else(|| self.damaged_at(at))?;
+        }
+        Ok(Some(at))
+    }
+
     /// The records of a log from `sequence` on, as many as are quickly found. Where damage cuts the way back to them,
     /// they are looked for along the journal.
     fn log_from(&self, shop: ShopId, sequence: u64) -> Result<Vec<(Record, usize)>, JournalError> {
@@ -148,9 +162,12 @@ impl<F: DiskFile> Reader<F> {
                 Ok(page) if page.is_empty() => break,
                 Ok(page) => {
                     next = page[page.len() - 1].0.next();
-                    for (_, record) in page {
+                    for (lsn, record) in page {
                         let header = record.header();
-                        if header.shop == shop && header.sequence == sequence + found.len() as u64 {
+                        let superseded = self.is_superseded(lsn, header);
+                        let follows = found.last().is_none_or(|(last, _)| header.previous == Some(last.id()));
+                        let next = header.shop == shop && header.sequence == sequence + found.len() as u64;
+                        if next && follows && !superseded {
                             let size =
                                 record.header_bytes().len() + record.payload().map_or(0, |p| p.bytes().len());
                             found.push((record, size));
@@ -257,6 +274,25 @@ impl<F: DiskFile> JournalReader for Reader<F> {
 
     fn damage(&self) -> Vec<Damage> {
         self.shared.index().damage.clone()
+    }
+
+    fn is_superseded(&self, lsn: Lsn, header: &Header) -> bool {
+        let index = self.shared.index();
+        index.logs.get(&header.shop).is_some_and(|log| log.is_superseded(lsn, header.sequence))
+    }
+
+    fn last_switch(&self) -> Lsn {
+        self.shared.index().last_switch
+    }
+
+    fn tail_loss(&self, shop: ShopId) -> TailLoss {
+        let index = self.shared.index();
+        let end = index.logs.get(&shop).map(|log| log.head_at);
+        let past_end = |damage: &Damage| {
+            let at = Some((damage.segment, damage.offset));
+            damage.records > 0 && at > end.map(|end| (end.segment, u64::from(end.offset)))
+        };
+        if index.damage.iter().any(past_end) { TailLoss::Damaged } else { index.tail_cut }
     }
 }
 

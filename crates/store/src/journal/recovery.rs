@@ -5,8 +5,8 @@ use std::{io, sync::Arc};
 use hutong_record::ShopId;
 
 use super::{
-    Damage, JournalConfig, JournalError, LogHead, Lsn, MissingRecords,
-    frame::{Frame, Position},
+    Damage, JournalConfig, JournalError, LogHead, Lsn, MissingRecords, TailLoss,
+    frame::{self, FRAME_BYTES_MAX, Frame, Position},
     index::{Entry, Index, Segment},
     scan::{Scan, Step},
     segment::{self, FoundHeader, HEADER_BYTES, SegmentHeader, UNFINISHED, parse_name},
@@ -184,8 +184,8 @@ impl<D: Disk> Recovery<'_, D> {
         let records =
             next_first.map(|next| u32::try_from(next.0.saturating_sub(header.first.0)).unwrap_or(u32::MAX));
         self.take_frames(found, header, found.bytes, records)?;
-        if self.index.damage.len() == damage_before {
-            let segment = &self.index.segments[self.index.segments.len() - 1];
+        let segment = &self.index.segments[self.index.segments.len() - 1];
+        if self.index.damage.len() == damage_before && !segment.has_branch {
             let bytes = Sidecar::of(&self.index, segment).encode();
             segment::replace(self.disk, &sidecar_name(found.number), &bytes)?;
             self.index.sidecar_bytes += bytes.len() as u64;
@@ -197,12 +197,14 @@ impl<D: Disk> Recovery<'_, D> {
         self.index.sidecar_bytes += sidecar.encode().len() as u64;
         let Sidecar { header, bytes, records, present, marks, logs } = sidecar;
         let file = Some(Arc::clone(&found.file));
-        self.index.segments.push(Segment { header, file, bytes, records, present, marks, resumes: false });
+        let read = Segment { bytes, records, present, marks, ..Segment::new(header, file) };
+        self.index.segments.push(read);
         for (shop, mut log) in logs {
             self.note_missing(shop, log.first_in_segment);
             if let Some(known) = self.index.logs.remove(&shop) {
                 let own = std::mem::replace(&mut log.marks, known.marks);
                 log.marks.extend(own);
+                log.branches = known.branches;
             }
             self.index.logs.insert(shop, log);
         }
@@ -282,8 +284,10 @@ impl<D: Disk> Recovery<'_, D> {
         }
         if tail.end < found.bytes {
             let (segment, cut_bytes) = (found.number, found.bytes - tail.end);
-            tracing::warn!(segment, offset = tail.end, cut_bytes, "cut a torn tail off the journal");
+            let looks = tail.cut;
+            tracing::warn!(segment, offset = tail.end, cut_bytes, ?looks, "cut the tail off the journal");
             found.file.truncate(u64::from(tail.end))?;
+            self.index.tail_cut = tail.cut;
         }
         found.file.sync_data()?;
         self.take_frames(found, header, tail.end, Some(tail.records))?;
@@ -298,36 +302,67 @@ struct Tail {
     /// How many records lie before the end, lost ones included.
     records: u32,
     ends_in_hole: bool,
+    /// How what lies past the end looks, if anything does.
+    cut: TailLoss,
+}
+
+/// Bytes of the last segment that are no frame.
+struct Hole {
+    offset: u32,
+    /// The end of the last whole batch before it.
+    before: Tail,
+    /// The index after it.
+    next: u32,
+    /// Whether whole frames follow.
+    ends_in_frame: bool,
 }
 
 /// Finds the end of what counts in the last segment: of the last whole batch before the first bytes that are neither a
 /// frame nor known, from a later frame, to have been durable.
 fn find_tail<F: DiskFile>(file: &F, bytes: u32, seed: u32) -> io::Result<Tail> {
     let mut scan = Scan::whole(file, bytes, seed);
-    let mut whole = Tail { end: HEADER_BYTES.min(bytes), records: 0, ends_in_hole: false };
+    let mut whole =
+        Tail { end: HEADER_BYTES.min(bytes), records: 0, ends_in_hole: false, cut: TailLoss::Torn };
     let mut durable = 0;
-    // Each hole's offset, the end of the last whole batch before it, and the index after it.
-    let mut holes: Vec<(u32, Tail, u32)> = Vec::new();
+    let mut holes: Vec<Hole> = Vec::new();
     while let Some(step) = scan.step()? {
         match step {
             Step::Frame { offset, frame } => {
                 durable = durable.max(frame.prefix.durable);
                 if !frame.prefix.more {
                     let (end, records) = (offset + frame.bytes, frame.prefix.index + 1);
-                    whole = Tail { end, records, ends_in_hole: false };
+                    whole = Tail { end, records, ..whole };
                 }
             }
             Step::Hole { offset, index, next_index, .. } => {
-                holes.push((offset, whole, next_index.unwrap_or(index)));
+                let (next, ends_in_frame) = (next_index.unwrap_or(index), next_index.is_some());
+                holes.push(Hole { offset, before: whole, next, ends_in_frame });
             }
         }
     }
-    let torn = holes.iter().find(|(offset, ..)| *offset >= durable);
-    let tail = torn.map_or(whole, |(_, before, _)| *before);
+    let torn = holes.iter().find(|hole| hole.offset >= durable);
+    let cut = torn.map_or(Ok(TailLoss::Torn), |hole| look_at(file, bytes, seed, hole))?;
+    let tail = torn.map_or(whole, |hole| hole.before);
     if tail.end >= durable {
-        return Ok(tail);
+        return Ok(Tail { cut, ..tail });
     }
-    let records =
-        holes.iter().rfind(|(offset, ..)| *offset < durable).map_or(tail.records, |(.., next)| *next);
-    Ok(Tail { end: durable, records, ends_in_hole: true })
+    let lost = holes.iter().rfind(|hole| hole.offset < durable);
+    let records = lost.map_or(tail.records, |hole| hole.next);
+    Ok(Tail { end: durable, records, ends_in_hole: true, cut })
+}
+
+/// Whether the bytes of a hole look like a write that did not come to its end, or like one that did and was damaged.
+/// An unfinished write is short, or ends in the zeros of blocks that were never filled; only where it looks so and
+/// nothing whole follows is it taken for one.
+fn look_at<F: DiskFile>(file: &F, bytes: u32, seed: u32, hole: &Hole) -> io::Result<TailLoss> {
+    if hole.ends_in_frame {
+        return Ok(TailLoss::Damaged);
+    }
+    let length = (bytes - hole.offset) as usize;
+    // One frame that was cut short is shorter than the longest one; of more than that the end alone says something.
+    let mut rest = vec![0; length.min(FRAME_BYTES_MAX)];
+    file.read_at(u64::from(bytes) - rest.len() as u64, &mut rest)?;
+    let unfinished = frame::ends_in_zeros(&rest)
+        || (rest.len() == length && length < FRAME_BYTES_MAX && frame::is_cut_short(&rest, seed));
+    Ok(if unfinished { TailLoss::Torn } else { TailLoss::Damaged })
 }

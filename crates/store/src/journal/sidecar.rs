@@ -138,7 +138,7 @@ fn parse_log(fields: &mut Fields<'_>, segment: u32) -> Option<(ShopId, Log)> {
     for _ in 0..fields.u32()? {
         marks.push((fields.u64()?, Position { segment, offset: fields.u32()? }));
     }
-    Some((shop, Log { head, head_at, first_in_segment, marks }))
+    Some((shop, Log { head, head_at, first_in_segment, marks, branches: Vec::new() }))
 }
 
 fn count(length: usize) -> u32 {

@@ -126,20 +126,70 @@ impl<D: Disk> SegmentJournal<D> {
         Ok(())
     }
 
-    /// Each record continues its shop's log, as it stands or as the batch has made it.
+    /// Each record continues its shop's log, as it stands or as the batch has made it: at its end or, where the
+    /// batch takes it on to a later incarnation, anywhere before.
     fn check_logs(&self, batch: &[Record]) -> Result<(), JournalError> {
-        let mut heads: BTreeMap<ShopId, (u64, Option<RecordId>)> = BTreeMap::new();
+        let mut heads: BTreeMap<ShopId, (u64, Option<RecordId>, u32)> = BTreeMap::new();
+        let mut ids: BTreeMap<(ShopId, u64), RecordId> = BTreeMap::new();
+        // Logs that go on before their end, and the incarnation that they had come to.
+        let mut switched: BTreeMap<ShopId, u32> = BTreeMap::new();
         for record in batch {
             let header = record.header();
             let (shop, sequence) = (header.shop, header.sequence);
-            let stored = || self.tail_of(shop).map_or((0, None), |(head, _)| (head.sequence, Some(head.id)));
+            let stored = || {
+                self.tail_of(shop)
+                    .map_or((0, None, 0), |(head, _)| (head.sequence, Some(head.id), head.incarnation))
+            };
             let head = heads.entry(shop).or_insert_with(stored);
-            if head.0.checked_add(1) != Some(sequence) || head.1 != header.previous {
-                return Err(JournalError::NotNext { shop, sequence, head: head.0 });
+            let not_next = JournalError::NotNext { shop, sequence, head: head.0 };
+            let at_end = head.0.checked_add(1) == Some(sequence) && head.1 == header.previous;
+            if !at_end {
+                let Some(before) = sequence.checked_sub(1).filter(|_| sequence <= head.0) else {
+                    return Err(not_next);
+                };
+                switched.entry(shop).or_insert(head.2);
+                let previous = match ids.get(&(shop, before)) {
+                    Some(id) => Some(*id),
+                    None => match self.staged_at(shop, before) {
+                        Some(entry) => Some(entry.head.id),
+                        None => Reader::new(Arc::clone(&self.shared)).record_id(shop, before)?,
+                    },
+                };
+                if previous != header.previous {
+                    return Err(not_next);
+                }
             }
-            *head = (sequence, Some(record.id()));
+            *head = (sequence, Some(record.id()), header.incarnation);
+            ids.insert((shop, sequence), record.id());
+        }
+        for (shop, before) in switched {
+            let (sequence, _, incarnation) = heads[&shop];
+            if incarnation <= before {
+                return Err(JournalError::NotNext { shop, sequence, head: sequence });
+            }
         }
         Ok(())
+    }
+
+    /// Where the record lies that a record at this place follows.
+    fn back_of(&self, shop: ShopId, sequence: u64) -> Result<Option<Position>, JournalError> {
+        match self.tail_of(shop) {
+            None => Ok(None),
+            Some((head, at)) if head.sequence < sequence => Ok(Some(at)),
+            Some(_) => {
+                let before = sequence - 1;
+                match self.staged_at(shop, before) {
+                    Some(entry) => Ok(Some(entry.at)),
+                    None => Reader::new(Arc::clone(&self.shared)).position_of(shop, before),
+                }
+            }
+        }
+    }
+
+    /// A log's record that is written and not synced. They are looked through from the end, so that a superseded record
+    /// is not taken for the one that superseded it.
+    fn staged_at(&self, shop: ShopId, sequence: u64) -> Option<&Entry> {
+        self.staged.iter().rev().find(|entry| entry.shop == shop && entry.head.sequence == sequence)
     }
 
     /// Encodes a batch and writes it in one go.
@@ -150,7 +200,7 @@ impl<D: Disk> SegmentJournal<D> {
             let lsn = self.head.next();
             let index = u32::try_from(lsn.0 - self.segment.first.0).expect("a segment's offsets fit 32 bits");
             let more = place + 1 < batch.len();
-            let back = self.tail_of(shop).map(|(_, at)| at);
+            let back = self.back_of(shop, record.header().sequence)?;
             let at = Position { segment: self.segment.number, offset: self.offset() };
             let prefix = Prefix { more, index, durable: self.durable, back };
             frame::encode(&mut self.buffer, prefix, record, self.segment.seed);
@@ -196,7 +246,8 @@ impl<D: Disk> SegmentJournal<D> {
         let sidecar = {
             let index = self.shared.index();
             let damaged = index.damage.iter().any(|damage| damage.segment == number);
-            index.segment(number).filter(|_| !damaged).map(|segment| Sidecar::of(&index, segment))
+            let sound = |segment: &&Segment<D::File>| !damaged && !segment.has_branch;
+            index.segment(number).filter(sound).map(|segment| Sidecar::of(&index, segment))
         };
         let Some(sidecar) = sidecar else { return Ok(()) };
         let bytes = sidecar.encode();

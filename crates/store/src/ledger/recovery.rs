@@ -25,7 +25,9 @@ impl<V: Views> Ledger<V> {
             // The journal lost records that the views have seen: they were never acknowledged, and must not show.
             return self.rebuild(progress);
         }
-        if !self.replay(progress)? {
+        // What an incarnation superseded may have been folded before.
+        let superseded = self.reader.last_switch() > self.views.position()?;
+        if superseded || !self.replay(progress)? {
             return self.rebuild(progress);
         }
         // A log that was set going may have stopped with the process before it was folded on.
@@ -71,7 +73,10 @@ impl<V: Views> Ledger<V> {
             let Some((last, _)) = records.last() else { break };
             next = last.next();
             let last = *last;
-            let staged = self.fold_all(records.into_iter().map(|(_, record)| record))?;
+            let reader = self.reader.clone();
+            let counts =
+                records.into_iter().filter(|(lsn, record)| !reader.is_superseded(*lsn, record.header()));
+            let staged = self.fold_all(counts.map(|(_, record)| record))?;
             if staged.rebuild {
                 return Ok(false);
             }

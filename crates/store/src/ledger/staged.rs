@@ -46,6 +46,19 @@ impl Staged {
         self.note(effects);
     }
 
+    /// Records of a new incarnation that begins before the end of its log. What is folded of that log does not count any
+    /// more, so everything is folded anew after the next commit.
+    pub(super) fn supersede(&mut self, records: Vec<Record>) {
+        let Some(first) = records.first().map(|record| (record.header().shop, record.header().sequence))
+        else {
+            return;
+        };
+        self.ids.retain(|(shop, sequence), _| *shop != first.0 || *sequence < first.1);
+        for record in records {
+            self.add(record, Effects { rebuild: true, roster_changed: true, ..Effects::default() });
+        }
+    }
+
     pub(super) fn note(&mut self, effects: Effects) {
         self.resume.extend(effects.resume);
         self.roster_changed |= effects.roster_changed;

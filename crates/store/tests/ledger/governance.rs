@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use hutong_core::{command::Command, ingest::IngestError, refusal::Reason, report, roster::Standing};
 use hutong_record::{proto, proto::Kind};
-use hutong_store::views::MemViews;
+use hutong_store::{
+    ledger::{Examined, ProofTaken, Signing},
+    views::MemViews,
+};
 use rand::RngExt as _;
 
 use crate::{
@@ -267,6 +270,99 @@ fn a_proof_holds_whoever_brings_it_and_whatever_becomes_of_them() {
     street.shops[0].reopen(Arc::new(MemViews::new()));
     assert_eq!(street.standing(0, 1), Standing::Frozen);
     assert_eq!(street.standing(0, 3), Standing::Removed);
+}
+
+/// Two branches of shop 1's log, of several records each; shops 2 and 3 each hold one, of which they have but the last
+/// signature.
+fn branched(ours: u32, theirs: u32) -> (Street, Vec<hutong_record::Record>) {
+    let mut street = Street::new(38, 5);
+    street.set_name(1, "共同");
+    street.meet();
+    let mut twin = street.shops[1].copied();
+    for n in 0..theirs {
+        street.set_name(1, &format!("乙{n}"));
+    }
+    std::mem::swap(&mut street.shops[1], &mut twin);
+    let views = street.shops[1].ledger.views();
+    street.shops[1].reopen(views);
+    for n in 0..ours {
+        street.set_name(1, &format!("甲{n}"));
+    }
+    street.carry(1, 2);
+    let branch = twin.log(street.id(1), 1);
+    street.shops[3].take(&branch, street.now).unwrap();
+    (street, branch)
+}
+
+impl Street {
+    /// One shop shows another its branch of a log, from where it is asked to, until that has seen enough.
+    fn show(&mut self, from: usize, to: usize, author: usize, mut sequence: u64) -> Examined {
+        let author = self.id(author);
+        for _ in 0..100 {
+            let run = self.shops[from].log(author, sequence - 1);
+            let Self { shops, rng, now, .. } = self;
+            let messages = run.iter().map(hutong_record::Record::to_message).collect();
+            let examined = shops[to].ledger.examine_branch(messages, *now, rng).unwrap();
+            shops[to].ledger.commit().unwrap();
+            match examined {
+                Examined::Earlier(place) | Examined::Later(place) => sequence = place,
+                done => return done,
+            }
+        }
+        panic!("it does not end");
+    }
+}
+
+#[test]
+fn branches_without_a_common_signed_place_are_proven_where_they_part() {
+    for (ours, theirs) in [(5, 3), (3, 5), (9, 9), (1, 20)] {
+        let (mut street, branch) = branched(ours, theirs);
+        let context = format!("{ours} and {theirs}");
+        let end = 1 + u64::from(ours.min(theirs));
+        let signed = |shop: usize| {
+            street.shops[shop].log(street.id(1), 1).iter().filter(|r| r.signature().is_some()).count()
+        };
+        assert!(signed(2) >= 1 && signed(3) >= 1 && branch.len() == theirs as usize);
+        // Shown from where both are known to differ, which is not where they part.
+        assert_eq!(street.show(3, 2, 1, end), Examined::Settled, "{context}");
+        street.meet();
+        for at in 0..5 {
+            let member = street.shops[at].ledger.alliance().roster().shop(street.id(1)).unwrap();
+            assert_eq!((member.standing, member.counts_up_to), (Standing::Frozen, Some(1)), "{context}");
+        }
+        street.check_agreement(&context);
+    }
+}
+
+#[test]
+fn a_proof_from_a_log_that_forked_itself_is_kept_by_whoever_hears_it() {
+    let (mut street, _) = branched(2, 2);
+    assert_eq!(street.show(3, 2, 1, 3), Examined::Settled);
+    let views = street.shops[2].ledger.views();
+    let (sequence, proof) = hutong_core::fold::fork_proof(&*views, street.id(1)).unwrap().unwrap();
+    assert_eq!(sequence, 2);
+    // Nobody takes shop 2's records: it is put out, with a seal before the proof.
+    let seal = street.head(2) - 1;
+    street.remove(0, 2, seal);
+    let proof: proto::ForkProof = prost::Message::decode(proof.as_slice()).unwrap();
+    let forged = proto::ForkProof { second: proof.first.clone(), ..proof.clone() };
+    let now = street.now;
+    let head = street.head(4);
+    let Street { shops, rng, .. } = &mut street;
+    let mut take = |proof: &proto::ForkProof| {
+        let taken = shops[4].ledger.take_proof(proof, now, rng).unwrap();
+        shops[4].ledger.commit().unwrap();
+        taken
+    };
+    assert_eq!(take(&forged), ProofTaken::False);
+    assert_eq!((take(&proof), take(&proof)), (ProofTaken::News, ProofTaken::Known));
+    assert_eq!(street.head(4), head + 1, "in its own log");
+    street.carry(4, 0);
+    assert_eq!(street.standing(0, 1), Standing::Frozen);
+    // The accused hears of it, too.
+    let Street { shops, rng, .. } = &mut street;
+    assert_eq!(shops[1].ledger.take_proof(&proof, now, rng).unwrap(), ProofTaken::News);
+    assert_eq!(shops[1].ledger.signing(), Signing::Forked);
 }
 
 #[test]

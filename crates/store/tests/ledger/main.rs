@@ -8,6 +8,8 @@ mod convergence;
 #[cfg(test)]
 mod governance;
 #[cfg(test)]
+mod incarnations;
+#[cfg(test)]
 mod ladder;
 #[cfg(test)]
 mod limits;
@@ -21,6 +23,8 @@ mod privacy;
 mod reasons;
 #[cfg(test)]
 mod rebuild;
+#[cfg(test)]
+mod signing;
 #[cfg(test)]
 mod street;
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! The closed list of refusals: each one has a way to it.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use hutong_core::{
     command::{Command, Confirmation, MoveQuotaCommand, RedeemCommand},
     refusal::{Reason, Refusal},
 };
 use hutong_record::{Currency, Money, RecordId, ShopId, UnixMillis, proto};
+use hutong_store::views::MemViews;
 
 use crate::{
     street::{DAY_MS, Street},
@@ -51,6 +52,9 @@ fn every_reason_that_the_rules_can_give_is_given() {
     redeem(&mut heard, &mut street, promotion);
     condition(&mut heard, &mut street);
     hold_the_right(&mut heard, &mut street);
+    street.shops[2].reopen(Arc::new(MemViews::new()));
+    let sale = street.sale(yuan(20), None);
+    heard.refused(street.try_run(2, &sale));
     govern(&mut heard, &mut street);
     let expected: BTreeSet<_> =
         Reason::ALL.iter().copied().filter(|reason| !OF_THE_NODE.contains(reason)).collect();

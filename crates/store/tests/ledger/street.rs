@@ -13,7 +13,7 @@ use hutong_record::{
 use hutong_store::{
     disk::MemDisk,
     journal::{JournalConfig, SegmentJournal},
-    ledger::{ExecuteError, Executed, Ledger, ShopKeys},
+    ledger::{ExecuteError, Executed, HeadAnswer, Ledger, Patience, Seat, ShopKeys, Signing},
     views::MemViews,
 };
 use prost::Message;
@@ -55,7 +55,15 @@ pub(crate) struct Street {
 impl Shop {
     pub(crate) fn new(identity: Identity, keys: Arc<ShopKeys>, charter: &Charter) -> Self {
         let disk = MemDisk::new();
-        let ledger = open(charter, identity.id(), &keys, &disk, Arc::new(MemViews::new()));
+        let ledger = open(charter, identity.id(), &keys, Seat::Kept, &disk, Arc::new(MemViews::new()));
+        Self { identity, keys, disk, ledger }
+    }
+
+    /// The same shop on a copy of its disk.
+    pub(crate) fn copied(&self) -> Self {
+        let (identity, keys, disk) = (self.identity.clone(), self.keys.clone(), self.disk.image());
+        let charter = self.ledger.alliance().charter();
+        let ledger = open(charter, identity.id(), &keys, Seat::Moved, &disk, Arc::new(MemViews::new()));
         Self { identity, keys, disk, ledger }
     }
 
@@ -78,7 +86,16 @@ impl Shop {
     /// The node is started again, with these views.
     pub(crate) fn reopen(&mut self, views: Arc<MemViews>) {
         let charter = self.ledger.alliance().charter().clone();
-        self.ledger = open(&charter, self.identity.id(), &self.keys, &self.disk, views);
+        self.ledger = open(&charter, self.identity.id(), &self.keys, Seat::Kept, &self.disk, views);
+    }
+
+    /// What this shop, as a peer, says of another one's log.
+    pub(crate) fn answer(&self, about: ShopId) -> HeadAnswer {
+        let head = self.ledger.head(about);
+        let prefix = |id: hutong_record::RecordId| id.as_bytes()[..8].try_into().unwrap();
+        let (sequence, id_prefix) = (head.map_or(0, |h| h.sequence), head.map(|h| prefix(h.id)));
+        let incarnation = head.map_or(0, |h| h.incarnation);
+        HeadAnswer { peer: self.id(), sequence, incarnation, id_prefix }
     }
 
     /// Takes in a message of records and commits it.
@@ -98,11 +115,12 @@ fn open(
     charter: &Charter,
     me: ShopId,
     keys: &Arc<ShopKeys>,
+    seat: Seat,
     disk: &MemDisk,
     views: Arc<MemViews>,
 ) -> Ledger<MemViews> {
-    let journal = SegmentJournal::open(disk.clone(), CONFIG).unwrap();
-    Ledger::open(charter.clone(), me, keys.clone(), Box::new(journal), views, &mut |_, _| {}).unwrap()
+    let journal = Box::new(SegmentJournal::open(disk.clone(), CONFIG).unwrap());
+    Ledger::open(charter.clone(), me, keys.clone(), seat, journal, views, &mut |_, _| {}).unwrap()
 }
 
 pub(crate) fn keys(rng: &mut StdRng, now: UnixMillis) -> (Identity, Arc<ShopKeys>) {
@@ -169,7 +187,24 @@ impl Street {
         self.shops.push(Shop::new(identity, keys, &self.charter));
         let newcomer = self.shops.len() - 1;
         self.carry(0, newcomer);
+        assert_eq!(self.ask_all(newcomer), Signing::Confirmed);
         newcomer
+    }
+
+    /// The shop asks some others how far its log goes.
+    pub(crate) fn ask(&mut self, shop: usize, peers: &[usize], patience: Patience) -> Signing {
+        let about = self.id(shop);
+        let answers: Vec<_> = peers.iter().map(|peer| self.shops[*peer].answer(about)).collect();
+        let Self { shops, rng, now, .. } = self;
+        let signing = shops[shop].ledger.confirm_head(&answers, patience, *now, rng).unwrap();
+        shops[shop].ledger.commit().unwrap();
+        signing
+    }
+
+    /// The shop asks all others, to the end of its patience.
+    pub(crate) fn ask_all(&mut self, shop: usize) -> Signing {
+        let peers: Vec<_> = (0..self.shops.len()).filter(|peer| *peer != shop).collect();
+        self.ask(shop, &peers, Patience::Over)
     }
 
     pub(crate) fn id(&self, shop: usize) -> ShopId {
@@ -180,8 +215,14 @@ impl Street {
         self.now = self.now.saturating_add_ms(ms);
     }
 
-    /// Carries a command out, durably.
+    /// Carries a command out, durably; after a start the shop has asked the others before.
     pub(crate) fn run(&mut self, shop: usize, command: &Command) -> Result<Executed, Refusal> {
+        self.ask_all(shop);
+        self.try_run(shop, command)
+    }
+
+    /// Carries a command out, durably, without having asked anybody.
+    pub(crate) fn try_run(&mut self, shop: usize, command: &Command) -> Result<Executed, Refusal> {
         let ledger = &mut self.shops[shop].ledger;
         let executed = ledger.execute(command, self.now, &mut self.rng);
         ledger.commit().unwrap();
@@ -205,11 +246,25 @@ impl Street {
         new
     }
 
-    /// Carries the next run of one log.
+    /// Carries the next run of one log; of a later incarnation, from the place where it leaves the log that is held.
     pub(crate) fn carry_log(&mut self, from: usize, to: usize, author: ShopId) -> Result<bool, IngestError> {
-        let held = self.shops[to].ledger.head(author).map_or(0, |head| head.sequence);
-        let run = self.shops[from].log(author, held);
-        if run.is_empty() { Ok(false) } else { self.shops[to].take(&run, self.now) }
+        let rank = |shop: &Shop| shop.ledger.head(author).map_or((0, 0), |h| (h.incarnation, h.sequence));
+        let (theirs, held) = (rank(&self.shops[from]), rank(&self.shops[to]));
+        if theirs <= held {
+            return Ok(false);
+        }
+        let mut back = 0;
+        loop {
+            let after = held.1.min(theirs.1 - 1).saturating_sub(back);
+            let run = self.shops[from].log(author, after);
+            if run.is_empty() {
+                return Ok(false);
+            }
+            match self.shops[to].take(&run, self.now) {
+                Err(IngestError::Earlier(_)) if after > 0 => back = (2 * back).max(1),
+                taken => return taken,
+            }
+        }
     }
 
     /// Everybody meets everybody, until nothing is new.
@@ -269,7 +324,8 @@ impl Street {
         sign(draft, payload, &self.shops[shop].keys.signing)
     }
 
-    /// Puts a crafted record into its author's own log, and commits it.
+    /// Puts a crafted record into its author's own log, and commits it. Its node is started anew, for one that signs
+    /// would take the record for another copy's.
     pub(crate) fn plant(
         &mut self,
         shop: usize,
@@ -278,6 +334,8 @@ impl Street {
         message: &impl Message,
     ) -> Record {
         let record = self.craft(shop, kind, parties, message);
+        let views = self.shops[shop].ledger.views();
+        self.shops[shop].reopen(views);
         assert_eq!(self.shops[shop].take(std::slice::from_ref(&record), self.now), Ok(true));
         record
     }

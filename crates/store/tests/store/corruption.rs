@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use hutong_record::{Record, ShopId};
 use hutong_store::{
-    disk::{Disk as _, MemDisk},
+    disk::{Disk as _, DiskFile as _, MemDisk},
     journal::{
         Damage, Journal, JournalConfig, JournalError, JournalReader, Lsn, MissingRecords, SegmentJournal,
+        TailLoss,
     },
 };
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
@@ -110,11 +111,51 @@ fn one_damaged_byte_costs_at_most_its_own_record_and_is_named() {
             }
             assert!(lost <= 1, "{at}");
             assert!(lost == 1 || !reader.damage().is_empty(), "{at}");
-            // The end of the last segment alone cannot be told from a torn tail.
+            // The last batch is cut like a torn one, for nothing says that it was durable; but it is not taken for one.
             let head = Lsn(records.len() as u64);
             assert!(journal.head() == head || name == last, "{at}");
+            let shop = records[records.len() - 1].header().shop;
+            let doubt = if journal.head() == head { TailLoss::Nothing } else { TailLoss::Damaged };
+            assert!(reader.damage().iter().any(|d| d.records > 0) || reader.tail_loss(shop) == doubt, "{at}");
         }
     }
+}
+
+#[test]
+fn a_tail_that_was_not_written_to_its_end_is_torn_and_not_damaged() {
+    let (healthy, records) = healthy();
+    let names = healthy.list().unwrap();
+    let last = names.iter().rfind(|name| name.ends_with(".seg")).unwrap();
+    let whole = healthy.contents(last).unwrap();
+    let open = |contents: &[u8]| {
+        let disk = healthy.image();
+        disk.remove(last).unwrap();
+        disk.create(last).unwrap().append(contents).unwrap();
+        SegmentJournal::open(disk, config()).unwrap()
+    };
+    let (shop, head) = (records[records.len() - 1].header().shop, Lsn(records.len() as u64));
+    let last_frame = whole.len() - 200; // a record takes more than that
+    for end in last_frame..whole.len() {
+        let cut = open(&whole[..end]);
+        assert!(cut.head() < head);
+        assert_eq!(cut.reader().tail_loss(shop), TailLoss::Torn, "cut at {end}");
+        let mut zeroed = whole[..end].to_vec();
+        zeroed.resize(whole.len().max(end + 16), 0);
+        assert_eq!(open(&zeroed).reader().tail_loss(shop), TailLoss::Torn, "zeros from {end}");
+    }
+    assert_eq!(open(&whole).reader().tail_loss(shop), TailLoss::Nothing);
+}
+
+#[test]
+fn damage_after_the_end_of_a_log_is_a_doubt_about_its_end() {
+    let (healthy, records) = healthy();
+    let length = healthy.contents("00000001.seg").unwrap().len();
+    healthy.flip("00000001.seg", length / 2, 1);
+    healthy.remove("00000001.idx").unwrap();
+    let reader = SegmentJournal::open(healthy, config()).unwrap().reader();
+    assert_eq!(reader.damage().len(), 1);
+    assert_eq!(reader.tail_loss(records[0].header().shop), TailLoss::Nothing, "it goes on after the damage");
+    assert_eq!(reader.tail_loss(ShopId::new([0xee; 32])), TailLoss::Damaged, "nothing of it is there");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The contract of journal and views, run over both twins of each, and what is promised when disks and processes fail.
 
 #[cfg(test)]
+mod branches;
+#[cfg(test)]
 mod corruption;
 #[cfg(test)]
 mod disk;

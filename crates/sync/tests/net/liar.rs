@@ -42,6 +42,7 @@ impl Liar {
 
     fn claims(&self, rng: &mut StdRng) -> Vec<PeerHead> {
         let claim = |shop: &ShopId| PeerHead {
+            incarnation: 0,
             shop: *shop,
             sequence: if rng.random_bool(0.3) { u64::MAX } else { rng.random_range(1..10_000) },
             head_prefix: [0xaa; 8],
@@ -77,9 +78,9 @@ impl Liar {
         let sequence = rng.random_range(0..40);
         match rng.random_range(0..9) {
             0 => Frame::Have { heads: self.claims(rng) },
-            1 => {
-                Frame::Have { heads: vec![PeerHead { shop, sequence: rng.next_u64(), head_prefix: [1; 8] }] }
-            }
+            1 => Frame::Have {
+                heads: vec![PeerHead { shop, sequence: rng.next_u64(), head_prefix: [1; 8], incarnation: 0 }],
+            },
             2 | 3 => {
                 Frame::Want { shop, from_sequence: sequence, body_bytes_max: rng.random_range(0..100_000) }
             }

@@ -32,13 +32,26 @@ pub fn key_of(shop: ShopId) -> SigningKey {
     SigningKey::from_seed(&[number_of(shop); 32])
 }
 
-/// The next record of a log; `salt` makes it another one.
+/// The next record of a log, in its last record's incarnation; `salt` makes it another one.
 pub fn next_record(shop: ShopId, log: &[Record], text: &[u8], salt: u64, key: &SigningKey) -> Record {
+    let incarnation = log.last().map_or(0, |record| record.header().incarnation);
+    next_record_in(incarnation, shop, log, text, salt, key)
+}
+
+/// The next record of a log, in a given incarnation.
+pub fn next_record_in(
+    incarnation: u32,
+    shop: ShopId,
+    log: &[Record],
+    text: &[u8],
+    salt: u64,
+    key: &SigningKey,
+) -> Record {
     let draft = Draft {
         alliance: ALLIANCE,
         shop,
         key_epoch: 0,
-        incarnation: 0,
+        incarnation,
         sequence: log.len() as u64 + 1,
         previous: log.last().map(Record::id),
         time: UnixMillis::EPOCH,
@@ -59,7 +72,11 @@ pub fn chain(shop: ShopId, length: usize, text_bytes: usize, salt: u64) -> Vec<R
 }
 
 pub fn head_of(log: &[Record]) -> Option<Head> {
-    log.last().map(|record| Head { sequence: record.header().sequence, id: record.id() })
+    log.last().map(|record| Head {
+        sequence: record.header().sequence,
+        id: record.id(),
+        incarnation: record.header().incarnation,
+    })
 }
 
 pub fn heads_of(store: &Store) -> BTreeMap<ShopId, Head> {
@@ -84,6 +101,12 @@ pub fn read(log: &[Record], from_sequence: u64, bytes_max: usize) -> Vec<RawRun>
         }
     }
     runs
+}
+
+/// Whether a log has a record, signed or not.
+fn holds(log: &[Record], record: &Record) -> bool {
+    let index = usize::try_from(record.header().sequence - 1).unwrap();
+    log.get(index).is_some_and(|held| held.id() == record.id())
 }
 
 pub struct Node {
@@ -152,6 +175,21 @@ impl Node {
                 return (fresh, duplicates);
             };
             let log = self.store.entry(shop).or_default();
+            let incarnation = log.last().map_or(0, |record| record.header().incarnation);
+            if verified.records().last().unwrap().header().incarnation > incarnation {
+                let new = verified.records().iter().find(|r| !holds(log, r));
+                let Some(first) = new.map(|r| r.header().clone()) else { continue };
+                let before = usize::try_from(first.sequence - 1).unwrap();
+                if before > log.len() || first.previous != before.checked_sub(1).map(|last| log[last].id()) {
+                    self.replica.ingested(link, shop, IngestOutcome::Refused(Refusal::Earlier), now);
+                    return (fresh, duplicates);
+                }
+                log.truncate(before);
+                let records = verified.into_records().into_iter();
+                log.extend(records.filter(|record| record.header().sequence >= first.sequence));
+                fresh += log.len() as u64 - before as u64;
+                continue;
+            }
             let first = verified.records()[0].header();
             duplicates += verified.records().iter().filter(|r| r.header().sequence <= held).count() as u64;
             if first.sequence != log.len() as u64 + 1 || first.previous != log.last().map(Record::id) {

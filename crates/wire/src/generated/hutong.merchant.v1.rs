@@ -1754,6 +1754,11 @@ pub struct AllianceStatus {
     pub unfolded_count: u64,
     #[prost(message, repeated, tag = "7")]
     pub links: ::prost::alloc::vec::Vec<Link>,
+    /// Why this shop signs nothing in this alliance now: STARTED (members are being asked, for seconds), TAIL_TORN (the
+    /// same, the journal's end was cut), TAIL_DAMAGED, MOVED (these files are a copy or a backup), SHARED (another copy
+    /// signs, too) or FORKED; empty: it signs.
+    #[prost(string, tag = "20")]
+    pub signing_doubt: ::prost::alloc::string::String,
 }
 /// One member, as this node is connected to it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -1,0 +1,79 @@
+//! A shop that has nothing left but its recovery phrase: its identity from a member, its records from all of them.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use hutong_core::invitation::InvitationLink;
+use hutong_record::{Identity, RecoverySeed, SigningKey};
+use hutong_wire::peer::v1::{RecallRequest, join_service_client::JoinServiceClient};
+
+use crate::{
+    alliance::{AllianceFolder, Bootstrap},
+    config::Config,
+    data_folder::{DataFolder, Secrecy, write_new},
+    identity_file,
+    transport::{Connections, Credential, Dialer, Tcp},
+};
+
+/// One attempt to reach the member.
+const ATTEMPT_LIMIT: Duration = Duration::from_secs(8);
+
+/// Sets a node up in an empty folder: keys from the phrase, identity from the member that gave `link`, and the alliance
+/// of the link, of which it holds nothing yet. It signs nothing before enough members have told how far its log goes.
+///
+/// # Errors
+/// The member does not answer or does not know the shop, or the folder cannot be written.
+pub(crate) async fn restore(
+    data: &DataFolder,
+    seed: &RecoverySeed,
+    link: InvitationLink,
+    config: &Config,
+) -> anyhow::Result<Identity> {
+    config.check()?;
+    data.refuse_existing()?;
+    let identity = ask(seed, &link).await?;
+    data.create()?;
+    write_new(&data.config_file(), config.to_toml().as_bytes(), Secrecy::Plain)?;
+    data.create_token()?;
+    identity_file::write(data, seed, &identity)?;
+    let bootstrap = Bootstrap { inviter: link.inviter, addresses: link.addresses };
+    AllianceFolder::new(data.alliance(link.charter.id)).create_lost(&link.charter, &bootstrap)?;
+    Ok(identity)
+}
+
+/// Asks the member who the shop with these keys is.
+async fn ask(seed: &RecoverySeed, link: &InvitationLink) -> anyhow::Result<Identity> {
+    let credential = Credential::new(Arc::new(SigningKey::from_seed(&seed.signing_seed())));
+    let dialer = Dialer::new(credential, Connections::new());
+    let request = RecallRequest { alliance_id: Bytes::copy_from_slice(link.charter.id.as_bytes()) };
+    let mut failure = anyhow::anyhow!("the link names no address");
+    for address in &link.addresses {
+        let attempt = async {
+            let channel = dialer.dial(*link.inviter.signing_key(), Tcp::to(address)).await?;
+            let response = JoinServiceClient::new(channel).recall(request.clone()).await;
+            response.map_err(|status| anyhow::anyhow!("{}", status.message()))
+        };
+        match tokio::time::timeout(ATTEMPT_LIMIT, attempt).await {
+            Ok(Ok(response)) => return check(seed, response.into_inner().identity),
+            Ok(Err(error)) => failure = error.context(address.clone()),
+            Err(_) => failure = anyhow::anyhow!("{address}: no answer in time"),
+        }
+    }
+    Err(failure.context(
+        "the shop that gave the link did not tell who this shop is; is the phrase of this alliance's shop?",
+    ))
+}
+
+/// The member's word counts only where the phrase says the same.
+fn check(
+    seed: &RecoverySeed,
+    signed: Option<hutong_record::proto::SignedIdentity>,
+) -> anyhow::Result<Identity> {
+    let identity = Identity::verify(&signed.context("the answer names no shop")?)?;
+    let own = SigningKey::from_seed(&seed.signing_seed()).public();
+    if *identity.signing_key() != own || *identity.recovery_key_hash() != seed.recovery_key_hash() {
+        bail!("the answer names another shop than the phrase");
+    }
+    Ok(identity)
+}

@@ -1,0 +1,193 @@
+//! Finding forks of other shops' logs, proving them, and taking in proofs that others found.
+
+use hutong_core::command::DraftRecord;
+use hutong_record::{
+    Audience, ForkProof, Header, RUN_RECORDS_MAX, Record, ShopId, UnixMillis, proto, proto::Kind, verify_run,
+};
+use prost::Message as _;
+use rand_core::CryptoRng;
+
+use super::{ExecuteError, Ledger, LedgerError, Signing, signing::PROOFS_MAX};
+use crate::{journal::JournalError, views::Views};
+
+/// Own records that are read to prove a fork: a signature is among them if there is one near enough.
+const BRANCH_BYTES_MAX: usize = 256 * 1_024;
+
+/// What a peer's records of a log came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Examined {
+    /// They are no other branch, or not signed.
+    Nothing,
+    /// They are another branch, and nothing from the place where it leaves counts: by the proof that was made, or by what
+    /// was known. Of the own log: it is not proven here, but nothing is signed any more.
+    Settled,
+    /// They are another branch, which leaves the log held before their first one: show me from this place on.
+    Earlier(u64),
+    /// As far as they go they are the records held: show me from this place on.
+    Later(u64),
+}
+
+/// What became of a proof that a peer brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProofTaken {
+    /// It holds, and was not known.
+    News,
+    /// It holds, and the log is known to end there or before.
+    Known,
+    /// It is about a shop that is not known here.
+    Unknown,
+    /// It does not hold: no honest node sends it.
+    False,
+}
+
+impl<V: Views> Ledger<V> {
+    /// Looks for a fork in a peer's records of a log: see [`Ledger::examine_branch`]. True: nothing from some place on
+    /// counts.
+    ///
+    /// # Errors
+    /// The views or the journal failed.
+    pub fn examine(
+        &mut self,
+        messages: Vec<proto::Record>,
+        now: UnixMillis,
+        rng: &mut impl CryptoRng,
+    ) -> Result<bool, ExecuteError> {
+        Ok(self.examine_branch(messages, now, rng)? == Examined::Settled)
+    }
+
+    /// Looks for a fork in a peer's consecutive records of one log, a run. Where they part from the log that is held, a
+    /// proof is staged as a record of this shop, unless the log is known to end before that place; where this shop may
+    /// not sign yet, it waits.
+    ///
+    /// # Errors
+    /// The views or the journal failed.
+    pub fn examine_branch(
+        &mut self,
+        messages: Vec<proto::Record>,
+        now: UnixMillis,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Examined, ExecuteError> {
+        if messages.len() > RUN_RECORDS_MAX {
+            return Ok(Examined::Nothing);
+        }
+        let parsed: Result<Vec<_>, _> = messages.into_iter().map(Record::parse).collect();
+        let Ok(theirs) = parsed else { return Ok(Examined::Nothing) };
+        let Some(first) = theirs.first().map(|record| record.header().clone()) else {
+            return Ok(Examined::Nothing);
+        };
+        if first.shop == self.alliance.me() {
+            return Ok(if self.examine_own(theirs)? { Examined::Settled } else { Examined::Nothing });
+        }
+        let Some(key) = self.alliance.roster().signing_key(first.shop, first.key_epoch) else {
+            return Ok(Examined::Nothing);
+        };
+        // The signatures in between stay: a proof is the shorter for them.
+        if verify_run(theirs.clone(), &key).is_err() {
+            return Ok(Examined::Nothing);
+        }
+        self.compare_branch(&theirs, &first, now, rng)
+    }
+
+    fn compare_branch(
+        &mut self,
+        theirs: &[Record],
+        first: &Header,
+        now: UnixMillis,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Examined, ExecuteError> {
+        let shop = first.shop;
+        for (place, record) in theirs.iter().enumerate() {
+            let sequence = record.header().sequence;
+            let Some(id) = self.held_id(shop, sequence)? else { continue };
+            if id == record.id() {
+                continue;
+            }
+            if self.alliance.roster().counts_up_to(shop).is_some_and(|last| sequence > last) {
+                return Ok(Examined::Settled); // one proof is enough
+            }
+            let before = sequence - 1;
+            let parts_here = before == 0 || record.header().previous == self.held_id(shop, before)?;
+            if !parts_here {
+                return Ok(Examined::Earlier((sequence / 2).max(1)));
+            }
+            let ours = match self.reader.read_log(shop, sequence, BRANCH_BYTES_MAX) {
+                Err(JournalError::Damaged { .. }) => return Ok(Examined::Nothing),
+                ours => ours.map_err(LedgerError::from)?,
+            };
+            let Some(proof) = self.proof(&ours, &theirs[place..]) else { continue };
+            self.publish_proof(&proof, now, rng)?;
+            return Ok(Examined::Settled);
+        }
+        let end = theirs[theirs.len() - 1].header().sequence;
+        let same = self.held_id(shop, end)?.is_some_and(|id| id == theirs[theirs.len() - 1].id());
+        Ok(if same { Examined::Later(end.saturating_add(1)) } else { Examined::Nothing })
+    }
+
+    fn held_id(&self, shop: ShopId, sequence: u64) -> Result<Option<hutong_record::RecordId>, LedgerError> {
+        match self.reader.record_id(shop, sequence) {
+            Err(JournalError::Damaged { .. }) => Ok(None), // nothing to compare with
+            held => Ok(held?),
+        }
+    }
+
+    /// The proof that two branches give, from the first place at which they do.
+    fn proof(&self, ours: &[Record], theirs: &[Record]) -> Option<ForkProof> {
+        let keys = |shop, epoch| self.alliance.roster().signing_key(shop, epoch);
+        let places = 0..ours.len().min(theirs.len());
+        places
+            .filter_map(|place| ForkProof::from_branches(&ours[place..], &theirs[place..]))
+            .find_map(|message| ForkProof::verify(&message, keys).ok())
+    }
+
+    /// Takes in a proof that a peer found. News is staged as a record of this shop (or waits until that may sign), so that
+    /// it reaches everybody whose way to the finder's log is cut.
+    ///
+    /// # Errors
+    /// The views or the journal failed.
+    pub fn take_proof(
+        &mut self,
+        message: &proto::ForkProof,
+        now: UnixMillis,
+        rng: &mut impl CryptoRng,
+    ) -> Result<ProofTaken, ExecuteError> {
+        let accused = message.first.as_ref().and_then(|signed| Header::parse(&signed.header).ok());
+        let Some(accused) = accused else { return Ok(ProofTaken::False) };
+        let roster = self.alliance.roster();
+        if roster.signing_key(accused.shop, accused.key_epoch).is_none() {
+            return Ok(ProofTaken::Unknown);
+        }
+        let proof = ForkProof::verify(message, |shop, epoch| roster.signing_key(shop, epoch));
+        let Some(proof) = proof.ok().filter(|proof| proof.alliance() == self.id()) else {
+            return Ok(ProofTaken::False);
+        };
+        if proof.shop() == self.alliance.me() {
+            let news = self.signing != Signing::Forked;
+            self.signing = Signing::Forked;
+            return Ok(if news { ProofTaken::News } else { ProofTaken::Known });
+        }
+        let known =
+            self.alliance.roster().counts_up_to(proof.shop()).is_some_and(|last| last < proof.sequence());
+        if known || self.waiting_proofs.contains_key(&proof.shop()) {
+            return Ok(ProofTaken::Known);
+        }
+        self.publish_proof(&proof, now, rng)?;
+        Ok(ProofTaken::News)
+    }
+
+    fn publish_proof(
+        &mut self,
+        proof: &ForkProof,
+        now: UnixMillis,
+        rng: &mut impl CryptoRng,
+    ) -> Result<(), ExecuteError> {
+        let message = proof.message().encode_to_vec();
+        let draft = DraftRecord { kind: Kind::ForkProof, audience: Audience::Alliance, message };
+        if self.signing == Signing::Confirmed {
+            return self.write(vec![draft], now, rng).map(drop);
+        }
+        if self.waiting_proofs.len() < PROOFS_MAX {
+            self.waiting_proofs.insert(proof.shop(), draft);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,296 @@
+//! Whether a ledger may sign. A node that signs on a disk that was set back or copied gives out sequence numbers a second
+//! time, which freezes its log for good (LOG-1). So before it first signs after a start it asks its peers how far its
+//! own log goes.
+
+use std::cmp::Ordering;
+
+use hutong_core::{
+    command::DraftRecord,
+    refusal::{Reason, Refusal},
+};
+use hutong_record::{Audience, Record, ShopId, UnixMillis, proto, proto::Kind, verify_run};
+use rand_core::CryptoRng;
+
+use super::{ExecuteError, Ledger, LedgerError};
+use crate::{
+    journal::{JournalError, TailLoss},
+    views::Views,
+};
+
+/// How many members must have told how far this shop's log goes, where a start alone does not do: two, so that one
+/// that is behind itself cannot vouch alone; all, where there are fewer.
+pub const CONFIRMING_PEERS: usize = 2;
+/// How long a node that was started in an ordinary way waits for members to tell, ms. After that it signs unanswered: a
+/// shop without a line must be able to trade.
+pub const QUESTION_MS: i64 = 3_000;
+/// The members that a [`proto::Resumption`] names at most.
+const NAMED_PEERS_MAX: usize = 16;
+/// Fork proofs that wait until this shop may sign; each is about another shop.
+pub(super) const PROOFS_MAX: usize = 64;
+
+/// What is known of the files that a ledger is opened on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seat {
+    /// The very files on which this shop signed last, or new ones for a log that never was.
+    Kept,
+    /// The same, but the journal's end was cut at an earlier start and nobody has been asked since.
+    Cut,
+    /// A copy, a backup, or files that nobody knows: the log may go further elsewhere.
+    Moved,
+}
+
+/// Whether a ledger may sign.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signing {
+    /// It may.
+    Confirmed,
+    /// Not yet, and why.
+    Unconfirmed(Doubt),
+    /// Never again with this key: the log has two branches, both signed.
+    Forked,
+}
+
+/// Why it is doubted that a log goes no further than this ledger holds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doubt {
+    /// The node was started; members are asked for [`QUESTION_MS`].
+    Started,
+    /// The journal's end was cut when it was opened; members are asked for [`QUESTION_MS`].
+    TailTorn,
+    /// The journal's end is damaged: acknowledged records may be gone.
+    TailDamaged,
+    /// These files are not the ones on which this shop signed last.
+    Moved,
+    /// Records came that this shop signed elsewhere, while this node signed: there are two of it. Only a new start,
+    /// of one of them, ends this.
+    Shared,
+}
+
+/// Whether there is still time to wait for members to tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// Others may yet tell.
+    Waits,
+    /// [`QUESTION_MS`] have passed.
+    Over,
+}
+
+/// What a peer says of this shop's own log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeadAnswer {
+    /// Who says so: a member, or the shop that invited this one.
+    pub peer: ShopId,
+    /// Up to which sequence number it holds the log; 0: nothing of it.
+    pub sequence: u64,
+    /// Of that record.
+    pub incarnation: u32,
+    /// First bytes of that record's id, where they are known.
+    pub id_prefix: Option<[u8; 8]>,
+}
+
+/// How an answer compares with what is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Compared {
+    /// Nothing that is not held.
+    Within,
+    /// Records that are not held.
+    Ahead,
+    /// Another record where one is held.
+    Differs,
+}
+
+/// The incarnation that begins now. Two restores may know of the same earlier one, and the records of either may turn up
+/// later: so it is taken from the clock, and the later restore counts.
+pub(super) fn next(before: u32, now: UnixMillis) -> u32 {
+    /// 2023-11-14T22:13:20Z; from here seconds last until 2159.
+    const SINCE_MS: i64 = 1_700_000_000_000;
+    let seconds = u32::try_from((now.ms() - SINCE_MS) / 1_000).unwrap_or(0);
+    seconds.max(before.saturating_add(1))
+}
+
+impl Signing {
+    /// The stable name of what speaks against signing; none: nothing does.
+    pub const fn doubt_code(self) -> Option<&'static str> {
+        match self {
+            Self::Confirmed => None,
+            Self::Unconfirmed(doubt) => Some(doubt.code()),
+            Self::Forked => Some("FORKED"),
+        }
+    }
+
+    /// Refused unless it is confirmed.
+    pub(super) fn check(self) -> Result<(), Refusal> {
+        match self {
+            Self::Confirmed => Ok(()),
+            Self::Unconfirmed(doubt) => Err(Refusal::new(Reason::HeadUnconfirmed).with("why", doubt.code())),
+            Self::Forked => Err(Refusal::new(Reason::LogFrozen)),
+        }
+    }
+}
+
+impl Doubt {
+    /// Its stable name.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Started => "STARTED",
+            Self::TailTorn => "TAIL_TORN",
+            Self::TailDamaged => "TAIL_DAMAGED",
+            Self::Moved => "MOVED",
+            Self::Shared => "SHARED",
+        }
+    }
+
+    /// Whether time alone does away with it.
+    pub const fn passes(self) -> bool {
+        matches!(self, Self::Started | Self::TailTorn)
+    }
+
+    /// Whether records may have been signed here that this node does not hold: it goes on in a new incarnation, so that
+    /// they are no fork should they turn up.
+    const fn may_have_signed_more(self) -> bool {
+        !matches!(self, Self::Started)
+    }
+
+    pub(super) const fn of(seat: Seat, loss: TailLoss) -> Self {
+        match (seat, loss) {
+            (Seat::Moved, _) => Self::Moved,
+            (Seat::Kept | Seat::Cut, TailLoss::Damaged) => Self::TailDamaged,
+            (Seat::Kept, TailLoss::Torn) | (Seat::Cut, _) => Self::TailTorn,
+            (Seat::Kept, TailLoss::Nothing) => Self::Started,
+        }
+    }
+}
+
+impl<V: Views> Ledger<V> {
+    /// Whether this ledger may sign.
+    pub const fn signing(&self) -> Signing {
+        self.signing
+    }
+
+    /// How many members must answer before this ledger signs, where time alone does not do; at least one.
+    pub fn confirming_peers(&self) -> usize {
+        self.other_members().clamp(1, CONFIRMING_PEERS)
+    }
+
+    fn other_members(&self) -> usize {
+        let (roster, me) = (self.alliance.roster(), self.alliance.me());
+        roster.iter().filter(|(shop, _)| *shop != me && roster.member(*shop).is_some()).count()
+    }
+
+    /// A shop that is alone, as every founder is at first, has nobody to ask.
+    pub(super) fn confirm_if_alone(&mut self) {
+        if self.signing == Signing::Unconfirmed(Doubt::Started) && self.other_members() == 0 {
+            self.signing = Signing::Confirmed;
+        }
+    }
+
+    /// Weighs what peers say of this shop's own log: each connected peer's latest word. Answers that turned out to be
+    /// empty talk are to be left out. To be called again whenever an answer, the own log or `patience` changes. What it
+    /// stages (the first record of a new incarnation, fork proofs that waited) is to be committed.
+    ///
+    /// # Errors
+    /// The views or the journal failed.
+    pub fn confirm_head(
+        &mut self,
+        answers: &[HeadAnswer],
+        patience: Patience,
+        now: UnixMillis,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Signing, ExecuteError> {
+        let Signing::Unconfirmed(doubt) = self.signing else { return Ok(self.signing) };
+        if !self.is_dispelled(doubt, answers, patience)? {
+            return Ok(self.signing);
+        }
+        self.signing = Signing::Confirmed;
+        let mut drafts: Vec<_> = std::mem::take(&mut self.waiting_proofs).into_values().collect();
+        if doubt.may_have_signed_more() {
+            let peers = answers.iter().take(NAMED_PEERS_MAX);
+            let confirmed_by = peers.map(|answer| bytes::Bytes::copy_from_slice(answer.peer.as_bytes()));
+            let resumption = proto::Resumption { confirmed_by: confirmed_by.collect() };
+            let message = prost::Message::encode_to_vec(&resumption);
+            self.next_incarnation = true;
+            drafts.insert(0, DraftRecord { kind: Kind::Resumption, audience: Audience::Alliance, message });
+        }
+        self.write(drafts, now, rng)?;
+        Ok(self.signing)
+    }
+
+    fn is_dispelled(
+        &self,
+        doubt: Doubt,
+        answers: &[HeadAnswer],
+        patience: Patience,
+    ) -> Result<bool, LedgerError> {
+        let mut within = 0;
+        let mut differs = false;
+        for answer in answers {
+            match self.compare(answer)? {
+                Compared::Within => within += 1,
+                // It is being fetched.
+                Compared::Ahead => return Ok(false),
+                Compared::Differs => differs = true,
+            }
+        }
+        let new = self.head(self.alliance.me()).is_none();
+        let is_member = self.alliance.own_membership().is_ok();
+        let heard = within >= self.confirming_peers() && !differs;
+        Ok(match doubt {
+            Doubt::Shared => false,
+            // A log that is empty here and not elsewhere would begin anew: somebody must have said that it is empty.
+            Doubt::Started | Doubt::TailTorn => heard || (patience == Patience::Over && (!new || within > 0)),
+            Doubt::TailDamaged | Doubt::Moved => heard && is_member,
+        })
+    }
+
+    fn compare(&self, answer: &HeadAnswer) -> Result<Compared, LedgerError> {
+        let me = self.alliance.me();
+        let (sequence, incarnation) = self.head(me).map_or((0, 0), |head| (head.sequence, head.incarnation));
+        match answer.incarnation.cmp(&incarnation) {
+            Ordering::Greater => return Ok(Compared::Ahead),
+            // What it holds beyond was superseded.
+            Ordering::Less => return Ok(Compared::Within),
+            Ordering::Equal if answer.sequence > sequence => return Ok(Compared::Ahead),
+            Ordering::Equal => {}
+        }
+        let staged = self.staged.id(me, answer.sequence);
+        let held = match staged {
+            Some(id) => Some(id),
+            None => match self.reader.record_id(me, answer.sequence) {
+                Err(JournalError::Damaged { .. }) => None,
+                held => held?,
+            },
+        };
+        let differs = |id: hutong_record::RecordId| {
+            answer.id_prefix.is_some_and(|prefix| !id.as_bytes().starts_with(&prefix))
+        };
+        Ok(if held.is_some_and(differs) { Compared::Differs } else { Compared::Within })
+    }
+
+    /// A peer's records of this shop's own log, at places where it holds others. What is signed says that there are two
+    /// of this shop: it signs nothing more. True: so it is.
+    pub(super) fn examine_own(&mut self, records: Vec<Record>) -> Result<bool, LedgerError> {
+        let me = self.alliance.me();
+        let Some(key) = self.alliance.roster().signing_key(me, 0) else { return Ok(false) };
+        let Ok(run) = verify_run(records, &key) else { return Ok(false) };
+        for theirs in run.records() {
+            let header = theirs.header();
+            if header.shop != me || header.alliance != self.id() {
+                return Ok(false);
+            }
+            let Some(ours) = self.reader.read_log(me, header.sequence, 1)?.into_iter().next() else {
+                continue;
+            };
+            if ours.id() == theirs.id() {
+                continue;
+            }
+            self.signing = match ours.header().incarnation.cmp(&header.incarnation) {
+                Ordering::Equal => Signing::Forked,
+                // It was superseded by what is held, which is news to the peer alone.
+                Ordering::Greater => return Ok(false),
+                Ordering::Less => Signing::Unconfirmed(Doubt::Shared),
+            };
+            return Ok(true);
+        }
+        Ok(false)
+    }
+}
