@@ -33,6 +33,11 @@ impl LinkTable {
         self.lock().get(&shop).is_some_and(|state| state.connected)
     }
 
+    /// When the last frame of any member came.
+    pub fn last_heard(&self) -> Option<UnixMillis> {
+        self.lock().values().filter_map(|state| state.last_heard).max()
+    }
+
     pub(super) fn connected(&self, shop: ShopId, at: UnixMillis) {
         let state = LinkState { connected: true, last_heard: Some(at), last_error: None };
         self.lock().insert(shop, state);
