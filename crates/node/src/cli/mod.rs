@@ -12,11 +12,13 @@ mod problem;
 mod promotion;
 mod report;
 mod resolve;
+mod right;
 mod sale;
 mod serving;
 mod session;
 mod settings;
 mod show;
+mod terms;
 mod value;
 mod voucher;
 
@@ -106,6 +108,8 @@ enum Command {
     /// Counts, what allies owe each other, and proof that both see the same.
     #[command(subcommand)]
     Report(report::ReportCommand),
+    /// What shops were proven to have done against the rules of vouchers; every member names the same.
+    Offences,
     /// Follow events as they happen; with --json one object a line.
     Watch(node::WatchArgs),
     /// How the node and its links stand.
@@ -213,6 +217,7 @@ async fn answer(Cli { globals, command }: Cli) -> anyhow::Result<Answer> {
         Command::Sale(command) => Box::pin(sale::run(&globals, command)).await,
         Command::Voucher(command) => Box::pin(voucher::run(&globals, command)).await,
         Command::Report(command) => Box::pin(report::run(&globals, command)).await,
+        Command::Offences => Box::pin(report::offences(&globals)).await,
         Command::Watch(args) => Box::pin(node::watch(&globals, args)).await,
         Command::Status => Box::pin(node::status(&globals)).await,
         Command::Federation(command) => Box::pin(node::federation(&globals, command)).await,

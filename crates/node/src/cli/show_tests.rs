@@ -1,6 +1,11 @@
 use std::collections::BTreeSet;
 
-use super::*;
+use proto::promotion::Benefit;
+
+use super::{
+    promotion::{conditions_json, risk_json},
+    *,
+};
 
 fn cny(minor: i64) -> proto::Money {
     proto::Money { currency_code: "CNY".to_owned(), minor }
@@ -38,6 +43,11 @@ fn json_has_the_fields_of_the_protos() {
     assert_eq!(promotion["percent_off"], Value::Null);
     for (message, json) in [
         ("Promotion", promotion),
+        ("Conditions", conditions_json(&proto::Conditions::default())),
+        ("RiskTerms", risk_json(&proto::RiskTerms::default())),
+        ("Share", share_json(&proto::Share::default())),
+        ("Offence", offence_json(&proto::Offence::default())),
+        ("QualifiedVoucher", qualified_json(&proto::QualifiedVoucher::default())),
         ("Voucher", voucher_json(&proto::Voucher::default())),
         ("Alliance", alliance_json(&proto::Alliance::default())),
         ("Member", member_json(&proto::Member::default())),
@@ -94,6 +104,35 @@ struct FieldDescriptor {
 fn enums_are_lower_case_words() {
     let voucher = proto::Voucher { state: proto::VoucherState::Redeemed.into(), ..Default::default() };
     assert_eq!(voucher_json(&voucher)["state"], "redeemed");
+    assert_eq!(voucher_json(&voucher)["mode"], "designated");
+    let offence = proto::Offence { kind: proto::OffenceKind::RiskLost.into(), ..Default::default() };
+    assert_eq!(offence_json(&offence)["kind"], "risk_lost");
     let event = proto::WatchResponse { r#type: proto::EventType::VoucherIssued.into(), ..Default::default() };
     assert_eq!(event_json(&event)["type"], "voucher_issued");
+}
+
+#[test]
+fn a_promotion_s_conditions_read_as_they_are_typed() {
+    let hours = proto::WeeklyHours {
+        weekdays: vec![proto::Weekday::Monday.into(), proto::Weekday::Tuesday.into()],
+        from_minute: 660,
+        until_minute: 845,
+    };
+    let conditions = proto::Conditions {
+        hours: vec![hours],
+        categories: vec!["fruit".to_owned()],
+        first_visit: true,
+        per_card_day_max: 2,
+        ..Default::default()
+    };
+    let promotion = proto::Promotion {
+        conditions: Some(conditions),
+        uses: 5,
+        mode: proto::VoucherMode::Leased.into(),
+        ..Default::default()
+    };
+    let text = promotion_text(&promotion, &Names::default());
+    for part in ["mon,tue 11:00-14:05", "fruit", "on a first visit", "2 a card and day", "5", "leased"] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
 }
