@@ -136,3 +136,61 @@ fn a_promotion_s_conditions_read_as_they_are_typed() {
         assert!(text.contains(part), "{part} in {text}");
     }
 }
+
+#[test]
+fn tables_say_who_owns_who_cheated_and_what_would_come_off() {
+    let names = Names::of(vec![proto::Member {
+        shop_id: "ab".repeat(32),
+        name: "茶馆".into(),
+        ..Default::default()
+    }]);
+    let share = proto::Share {
+        owner_id: "ab".repeat(32),
+        distributor_id: "cd".repeat(32),
+        first_number: 23,
+        last_number: 30,
+        ..Default::default()
+    };
+    let text = shares_text(&[share], &names);
+    assert!(["茶馆 abababab", "23-30", "8", "cdcdcdcd"].iter().all(|part| text.contains(part)), "{text}");
+    let offence = proto::Offence {
+        liable_id: "ab".repeat(32),
+        kind: proto::OffenceKind::NumberTwice.into(),
+        charge: Some(cny(600)),
+        ..Default::default()
+    };
+    let text = offences_text(&[offence], &names);
+    assert!(text.contains("茶馆") && text.contains("one number") && text.contains("6.00 CNY"), "{text}");
+    let applies =
+        proto::VoucherApplies { discount: Some(cny(300)), needs_confirmation: true, ..Default::default() };
+    let refused = proto::VoucherRefused {
+        reason: "VOUCHER_EXPIRED".into(),
+        message: "券已过期".into(),
+        ..Default::default()
+    };
+    let of = |outcome| proto::QualifiedVoucher { outcome: Some(outcome), ..Default::default() };
+    let text = qualified_text(&[
+        of(proto::qualified_voucher::Outcome::Applies(applies)),
+        of(proto::qualified_voucher::Outcome::Refused(refused)),
+    ]);
+    assert!(text.contains("3.00 CNY") && text.contains("if its home agrees"), "{text}");
+    assert!(text.contains("券已过期 [VOUCHER_EXPIRED]"), "{text}");
+}
+
+#[test]
+fn a_voucher_says_where_it_is_good() {
+    let voucher = |mode: proto::VoucherMode, holder: &str| {
+        let voucher = proto::Voucher {
+            mode: mode.into(),
+            holder_id: holder.repeat(32),
+            redeemer_id: "cd".repeat(32),
+            uses: 5,
+            uses_left: Some(3),
+            ..Default::default()
+        };
+        voucher_text(&voucher, &Names::default())
+    };
+    assert!(voucher(proto::VoucherMode::Anywhere, "ab").contains("anywhere, held by abababab"));
+    assert!(voucher(proto::VoucherMode::Designated, "").contains("cdcdcdcd"));
+    assert!(voucher(proto::VoucherMode::Leased, "ab").contains("3 of 5"));
+}
