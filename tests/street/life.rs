@@ -4,20 +4,16 @@
 use std::fs;
 
 use futures::future::BoxFuture;
-use hutong_client::{Client, Duration, Error, proto, random_request_id};
+use hutong_client::{Client, Duration, proto, random_request_id};
 use proto::qualified_voucher::Outcome;
 
 use crate::{
     harness::{Shop, Street, converged, until},
     trade::{
-        DISCOUNT_MINOR, anywhere, arrived, hand_out, issue, leased, money, publish, redemption, terms,
-        two_shops, voucher_at,
+        DISCOUNT_MINOR, anywhere, arrived, hand_out, issue, leased, money, publish, reason, redemption,
+        terms, two_shops, voucher_at,
     },
 };
-
-fn reason(error: &Error) -> &str {
-    error.reason().unwrap_or_else(|| panic!("no reason: {error}"))
-}
 
 /// Waits until a shop knows of a voucher.
 async fn knows(shop: &Shop, voucher: &proto::Voucher) {

@@ -7,7 +7,9 @@ use serde_json::Value;
 
 use crate::{
     harness::{Reach, Shop, Street, converged, until},
-    trade::{DISCOUNT_MINOR, anywhere, arrived, hand_out, leased, money, publish, redemption, voucher_at},
+    trade::{
+        DISCOUNT_MINOR, anywhere, arrived, hand_out, leased, money, publish, reason, redemption, voucher_at,
+    },
 };
 
 /// A till that has no patience, so that a home that is gone is given up soon.
@@ -31,10 +33,6 @@ async fn everywhere(shops: &[&Shop], promotion: &str) {
     for shop in shops {
         arrived(shop, promotion).await;
     }
-}
-
-fn reason(error: &Error) -> &str {
-    error.reason().unwrap_or_else(|| panic!("no reason: {error}"))
 }
 
 fn risk_terms() -> Option<proto::RiskTerms> {
@@ -185,6 +183,36 @@ async fn while_the_home_is_gone_vouchers_are_refused_or_taken_at_risk_up_to_the_
     assert!(!third.at_risk);
     converged(&[&market, &home, &corner]).await;
     assert_eq!(corner.cli(&["offences"]).as_array().map(Vec::len), Some(0));
+}
+
+/// The till's node dies while it waits for the home; the till asks again under the same request id.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_dies_while_it_waits_for_the_home_redeems_once_when_asked_again() {
+    let street = Street::new();
+    let (market, mut home, mut corner) = three_shops(&street).await;
+    let promotion = publish(&market, anywhere(&home, &[&corner], 10)).await;
+    everywhere(&[&home, &corner], &promotion).await;
+    let voucher = hand_out(&home.client().await, &promotion).await;
+    converged(&[&market, &home, &corner]).await;
+    home.stop().await;
+    let before = corner.digest().await.record_count;
+    let request = redemption(&voucher.qr_text);
+    let (till, asked) = (corner.client().await, request.clone());
+    let waiting = tokio::spawn(async move { till.vouchers().redeem_voucher(asked).await });
+    until("the home is asked", async || (corner.digest().await.record_count > before).then_some(())).await;
+    corner.kill().await;
+    assert!(waiting.await.unwrap().is_err());
+
+    home.serve().await;
+    corner.serve().await;
+    let till = corner.client().await;
+    let first =
+        until("the home has answered", async || till.redeem_voucher(request.clone()).await.ok()).await;
+    assert!(!first.at_risk);
+    assert_eq!(till.redeem_voucher(request).await.unwrap(), first);
+    assert_eq!(corner.summary().await.redemptions, 1);
+    let other = till.redeem_voucher(redemption(&voucher.qr_text)).await.unwrap_err();
+    assert_eq!(reason(&other), "VOUCHER_ALREADY_REDEEMED");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,6 +1,6 @@
 //! Promotions, vouchers and what tills ask, in the shortest form that is whole.
 
-use hutong_client::{Client, Duration, Timestamp, proto, random_request_id};
+use hutong_client::{Client, Duration, Error, Timestamp, proto, random_request_id};
 use hutong_node::clock;
 use proto::promotion::Benefit;
 
@@ -67,6 +67,11 @@ pub(crate) fn leased(parts: &[(&Shop, u32)]) -> proto::Promotion {
         mode: proto::VoucherMode::Leased.into(),
         ..terms(first, first, stock)
     }
+}
+
+/// Why a node refused.
+pub(crate) fn reason(error: &Error) -> &str {
+    error.reason().unwrap_or_else(|| panic!("no reason: {error}"))
 }
 
 /// How a voucher stands at a shop.

@@ -346,6 +346,11 @@ impl Node {
         }
     }
 
+    /// Whether no link to any member of an alliance is up.
+    pub fn is_cut_off(&self, id: AllianceId) -> bool {
+        self.running().get(&id).is_none_or(|running| running.hub.table().is_cut_off())
+    }
+
     /// When this shop last heard from another member of an alliance, directly. Before anybody has been heard since the
     /// start it is when the newest record that it holds of others was made: no later than it came.
     ///

@@ -178,6 +178,17 @@ fn tables_say_who_owns_who_cheated_and_what_would_come_off() {
 }
 
 #[test]
+fn a_line_names_few_shops_and_counts_the_rest() {
+    let ids = ["ab", "cd", "ef"].map(|id| id.repeat(32));
+    let mode = proto::VoucherMode::Anywhere.into();
+    let promotion = proto::Promotion { mode, redeemer_ids: ids.to_vec(), ..Default::default() };
+    let line = promotions_text(std::slice::from_ref(&promotion), &Names::default());
+    assert!(line.contains("abababab; cdcdcdcd and 1 more"), "{line}");
+    let all = promotion_text(&promotion, &Names::default());
+    assert!(all.contains("abababab; cdcdcdcd; efefefef"), "{all}");
+}
+
+#[test]
 fn a_voucher_says_where_it_is_good() {
     let voucher = |mode: proto::VoucherMode, holder: &str| {
         let voucher = proto::Voucher {

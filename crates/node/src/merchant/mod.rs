@@ -36,7 +36,7 @@ use tonic::{Request, Response, Status, service::interceptor::InterceptedService,
 
 use crate::{alliance::Hosted, node::Node};
 
-/// The largest request: a promotion for 64 shops takes some 6 KB.
+/// The largest request: a promotion for 64 shops takes some 12 KB, a dry run of 100 QR codes 30 KB.
 const REQUEST_BYTES_MAX: usize = 256 * 1_024;
 /// Calls under way on one connection; beyond, they wait.
 const CALLS_PER_CONNECTION_MAX: usize = 256;

@@ -26,7 +26,9 @@ use crate::{
 
 /// How long a voucher's home is waited for: longer than records take through two relays, shorter than a queue at a till
 /// bears.
-pub(super) const HOME_WAIT_MAX: Duration = Duration::from_secs(5);
+const HOME_WAIT_MAX: Duration = Duration::from_secs(5);
+/// How long where no link is up: one may be about to.
+const CUT_OFF_WAIT_MAX: Duration = Duration::from_millis(500);
 
 impl MerchantPort {
     pub(super) async fn redeem(
@@ -81,7 +83,7 @@ impl MerchantPort {
     ) -> Result<Confirmation, Refusal> {
         let unknown = || Refusal::new(Reason::VoucherUnknown);
         let presented = command.presented.clone().ok_or_else(unknown)?;
-        let answer = hosted.ask_home(presented, hosted.me(), call.patience(HOME_WAIT_MAX)).await?;
+        let answer = hosted.ask_home(presented, hosted.me(), self.patience(hosted, call)).await?;
         Ok(match answer {
             HomeAnswer::Granted => Confirmation::NotAsked,
             HomeAnswer::Denied { request, .. } => Confirmation::Answered(request),
@@ -90,6 +92,12 @@ impl MerchantPort {
                 at_risk: request.accept_at_risk,
             },
         })
+    }
+
+    /// How long a voucher's home is waited for.
+    pub(super) fn patience(&self, hosted: &Hosted, call: &Call) -> Duration {
+        let cut_off = self.node.is_cut_off(hosted.id());
+        call.patience(if cut_off { CUT_OFF_WAIT_MAX } else { HOME_WAIT_MAX })
     }
 
     pub(super) async fn void(

@@ -15,7 +15,7 @@ use hutong_wire::{
     trade,
 };
 
-use super::{MerchantPort, call::Call, redeem::HOME_WAIT_MAX, sale::unexpected};
+use super::{MerchantPort, call::Call, sale::unexpected};
 use crate::{
     alliance::{HomeAnswer, Hosted},
     clock,
@@ -57,7 +57,7 @@ impl MerchantPort {
         let presented = trade::presented(&request.code);
         let asked = async {
             let presented = presented.clone().ok_or(Refusal::new(Reason::VoucherUnknown))?;
-            hosted.ask_home(presented, to, call.patience(HOME_WAIT_MAX)).await
+            hosted.ask_home(presented, to, self.patience(&hosted, call)).await
         };
         let state = match self.unless_guessing(call, &hosted, presented.as_ref(), asked).await? {
             HomeAnswer::Granted => RightRequestState::Granted,

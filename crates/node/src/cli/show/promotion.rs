@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 use super::{Names, duration, duration_json, money, money_json, short, time, time_json, word};
 use crate::cli::output::{fields, table};
 
+/// Names of shops in one line of a table; more make it unreadable.
+const SHOPS_IN_A_LINE_MAX: usize = 2;
+
 /// A promotion.
 pub(crate) fn promotion_json(promotion: &proto::Promotion) -> Value {
     let (amount_off, percent_off) = match &promotion.benefit {
@@ -100,7 +103,7 @@ pub(crate) fn promotion_text(promotion: &proto::Promotion, names: &Names) -> Str
         ("handed out by", distributors.join("; ")),
         ("for a sale from", money(promotion.earn_spend_min.as_ref())),
         ("mode", mode(promotion.mode())),
-        ("good at", good_at(promotion, names)),
+        ("good at", good_at(promotion, names, usize::MAX)),
         ("on a purchase from", money(promotion.redeem_spend_min.as_ref())),
         ("when", when(&conditions)),
         ("for", conditions.categories.join(", ")),
@@ -150,14 +153,16 @@ fn mode_word(mode: proto::VoucherMode) -> String {
     word(mode.as_str_name(), "VOUCHER_MODE_")
 }
 
-/// Where vouchers are used.
-fn good_at(promotion: &proto::Promotion, names: &Names) -> String {
+/// Where vouchers are used, in so many shops' names at most.
+fn good_at(promotion: &proto::Promotion, names: &Names, most: usize) -> String {
     if promotion.mode() == proto::VoucherMode::Leased {
         return "the shop that handed it out".to_owned();
     }
     let all = [&promotion.redeemer_id].into_iter().chain(&promotion.redeemer_ids);
-    let shops: Vec<_> = all.filter(|id| !id.is_empty()).map(|id| names.label(id)).collect();
-    shops.join("; ")
+    let mut shops: Vec<_> = all.filter(|id| !id.is_empty()).map(|id| names.label(id)).collect();
+    let more = shops.len().saturating_sub(most);
+    shops.truncate(most);
+    if more > 0 { format!("{} and {more} more", shops.join("; ")) } else { shops.join("; ") }
 }
 
 fn when(conditions: &proto::Conditions) -> String {
@@ -218,7 +223,7 @@ pub(crate) fn promotions_text(promotions: &[proto::Promotion], names: &Names) ->
             promotion.title.clone(),
             benefit(promotion),
             promotion.distributors.len().to_string(),
-            good_at(promotion, names),
+            good_at(promotion, names, SHOPS_IN_A_LINE_MAX),
             time(promotion.start_time.as_ref()),
             time(end),
         ]
