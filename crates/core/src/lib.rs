@@ -8,6 +8,7 @@ extern crate alloc;
 
 pub mod alliance;
 pub mod answer;
+pub mod attribution;
 mod bounds;
 pub mod charter;
 pub mod code;
@@ -18,6 +19,7 @@ pub mod fold;
 pub mod guess;
 pub mod ingest;
 pub mod invitation;
+pub mod netting;
 pub mod pair;
 pub mod promotion;
 pub mod proof;

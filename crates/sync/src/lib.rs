@@ -15,6 +15,7 @@
 extern crate alloc;
 
 mod digest;
+mod fingers;
 mod frame;
 mod gossip;
 mod intake;
@@ -27,6 +28,7 @@ mod status;
 mod wants;
 
 pub use digest::{FrontierDigest, frontier_digest};
+pub use fingers::fingers;
 pub use frame::{Frame, GoodbyeReason, Head, HeadPrefix, LinkId, PeerHead, RawRun, raw_run_bytes};
 pub use output::{ClosedBy, IngestOutcome, Output, ReadPurpose, ReadRequest, Refusal};
 pub use replica::Replica;

@@ -299,6 +299,9 @@ impl Replica {
         self.intakes.entry(shop).or_default().add(bytes, span.last);
         self.ingest_bytes += bytes;
         self.emit(Output::Ingest { link, shop, runs });
+        if hutong_record::planted!(TrustArrival) {
+            self.heads.insert(shop, span.last);
+        }
         Ok(())
     }
 

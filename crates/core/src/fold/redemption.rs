@@ -18,7 +18,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         let message: proto::Redemption = self.decode()?;
         let request = self.request(message.request.as_ref())?;
         let genuine = self.genuine(&message.token)?;
-        if !genuine.promotion.is_redeemer(self.author()) {
+        if !genuine.promotion.is_redeemer(self.author()) && !hutong_record::planted!(RedeemForOthers) {
             return Err(ignore("not a redeemer"));
         }
         let right = self.follow(&genuine, &message.passes)?;
@@ -99,7 +99,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         genuine: &Genuine,
         right: &Right,
     ) -> Result<UseStanding, Stop> {
-        let holds = right.holder == self.author();
+        let holds = right.holder == self.author() || hutong_record::planted!(RedeemForOthers);
         let by_right =
             || if holds { Ok(UseStanding::ByRight) } else { Err(ignore("the right is not its own")) };
         if genuine.promotion.mode != Mode::Anywhere {
@@ -137,7 +137,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         // What a shop passed on in its own log is not its own any more.
         let late = voucher.passed_by.iter().any(|(shop, step)| *shop == used.redeemer && *step == used.step);
         let late = late && used.standing == UseStanding::ByRight;
-        if before >= most as usize || late {
+        if (before >= most as usize || late) && !hutong_record::planted!(LastUseWins) {
             self.summary(|s| s.double_redemptions += 1)?;
             return Err(ignore("the voucher was used before"));
         }

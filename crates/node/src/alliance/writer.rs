@@ -1,42 +1,47 @@
 //! The writer: one thread an alliance that decides, signs, journals, syncs and folds, in groups. While one group is
-//! being synced the next one gathers, so there is no timer. Nobody is answered before the sync.
+//! being synced the next one gathers, so there is no timer. Nobody is answered before the sync: the order is
+//! [`hutong_store::writer`]'s.
 
 use std::sync::Arc;
 
-use hutong_core::{
-    alliance::Alliance,
-    command::Command,
-    ingest::{Head, IngestError},
-    refusal::{Reason, Refusal},
-};
+use hutong_core::{alliance::Alliance, command::Command, ingest::Head, refusal::Refusal};
 use hutong_record::{ShopId, proto};
 use hutong_store::{
     journal::Lsn,
-    ledger::{Committed, ExecuteError, Executed, Ledger, LedgerError},
+    ledger::{Committed, Executed, Ledger, LedgerError},
     views::SledViews,
+    writer::{self, News, Refused},
 };
 use hutong_sync::{IngestOutcome, LinkId, Refusal as LinkRefusal};
 use rand::{SeedableRng as _, TryRng as _, rngs::StdRng, rngs::SysRng};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{OpenError, internal};
+use super::OpenError;
 use crate::clock;
 
-/// Records in one group: a sync costs as much as signing some tens of them, and a batch must fit the journal's bound.
-const GROUP_RECORDS_MAX: usize = 512;
-/// Duties carried out in one group, so that tills do not wait for them.
-const GROUP_DUTIES_MAX: usize = 64;
+type Reply = oneshot::Sender<Result<Executed, Refusal>>;
 
 /// What the writer is asked to do.
 pub(super) enum Job {
     Execute {
         command: Box<Command>,
-        reply: oneshot::Sender<Result<Executed, Refusal>>,
+        reply: Reply,
     },
     Ingest(IngestJob),
     Examine(Vec<Vec<proto::Record>>),
     /// Time has passed: something may be due.
     Tick,
+}
+
+impl From<Job> for writer::Job<Reply, LinkId> {
+    fn from(job: Job) -> Self {
+        match job {
+            Job::Execute { command, reply } => Self::Execute { command, till: reply },
+            Job::Ingest(IngestJob { link, shop, runs }) => Self::Ingest { peer: link, shop, runs },
+            Job::Examine(runs) => Self::Examine(runs),
+            Job::Tick => Self::Tick,
+        }
+    }
 }
 
 /// A peer's records of one log.
@@ -75,12 +80,6 @@ pub(super) struct Outlets {
     pub(super) notices: mpsc::UnboundedSender<Notice>,
 }
 
-/// Who waits for the group's sync.
-enum Waiting {
-    Till(oneshot::Sender<Result<Executed, Refusal>>, Box<Result<Executed, Refusal>>),
-    Peer { link: LinkId, shop: ShopId, refused: Option<LinkRefusal> },
-}
-
 /// Starts the thread. It ends when all senders of jobs are gone, or when the journal fails.
 pub(super) fn start(
     ledger: Ledger<SledViews>,
@@ -90,168 +89,74 @@ pub(super) fn start(
     let mut seed = [0; 32];
     SysRng.try_fill_bytes(&mut seed).map_err(|_| OpenError::System("random bytes"))?;
     let rng = StdRng::from_seed(seed);
-    let writer = Writer { ledger, outlets, rng };
-    let name = format!("writer-{}", writer.ledger.id().short());
-    let thread = std::thread::Builder::new().name(name).spawn(move || writer.run(jobs));
+    let name = format!("writer-{}", ledger.id().short());
+    let writer = writer::Writer::new(ledger);
+    let thread = std::thread::Builder::new().name(name).spawn(move || run(writer, outlets, rng, jobs));
     thread.map(drop).map_err(|_| OpenError::System("thread"))
 }
 
-struct Writer {
-    ledger: Ledger<SledViews>,
+fn run(
+    mut writer: writer::Writer<SledViews>,
     outlets: Outlets,
-    rng: StdRng,
+    mut rng: StdRng,
+    mut jobs: mpsc::Receiver<Job>,
+) {
+    while let Some(first) = jobs.blocking_recv() {
+        if let Err(error) = turn(&mut writer, &outlets, &mut rng, first, &mut jobs) {
+            tracing::error!(%error, "the writer stops: nothing unsynced was acknowledged");
+            return;
+        }
+    }
+    if let Err(error) = hutong_store::views::Views::flush(&*writer.ledger().views()) {
+        tracing::warn!(%error, "views were not flushed; they are folded again at the next start");
+    }
 }
 
-impl Writer {
-    fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
-        while let Some(first) = jobs.blocking_recv() {
-            if let Err(error) = self.group(first, &mut jobs) {
-                tracing::error!(%error, "the writer stops: nothing unsynced was acknowledged");
-                return;
-            }
-        }
-        if let Err(error) = hutong_store::views::Views::flush(&*self.ledger.views()) {
-            tracing::warn!(%error, "views were not flushed; they are folded again at the next start");
-        }
-    }
+fn turn(
+    writer: &mut writer::Writer<SledViews>,
+    outlets: &Outlets,
+    rng: &mut StdRng,
+    first: Job,
+    jobs: &mut mpsc::Receiver<Job>,
+) -> Result<(), LedgerError> {
+    let next = || jobs.try_recv().ok().map(Into::into);
+    let mut tell = |ledger: &Ledger<SledViews>, news| outlets.tell(ledger, news);
+    writer.turn(first.into(), next, &clock::now, rng, &mut tell)
+}
 
-    /// Carries out the first job and those that wait behind it, commits them together, then answers.
-    fn group(&mut self, first: Job, jobs: &mut mpsc::Receiver<Job>) -> Result<(), LedgerError> {
-        let mut waiting = Vec::new();
-        let mut next = Some(first);
-        while let Some(job) = next {
-            waiting.extend(self.carry_out(job)?);
-            next = if self.ledger.staged_count() < GROUP_RECORDS_MAX { jobs.try_recv().ok() } else { None };
-        }
-        self.fulfil_duties()?;
-        let committed = self.ledger.commit()?;
-        self.publish(committed);
-        waiting.into_iter().for_each(|who| self.answer(who));
-        Ok(())
-    }
-
-    fn carry_out(&mut self, job: Job) -> Result<Option<Waiting>, LedgerError> {
-        match job {
-            Job::Execute { command, reply } => {
-                let outcome = match self.ledger.execute(&command, clock::now(), &mut self.rng) {
-                    Ok(executed) => Ok(executed),
-                    Err(ExecuteError::Refused(refusal)) => Err(refusal),
-                    Err(ExecuteError::Ledger(LedgerError::Payload(error))) => Err(internal(&error)),
-                    Err(ExecuteError::Ledger(LedgerError::UnknownParty)) => {
-                        Err(Refusal::new(Reason::MemberUnknown))
-                    }
-                    Err(ExecuteError::Ledger(error)) => return Err(error),
-                };
-                Ok(Some(Waiting::Till(reply, Box::new(outcome))))
+impl Outlets {
+    fn tell(&self, ledger: &Ledger<SledViews>, news: News<Reply, LinkId>) {
+        match news {
+            News::Committed(committed) => self.publish(ledger, committed),
+            // The till may have hung up meanwhile; its answer is kept under its request id.
+            News::Answered { till, outcome } => drop(till.send(*outcome)),
+            News::Ingested { peer, shop, outcome } => {
+                self.notify(Notice::Ingested { link: peer, shop, outcome: link_outcome(outcome) });
             }
-            Job::Ingest(IngestJob { link, shop, runs }) => {
-                let refused = self.ingest(shop, runs)?;
-                Ok(Some(Waiting::Peer { link, shop, refused }))
-            }
-            Job::Examine(runs) => {
-                for run in runs {
-                    self.examine(run)?;
-                }
-                Ok(None)
-            }
-            Job::Tick => Ok(None),
         }
     }
 
-    /// Does what this shop owes others by now, in the same group as what gave rise to it. What is refused stands, and
-    /// is tried again with the next group.
-    fn fulfil_duties(&mut self) -> Result<(), LedgerError> {
-        let now = clock::now();
-        for duty in self.ledger.duties(now, GROUP_DUTIES_MAX)? {
-            match self.ledger.execute(&Command::Fulfil(duty), now, &mut self.rng) {
-                Ok(_) => {}
-                Err(ExecuteError::Refused(refusal)) => tracing::debug!(%refusal, "a duty has to wait"),
-                Err(ExecuteError::Ledger(LedgerError::UnknownParty)) => {}
-                Err(ExecuteError::Ledger(error)) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
-    fn ingest(
-        &mut self,
-        shop: ShopId,
-        runs: Vec<Vec<proto::Record>>,
-    ) -> Result<Option<LinkRefusal>, LedgerError> {
-        for run in runs {
-            if let Err(error) = self.ledger.ingest(run, clock::now())? {
-                tracing::debug!(shop = shop.short(), %error, "records refused");
-                return Ok(Some(self.refuse(error)?));
-            }
-            // One answer may bring more records than the journal takes at once.
-            if self.ledger.staged_count() >= GROUP_RECORDS_MAX {
-                let committed = self.ledger.commit()?;
-                self.publish(committed);
-            }
-        }
-        Ok(None)
-    }
-
-    /// What a refused rung means for the link. A contradiction is looked into on the spot: it may prove a fork.
-    fn refuse(&mut self, error: IngestError) -> Result<LinkRefusal, LedgerError> {
-        Ok(match error {
-            IngestError::NotMember(_)
-            | IngestError::KeyEpoch(_)
-            | IngestError::Sealed(_)
-            | IngestError::Gap { .. }
-            | IngestError::HeldBack(_) => LinkRefusal::Later,
-            IngestError::Diverged(record) => {
-                self.examine(vec![record.to_message()])?;
-                LinkRefusal::Diverged
-            }
-            IngestError::Length(_)
-            | IngestError::Size(_)
-            | IngestError::Malformed(_)
-            | IngestError::WrongAlliance(_)
-            | IngestError::PayloadMissing(_)
-            | IngestError::Run(_) => LinkRefusal::Faulty,
-        })
-    }
-
-    fn examine(&mut self, records: Vec<proto::Record>) -> Result<(), LedgerError> {
-        match self.ledger.examine(records, clock::now(), &mut self.rng) {
-            Ok(true) => tracing::warn!("a member forked its log; the proof is published and the log frozen"),
-            Ok(false) => {}
-            Err(ExecuteError::Refused(refusal)) => tracing::warn!(%refusal, "a fork could not be published"),
-            Err(ExecuteError::Ledger(error)) => return Err(error),
-        }
-        Ok(())
-    }
-
-    fn publish(&mut self, committed: Committed) {
+    fn publish(&self, ledger: &Ledger<SledViews>, committed: Committed) {
         if committed.roster_changed {
-            self.outlets.state.send_replace(Arc::new(self.ledger.alliance().clone()));
+            self.state.send_replace(Arc::new(ledger.alliance().clone()));
         }
-        self.outlets.position.send_replace(committed.position);
+        self.position.send_replace(committed.position);
         if !committed.heads.is_empty() {
             self.notify(Notice::Committed(committed.heads));
         }
     }
 
-    fn answer(&self, who: Waiting) {
-        match who {
-            // The till may have hung up meanwhile; its answer is kept under its request id.
-            Waiting::Till(reply, outcome) => drop(reply.send(*outcome)),
-            Waiting::Peer { link, shop, refused } => {
-                let outcome = match (refused, self.ledger.head(shop)) {
-                    (Some(refusal), _) => IngestOutcome::Refused(refusal),
-                    (None, Some(head)) => {
-                        IngestOutcome::Accepted(hutong_sync::Head { sequence: head.sequence, id: head.id })
-                    }
-                    (None, None) => IngestOutcome::Refused(LinkRefusal::Later),
-                };
-                self.notify(Notice::Ingested { link, shop, outcome });
-            }
-        }
-    }
-
     fn notify(&self, notice: Notice) {
         // The hub is gone only when the node stops.
-        let _ = self.outlets.notices.send(notice);
+        let _ = self.notices.send(notice);
+    }
+}
+
+fn link_outcome(outcome: Result<Head, Refused>) -> IngestOutcome {
+    match outcome {
+        Ok(head) => IngestOutcome::Accepted(hutong_sync::Head { sequence: head.sequence, id: head.id }),
+        Err(Refused::Faulty) => IngestOutcome::Refused(LinkRefusal::Faulty),
+        Err(Refused::Later) => IngestOutcome::Refused(LinkRefusal::Later),
+        Err(Refused::Diverged) => IngestOutcome::Refused(LinkRefusal::Diverged),
     }
 }

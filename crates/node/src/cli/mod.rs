@@ -4,10 +4,14 @@
 //! or refused, 2 wrong usage.
 
 mod alliance;
+mod attribution;
+mod decimal;
 mod doctor;
 mod init;
+mod netting;
 mod node;
 mod output;
+mod plain_file;
 mod problem;
 mod promotion;
 mod report;
@@ -18,6 +22,7 @@ mod serving;
 mod session;
 mod settings;
 mod show;
+mod sim;
 mod terms;
 mod value;
 mod voucher;
@@ -28,8 +33,9 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use hutong_client::Language;
 use serde_json::json;
 
-use crate::{data_folder::DataFolder, demo};
-use output::{Answer, Output};
+use crate::{bench, data_folder::DataFolder, demo};
+pub(crate) use output::Answer;
+use output::Output;
 
 const EXAMPLES: &str = "\
 A shop's first day:
@@ -110,6 +116,12 @@ enum Command {
     Report(report::ReportCommand),
     /// What shops were proven to have done against the rules of vouchers; every member names the same.
     Offences,
+    /// Who sent whom: split the conversions of a file of paths; needs no node.
+    #[command(subcommand)]
+    Attribution(attribution::AttributionCommand),
+    /// Cancel debts around the circle; needs no node.
+    #[command(subcommand)]
+    Netting(netting::NettingCommand),
     /// Follow events as they happen; with --json one object a line.
     Watch(node::WatchArgs),
     /// How the node and its links stand.
@@ -133,6 +145,10 @@ enum Command {
     },
     /// See a street of shops at work on this machine.
     Demo(demo::DemoArgs),
+    /// Measure what this machine can do.
+    Bench(bench::BenchArgs),
+    /// Simulate streets of shops under faults, and check what must always hold.
+    Sim(sim::SimArgs),
 }
 
 impl Globals {
@@ -218,13 +234,17 @@ async fn answer(Cli { globals, command }: Cli) -> anyhow::Result<Answer> {
         Command::Voucher(command) => Box::pin(voucher::run(&globals, command)).await,
         Command::Report(command) => Box::pin(report::run(&globals, command)).await,
         Command::Offences => Box::pin(report::offences(&globals)).await,
+        Command::Attribution(command) => attribution::run(command),
+        Command::Netting(command) => netting::run(command),
         Command::Watch(args) => Box::pin(node::watch(&globals, args)).await,
         Command::Status => Box::pin(node::status(&globals)).await,
         Command::Federation(command) => Box::pin(node::federation(&globals, command)).await,
         Command::Doctor => Box::pin(doctor::run(&globals)).await,
         Command::Config(command) => settings::run(&globals, command),
         Command::Completions { shell } => Ok(completions(shell)),
+        Command::Sim(args) => Box::pin(sim::run(&globals, args)).await,
         Command::Demo(args) => Ok(Answer::done(Box::pin(demo::run(args, globals.json)).await?)),
+        Command::Bench(args) => Box::pin(bench::run(args)).await,
     }
 }
 

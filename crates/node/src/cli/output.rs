@@ -61,6 +61,12 @@ impl Answer {
     pub(crate) fn json(&self) -> &Value {
         self.json.as_ref().unwrap()
     }
+
+    /// The text, for tests of its form.
+    #[cfg(test)]
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
 }
 
 impl Output {

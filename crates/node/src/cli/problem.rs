@@ -2,10 +2,14 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
+use hutong_core::{
+    attribution::{AttributionError, PathError, ShareOutError},
+    netting::{Discrepancy, NettingError},
+};
 use hutong_record::UnixMillis;
 use serde_json::{Value, json};
 
-use super::show;
+use super::{plain_file::FileError, show};
 
 /// A failure that the node has no part in.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +52,21 @@ pub(crate) enum Problem {
         /// Where to go on; empty where no event came.
         resume_token: String,
     },
+    /// A file's paths are more than can be taken.
+    #[error(transparent)]
+    Paths(PathError),
+    /// A model has no result.
+    #[error(transparent)]
+    Attribution(AttributionError),
+    /// An amount cannot be shared out.
+    #[error(transparent)]
+    ShareOut(ShareOutError),
+    /// Debts cannot be netted.
+    #[error(transparent)]
+    Netting(NettingError),
+    /// A netting is wrong.
+    #[error("the netting is wrong: {0}")]
+    Discrepancy(Discrepancy),
 }
 
 /// At most this many candidates are shown.
@@ -76,6 +95,9 @@ impl Problem {
             Self::Ambiguous { .. } => "AMBIGUOUS_NAME",
             Self::Answer(_) => "BAD_ANSWER",
             Self::StreamEnded { .. } => "STREAM_ENDED",
+            Self::Paths(_) | Self::Attribution(_) | Self::ShareOut(_) => "NO_ATTRIBUTION",
+            Self::Netting(_) => "NO_NETTING",
+            Self::Discrepancy(_) => "NETTING_WRONG",
         }
     }
 }
@@ -124,6 +146,9 @@ pub(crate) fn json(error: &anyhow::Error) -> Value {
     let mut told = json!({ "reason": "FAILED", "message": text(error) });
     if let Some(problem) = error.downcast_ref::<Problem>() {
         told["reason"] = problem.reason().into();
+    }
+    if let Some(file) = error.downcast_ref::<FileError>() {
+        told["reason"] = file.reason().into();
     }
     if let Some(refusal) =
         error.downcast_ref::<hutong_client::Error>().and_then(hutong_client::Error::refusal)

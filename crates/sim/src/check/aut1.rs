@@ -1,0 +1,96 @@
+//! AUT-1: what cheats wrote without being entitled counts nowhere.
+
+use std::collections::BTreeSet;
+
+use hutong_core::{promotion, report, roster::Standing};
+use hutong_record::{RecordId, ShopId};
+
+use super::{Checked, Invariant};
+use crate::{
+    byzantine::Forgery,
+    node::{NodeNumber, ShopNumber},
+    workload::{Offer, Purpose},
+    world::World,
+};
+
+/// Vouchers looked through at a time.
+const PAGE: usize = 1_000;
+
+/// What must not count.
+#[derive(Debug, Default)]
+pub(crate) struct Forbidden {
+    redemptions: BTreeSet<RecordId>,
+    strangers: BTreeSet<ShopId>,
+    running: BTreeSet<RecordId>,
+}
+
+impl Forbidden {
+    /// A redemption that must not count.
+    pub(crate) fn forbid(&mut self, redemption: RecordId) {
+        self.redemptions.insert(redemption);
+    }
+
+    /// A shop that nobody with a vote has named.
+    pub(crate) fn keep_out(&mut self, stranger: ShopId) {
+        self.strangers.insert(stranger);
+    }
+
+    /// A promotion that its funder has not ended.
+    pub(crate) fn must_run(&mut self, promotion: RecordId) {
+        self.running.insert(promotion);
+    }
+}
+
+/// A voucher is redeemed by the shop that it names, and not if it was forged.
+pub(super) fn check_use(shop: ShopNumber, offer: &Offer, purpose: &Purpose) -> Checked {
+    if shop != offer.redeemer {
+        return Err((Invariant::Aut1, format!("shop {shop} redeemed for shop {}", offer.redeemer)));
+    }
+    match purpose {
+        Purpose::UseForged { forgery: Forgery::ForeignKey } => {
+            Err((Invariant::Aut1, "a voucher with a foreign signature was redeemed".into()))
+        }
+        Purpose::UseForged { forgery: Forgery::PastQuota } => {
+            Err((Invariant::Vou2, "a voucher past the quota was redeemed".into()))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl World {
+    pub(super) fn check_forbidden(&mut self) {
+        for node in self.honest_nodes().collect::<Vec<_>>() {
+            self.check_nobody_accused(node);
+            if let Err(what) = self.find_forbidden(node) {
+                self.broken(Invariant::Aut1, format!("node {node}: {what}"));
+            }
+        }
+    }
+
+    fn find_forbidden(&self, node: NodeNumber) -> Result<(), String> {
+        let Some(ledger) = self.nodes[node].ledger() else { return Ok(()) };
+        let forbidden = &self.checks.aut1;
+        let (views, roster) = (ledger.views(), ledger.alliance().roster());
+        for stranger in &forbidden.strangers {
+            if roster.shop(*stranger).is_some_and(|m| m.standing != Standing::Pending) {
+                return Err("a shop is in that nobody with a vote took in".into());
+            }
+        }
+        for id in &forbidden.running {
+            if promotion::ended(&*views, *id).map_err(|e| e.to_string())?.is_some() {
+                return Err("a promotion was ended by another than its funder".into());
+            }
+        }
+        let mut after = None;
+        while !forbidden.redemptions.is_empty() {
+            let page = report::vouchers(&*views, after.as_ref(), PAGE).map_err(|e| e.to_string())?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.token.body().key);
+            let counts = page.iter().flat_map(|v| &v.uses).find(|r| forbidden.redemptions.contains(&r.id));
+            if let Some(used) = counts {
+                return Err(format!("{:?} counts and must not", used.id));
+            }
+        }
+        Ok(())
+    }
+}

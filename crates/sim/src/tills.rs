@@ -1,0 +1,162 @@
+//! Tills: they ask their shop's node, wait, ask again under the same request id, and take the answer.
+
+use hutong_core::{
+    answer::{Answer, RequestTag},
+    refusal::{Reason, Refusal},
+};
+use hutong_record::request_hash;
+use hutong_store::writer::Job;
+use rand::RngExt as _;
+
+use crate::{
+    clock::{HOUR_MS, MINUTE_MS},
+    fault::FaultKind,
+    node::{RequestNumber, ShopNumber},
+    workload::{Action, Purpose},
+    world::{Event, Outcome, World},
+};
+
+/// From the till to the node or back, ms.
+const WAY_MS: std::ops::Range<i64> = 1..30;
+/// A till's patience doubles from this, ms.
+const PATIENCE_MS: i64 = 4_000;
+/// At most so long, ms.
+const PATIENCE_MS_MAX: i64 = 10 * MINUTE_MS;
+/// How often an answer is lost on its way to the till, in the storm.
+const LOST: f64 = 0.04;
+/// How often a till asks again what it was told.
+const REPEATED: f64 = 0.06;
+
+/// What a till asks, and how far it is.
+pub(crate) struct Request {
+    pub(crate) shop: ShopNumber,
+    pub(crate) action: Action,
+    pub(crate) purpose: Purpose,
+    tag: RequestTag,
+    tries: u32,
+    /// The till still waits.
+    pub(crate) open: bool,
+    /// What it was told first.
+    pub(crate) told: Option<Result<Answer, Refusal>>,
+}
+
+impl World {
+    /// A till asks something new. Its number.
+    pub(crate) fn ask(&mut self, shop: ShopNumber, action: Action, purpose: Purpose) -> RequestNumber {
+        let id = format!("till-{shop}-{}", self.requests.len());
+        let hash = request_hash(format!("{id} {action:?}").as_bytes());
+        self.ask_as(RequestTag { id, hash }, shop, action, purpose)
+    }
+
+    /// A till asks under a request id that was used before, for something else.
+    pub(crate) fn ask_otherwise(&mut self, earlier: RequestNumber, action: Action) {
+        let Request { shop, tag, .. } = &self.requests[earlier];
+        let (shop, id) = (*shop, tag.id.clone());
+        let hash = request_hash(format!("{id} otherwise {action:?}").as_bytes());
+        self.ask_as(RequestTag { id, hash }, shop, action, Purpose::Otherwise { earlier });
+    }
+
+    fn ask_as(
+        &mut self,
+        tag: RequestTag,
+        shop: ShopNumber,
+        action: Action,
+        purpose: Purpose,
+    ) -> RequestNumber {
+        self.requests.push(Request { shop, action, purpose, tag, tries: 0, open: true, told: None });
+        let number = self.requests.len() - 1;
+        self.send_request(number);
+        number
+    }
+
+    fn send_request(&mut self, number: RequestNumber) {
+        let request = &mut self.requests[number];
+        request.tries += 1;
+        let tries = request.tries;
+        let patience_ms = (PATIENCE_MS << tries.min(10)).min(PATIENCE_MS_MAX);
+        let way_ms = self.rng.random_range(WAY_MS);
+        self.after(way_ms, Event::Ask(number));
+        self.after(patience_ms, Event::Impatient(number, tries));
+    }
+
+    /// A till has waited long enough.
+    pub(crate) fn impatient(&mut self, number: RequestNumber, tries: u32) {
+        let request = &self.requests[number];
+        if !request.open || request.tries != tries {
+            return;
+        }
+        if self.shops[request.shop].nodes.iter().all(|node| self.nodes[*node].shut) {
+            self.requests[number].open = false;
+        } else {
+            self.send_request(number);
+        }
+    }
+
+    /// All who wait ask again now.
+    pub(crate) fn ask_all_again(&mut self) {
+        for number in 0..self.requests.len() {
+            if self.requests[number].open {
+                self.requests[number].tries = 0;
+                self.send_request(number);
+            }
+        }
+    }
+
+    /// A request reaches the node.
+    pub(crate) fn arrive(&mut self, number: RequestNumber) {
+        let Request { shop, action, tag, .. } = &self.requests[number];
+        let nodes = &self.shops[*shop].nodes;
+        let node = nodes[number % nodes.len()];
+        self.trace.event(self.now_ms, action.name(), &[node as u64, number as u64]);
+        let command = Box::new(action.command(tag.clone(), self.clock(node)));
+        if self.nodes[node].process.is_some() {
+            self.checks
+                .asked(&self.requests[number], self.shops[self.requests[number].shop].faulty.is_none());
+            self.give(node, Job::Execute { command, till: number });
+        }
+    }
+
+    /// The node answers.
+    pub(crate) fn reply(&mut self, number: RequestNumber, outcome: Outcome) {
+        if number >= self.requests.len() {
+            return; // the setup's own commands, for which no till waits
+        }
+        if self.strikes(FaultKind::AnswerLost, LOST) {
+            self.faults.add(FaultKind::AnswerLost);
+            return;
+        }
+        let way_ms = self.rng.random_range(WAY_MS);
+        self.after(way_ms, Event::Answer(number, Box::new(outcome)));
+    }
+
+    /// The answer reaches the till.
+    pub(crate) fn answered(&mut self, number: RequestNumber, outcome: Outcome) {
+        let told = match outcome {
+            Ok(executed) => executed.answer.ok_or(Refusal::new(Reason::Busy)),
+            Err(refusal) => Err(refusal),
+        };
+        if matches!(&told, Err(refusal) if refusal.reason == Reason::Busy) {
+            return; // the till will ask again
+        }
+        self.progress_ms = self.now_ms;
+        self.trace.event(self.now_ms, "answered", &[number as u64, u64::from(told.is_ok())]);
+        let honest = self.shops[self.requests[number].shop].faulty.is_none();
+        if honest {
+            let outcome = self.checks.repeat(&self.requests[number], &told);
+            self.expect(outcome);
+        }
+        let first = std::mem::replace(&mut self.requests[number].open, false);
+        self.requests[number].told.get_or_insert_with(|| told.clone());
+        if self.strikes(FaultKind::Repeat, REPEATED) {
+            self.faults.add(FaultKind::Repeat);
+            let wait_ms = self.rng.random_range(0..3 * HOUR_MS);
+            self.after(wait_ms, Event::Ask(number));
+        }
+        if honest {
+            self.observe_answer(number, &told);
+        }
+        if first {
+            self.go_on(number, told);
+        }
+    }
+}
