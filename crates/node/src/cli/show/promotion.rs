@@ -197,11 +197,10 @@ fn use_limits(conditions: &proto::Conditions) -> String {
 }
 
 fn together(conditions: &proto::Conditions) -> String {
-    let stackable = if conditions.stackable { "yes" } else { "" };
-    match conditions.exclusion_group.as_str() {
-        "" => stackable.to_owned(),
-        group => format!("{stackable} not with others of {group}").trim_start().to_owned(),
-    }
+    let stackable = conditions.stackable.then(|| "yes".to_owned());
+    let group = Some(&conditions.exclusion_group).filter(|group| !group.is_empty());
+    let excluded = group.map(|group| format!("not with others of {group}"));
+    stackable.into_iter().chain(excluded).collect::<Vec<_>>().join(", ")
 }
 
 fn risk(risk: &proto::RiskTerms) -> String {

@@ -3,7 +3,7 @@
 use hutong_client::proto;
 use serde_json::{Value, json};
 
-use super::{Names, label, money, money_json, promotion::mode, short, time, time_json, word};
+use super::{Names, label, money, money_json, promotion::mode, time, time_json, word};
 use crate::cli::output::{fields, table};
 
 /// A voucher.
@@ -153,7 +153,7 @@ pub(crate) fn qualified_text(vouchers: &[proto::QualifiedVoucher]) -> String {
             }
             None => Default::default(),
         };
-        [short(&one.voucher_id), one.promotion_title.clone(), discount, why]
+        [one.voucher_id.clone(), one.promotion_title.clone(), discount, why]
     };
     table(["voucher", "promotion", "takes off", "but"], vouchers.iter().map(row).collect())
 }
