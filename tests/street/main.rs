@@ -23,6 +23,10 @@ mod idempotency;
 #[cfg(test)]
 mod layout;
 #[cfg(test)]
+mod life;
+#[cfg(test)]
+mod modes;
+#[cfg(test)]
 mod peer;
 #[cfg(test)]
 mod restore;

@@ -1,6 +1,6 @@
 //! Promotions, vouchers and what tills ask, in the shortest form that is whole.
 
-use hutong_client::{Client, Duration, Timestamp, proto, random_request_id};
+use hutong_client::{Client, Duration, Error, Timestamp, proto, random_request_id};
 use hutong_node::clock;
 use proto::promotion::Benefit;
 
@@ -27,7 +27,7 @@ pub(crate) fn terms(distributor: &Shop, redeemer: &Shop, quota: u32) -> proto::P
     let start = now();
     proto::Promotion {
         title: format!("from {} to {}", distributor.name(), redeemer.name()),
-        distributors: vec![proto::Distributor { shop_id: distributor.id(), quota, issued: 0 }],
+        distributors: vec![proto::Distributor { shop_id: distributor.id(), quota, ..Default::default() }],
         redeemer_id: redeemer.id(),
         earn_spend_min: money(EARN_MINOR),
         benefit: money(DISCOUNT_MINOR).map(Benefit::AmountOff),
@@ -38,6 +38,46 @@ pub(crate) fn terms(distributor: &Shop, redeemer: &Shop, quota: u32) -> proto::P
         bounty: money(BOUNTY_MINOR),
         ..Default::default()
     }
+}
+
+/// The terms of vouchers that `home` hands out and `redeemers` redeem after asking it.
+pub(crate) fn anywhere(home: &Shop, redeemers: &[&Shop], quota: u32) -> proto::Promotion {
+    proto::Promotion {
+        title: format!("from {} to all", home.name()),
+        redeemer_id: String::new(),
+        redeemer_ids: redeemers.iter().map(|shop| shop.id()).collect(),
+        mode: proto::VoucherMode::Anywhere.into(),
+        ..terms(home, home, quota)
+    }
+}
+
+/// The terms of one stock that several shops sell from their own parts.
+pub(crate) fn leased(parts: &[(&Shop, u32)]) -> proto::Promotion {
+    let distributor = |(shop, quota): &(&Shop, u32)| proto::Distributor {
+        shop_id: shop.id(),
+        quota: *quota,
+        ..Default::default()
+    };
+    let stock = parts.iter().map(|(_, quota)| *quota).sum();
+    let (first, _) = parts.first().expect("a shop");
+    proto::Promotion {
+        title: "flash sale".to_owned(),
+        distributors: parts.iter().map(distributor).collect(),
+        redeemer_id: String::new(),
+        mode: proto::VoucherMode::Leased.into(),
+        ..terms(first, first, stock)
+    }
+}
+
+/// Why a node refused.
+pub(crate) fn reason(error: &Error) -> &str {
+    error.reason().unwrap_or_else(|| panic!("no reason: {error}"))
+}
+
+/// How a voucher stands at a shop.
+pub(crate) async fn voucher_at(shop: &Shop, id: &str) -> Option<proto::Voucher> {
+    let request = proto::GetVoucherRequest { code: id.to_owned(), ..Default::default() };
+    shop.client().await.get_voucher(request).await.ok().and_then(|answer| answer.voucher)
 }
 
 /// Publishes a promotion that `funder` pays for; answers with its id.

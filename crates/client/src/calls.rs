@@ -47,6 +47,18 @@ repeated! {
     vouchers.redeem_voucher(RedeemVoucherRequest) -> RedeemVoucherResponse;
     /// Takes a redemption back.
     vouchers.void_redemption(VoidRedemptionRequest) -> VoidRedemptionResponse;
+    /// Tells which vouchers would apply to a purchase, and why others would not.
+    vouchers.qualify_vouchers(QualifyVouchersRequest) -> QualifyVouchersResponse;
+    /// Passes a voucher on to another shop.
+    vouchers.transfer_voucher(TransferVoucherRequest) -> TransferVoucherResponse;
+    /// Asks an anywhere voucher's home for the right; what was asked before is not asked twice.
+    vouchers.request_voucher(RequestVoucherRequest) -> RequestVoucherResponse;
+    /// Takes a voucher back.
+    vouchers.revoke_voucher(RevokeVoucherRequest) -> RevokeVoucherResponse;
+    /// Keeps a use of a voucher free.
+    vouchers.reserve_voucher(ReserveVoucherRequest) -> ReserveVoucherResponse;
+    /// Gives up what was kept free.
+    vouchers.release_reservation(ReleaseReservationRequest) -> ReleaseReservationResponse;
     /// Notes that this shop sent a customer to another one.
     vouchers.record_touch(RecordTouchRequest) -> RecordTouchResponse;
     /// Tells how a voucher stands.
@@ -59,6 +71,10 @@ repeated! {
     promotions.get_promotion(GetPromotionRequest) -> GetPromotionResponse;
     /// One page of the alliance's promotions.
     promotions.list_promotions(ListPromotionsRequest) -> ListPromotionsResponse;
+    /// Passes numbers of a promotion to another distributor.
+    promotions.move_quota(MoveQuotaRequest) -> MoveQuotaResponse;
+    /// One page of a promotion's numbers and their owners.
+    promotions.list_shares(ListSharesRequest) -> ListSharesResponse;
     /// One alliance.
     alliances.get_alliance(GetAllianceRequest) -> GetAllianceResponse;
     /// One page of this shop's alliances.
@@ -71,6 +87,8 @@ repeated! {
     reports.list_pairs(ListPairsRequest) -> ListPairsResponse;
     /// Digests that are equal wherever the same records are held.
     reports.get_state_digest(GetStateDigestRequest) -> GetStateDigestResponse;
+    /// One page of what shops were proven to have done.
+    reports.list_offences(ListOffencesRequest) -> ListOffencesResponse;
     /// The node itself.
     node.get_status(GetStatusRequest) -> GetStatusResponse;
     /// Pauses or resumes the links to other nodes; doing it twice changes nothing.
@@ -122,6 +140,10 @@ all_pages! {
     all_members: list_members(ListMembersRequest { alliance_id }).members -> Member;
     /// All promotions of an alliance.
     all_promotions: list_promotions(ListPromotionsRequest { alliance_id }).promotions -> Promotion;
+    /// All numbers of a promotion, with their owners.
+    all_shares: list_shares(ListSharesRequest { alliance_id, promotion_id }).shares -> Share;
+    /// All that shops of an alliance were proven to have done.
+    all_offences: list_offences(ListOffencesRequest { alliance_id }).offences -> Offence;
     /// All vouchers that this shop hands out, redeems or funds.
     all_vouchers: list_vouchers(ListVouchersRequest { alliance_id }).vouchers -> Voucher;
     /// This shop and each of its allies.

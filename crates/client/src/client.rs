@@ -24,7 +24,7 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 /// The deadline of joining, which waits for the inviting shop.
 pub const JOIN_TIMEOUT: Duration = Duration::from_secs(60);
-/// The longest message either way, bytes: a page of 1,000 vouchers has less than one MiB.
+/// The longest message either way, bytes: a page of 1,000 vouchers has less than two MiB.
 pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Pings on an idle connection, so that a till notices within half a minute that its node is gone.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);

@@ -7,6 +7,7 @@ use std::{
 };
 
 use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 
 use crate::Error;
 
@@ -27,7 +28,9 @@ pub fn random_request_id() -> String {
     data_encoding::HEXLOWER.encode(&bytes)
 }
 
-/// Makes a call again while it fails with `UNAVAILABLE`, or because the connection broke under it, with back-off and jitter, [`ATTEMPTS_MAX`] times in all.
+/// Makes a call again while it fails with `UNAVAILABLE`, or because the connection broke under it, with back-off and
+/// jitter, [`ATTEMPTS_MAX`] times in all. Where the node says that another try makes sense only after more than
+/// [`BACKOFF_MAX`] (`RetryInfo`), the caller hears so at once.
 /// Only for calls that carry a `request_id`, the same each time, and for calls that change nothing.
 pub async fn retry_unavailable<T, F>(attempt: impl FnMut() -> F) -> Result<T, Error>
 where
@@ -58,10 +61,15 @@ where
 /// node itself says, whatever its code, carries details.
 fn may_pass(status: &Status) -> bool {
     match status.code() {
-        Code::Unavailable => true,
+        Code::Unavailable => retry_delay(status).is_none_or(|delay| delay <= BACKOFF_MAX),
         Code::Unknown | Code::Internal | Code::Cancelled => status.details().is_empty(),
         _ => false,
     }
+}
+
+/// How long the node asks to wait.
+fn retry_delay(status: &Status) -> Option<Duration> {
+    status.get_error_details().retry_info().and_then(|info| info.retry_delay)
 }
 
 /// The pause after attempt `made`, half of it random: tills that lost the node together do not come back together.
@@ -83,6 +91,16 @@ mod tests {
         assert!(may_pass(&Status::internal("h2 protocol error")));
         assert!(!may_pass(&Status::with_details(Code::Internal, "failed", vec![1].into())));
         assert!(!may_pass(&Status::failed_precondition("used")));
+    }
+
+    #[test]
+    fn a_node_that_asks_for_minutes_is_not_asked_again_at_once() {
+        let asks = |delay| {
+            let details = tonic_types::ErrorDetails::with_retry_info(Some(delay));
+            Status::with_error_details(Code::Unavailable, "later", details)
+        };
+        assert!(may_pass(&asks(BACKOFF_MAX)));
+        assert!(!may_pass(&asks(Duration::from_secs(300))));
     }
 
     #[tokio::test]

@@ -30,7 +30,7 @@ mod void;
 pub use governance::open_invitations;
 pub use qualify::{Applies, QUALIFY_MAX, Qualified, Qualify};
 pub(crate) use right::conflict;
-pub use right::{Asked, asked};
+pub use right::{Asked, asked, last_asked};
 
 /// The most addresses of one shop; each may cost whoever dials it a connection attempt.
 pub const ADDRESSES_MAX: usize = 8;

@@ -65,7 +65,7 @@ impl From<RightError> for ProofError {
 }
 
 /// The promotion that a proof is about, before it is checked.
-pub(crate) fn promotion_id(proof: &proto::VoucherProof) -> Option<RecordId> {
+pub fn promotion_id(proof: &proto::VoucherProof) -> Option<RecordId> {
     use proto::voucher_proof::Proof;
     let key = match proof.proof.as_ref()? {
         Proof::Claims(claims) => parse_claim(claims.first.as_ref()?)?.key,

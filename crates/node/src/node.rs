@@ -347,6 +347,25 @@ impl Node {
         }
     }
 
+    /// Whether no link to any member of an alliance is up.
+    pub fn is_cut_off(&self, id: AllianceId) -> bool {
+        self.running().get(&id).is_none_or(|running| running.hub.table().is_cut_off())
+    }
+
+    /// When this shop last heard from another member of an alliance, directly. Before anybody has been heard since the
+    /// start it is when the newest record that it holds of others was made: no later than it came.
+    ///
+    /// # Errors
+    /// `INTERNAL` where the journal cannot be read.
+    pub async fn last_heard(&self, hosted: &Arc<Hosted>) -> Result<UnixMillis, Refusal> {
+        let running = self.running();
+        let heard = running.get(&hosted.id()).and_then(|running| running.hub.table().last_heard());
+        match heard {
+            Some(heard) => Ok(heard.min(clock::now())),
+            None => hosted.newest_of_others().await,
+        }
+    }
+
     /// Every alliance, by id.
     pub fn all(&self) -> Vec<(Arc<Hosted>, HubHandle)> {
         self.running().into_values().map(|running| (running.hosted, running.hub)).collect()

@@ -10,8 +10,10 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 /// `ErrorInfo.domain` of all refusals.
 pub const ERROR_DOMAIN: &str = "hutong";
-/// How long a caller should wait before it tries again.
+/// How long a caller should wait before it tries again, where nothing else is known.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// A voucher's home that did not answer while a till waited will hardly do so in the next moments.
+const HOME_RETRY_AFTER: Duration = Duration::from_secs(10);
 
 /// The status that tells a refusal.
 pub fn refused(refusal: &Refusal, language: Language) -> Status {
@@ -34,10 +36,19 @@ pub fn refused(refusal: &Refusal, language: Language) -> Status {
         details.add_bad_request_violation(field, refusal.fact("why").unwrap_or_default());
     }
     if code == Code::Unavailable {
-        details.set_retry_info(Some(RETRY_AFTER));
+        details.set_retry_info(Some(retry_after(refusal)));
     }
     // The status message is for developers, and ASCII: it travels in a header.
     Status::with_error_details(code, refusal.text(Language::English), details)
+}
+
+/// When another try may fare better.
+fn retry_after(refusal: &Refusal) -> Duration {
+    match refusal.fact("retry_ms").and_then(|ms| ms.parse().ok()) {
+        Some(ms) => Duration::from_millis(ms),
+        None if refusal.reason == Reason::HomeUnreachable => HOME_RETRY_AFTER,
+        None => RETRY_AFTER,
+    }
 }
 
 /// The language that a caller asks for.
@@ -83,6 +94,14 @@ mod tests {
         let busy = refused(&Refusal::new(Reason::Busy), Language::English);
         assert_eq!(busy.code(), Code::Unavailable);
         assert!(busy.get_error_details().retry_info().is_some());
+        let wait = |refusal| {
+            let status = refused(&refusal, Language::English);
+            status.get_error_details().retry_info().and_then(|info| info.retry_delay)
+        };
+        let locked_out = Refusal::new(Reason::TooManyTries).with("retry_ms", 12_345);
+        assert_eq!(wait(locked_out), Some(Duration::from_millis(12_345)));
+        assert_eq!(wait(Refusal::new(Reason::HomeUnreachable)), Some(HOME_RETRY_AFTER));
+        assert_eq!(wait(Refusal::new(Reason::VoucherExpired)), None);
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! Merchant messages to and from what the rules speak of. Parsing checks form and names the field that is wrong;
 //! whether a thing is allowed, the rules decide.
 
-use hutong_core::answer::RequestTag;
 use hutong_core::{
-    promotion::{Benefit, Promotion},
+    answer::RequestTag,
+    promotion::{Purchase, PurchaseLine},
     refusal::Refusal,
-    voucher::{Presented, Token, Voucher, VoucherState},
+    voucher::Presented,
 };
 use hutong_record::{
     AllianceId, CardId, Currency, Money, MoneyError, RecordId, ShopId, UnixMillis, proto as record,
@@ -14,6 +14,14 @@ use hutong_record::{
 use prost_types::Timestamp;
 
 use crate::merchant::v1 as merchant;
+
+mod promotion;
+mod report;
+mod voucher;
+
+pub use promotion::{promotion, promotion_message};
+pub use report::{offence_message, share_message};
+pub use voucher::{handed_out_message, qualified_message, redeemed_message, token_message, voucher_message};
 
 type Parsed<T> = Result<T, Refusal>;
 
@@ -102,6 +110,11 @@ pub fn shop(field: &str, text: &str) -> Parsed<ShopId> {
     text.parse().map_err(|e| Refusal::field(field, e))
 }
 
+/// A shop's id, or none where the text is empty.
+pub fn shop_or_none(field: &str, text: &str) -> Parsed<Option<ShopId>> {
+    if text.is_empty() { Ok(None) } else { shop(field, text).map(Some) }
+}
+
 /// A record's id.
 pub fn record_id(field: &str, text: &str) -> Parsed<RecordId> {
     text.parse().map_err(|e| Refusal::field(field, e))
@@ -115,133 +128,27 @@ pub fn alliance(field: &str, text: &str) -> Parsed<Option<AllianceId>> {
     }
 }
 
-/// What a customer shows; text that is no voucher's is none.
-pub fn presented(text: &str) -> Option<Presented> {
-    text.parse().ok()
-}
-
-/// The terms of a promotion, as they will be signed.
-pub fn promotion(message: &merchant::Promotion, currency: Currency) -> Parsed<record::Promotion> {
-    let amount = |field: &str, m: &merchant::Money| money(field, Some(m), currency).map(record::Money::from);
-    let optional =
-        |field: &str, m: &Option<merchant::Money>| m.as_ref().map(|m| amount(field, m)).transpose();
-    let missing = |field: &str| Refusal::field(field, "is missing");
-    let start = message.start_time.as_ref().ok_or_else(|| missing("start_time"))?;
-    let end = message.end_time.as_ref().ok_or_else(|| missing("end_time"))?;
-    let validity = message.voucher_validity.as_ref().ok_or_else(|| missing("voucher_validity"))?;
-    let benefit = match message.benefit.as_ref().ok_or_else(|| missing("benefit"))? {
-        merchant::promotion::Benefit::AmountOff(off) => {
-            record::benefit::Benefit::AmountOff(amount("amount_off", off)?)
-        }
-        merchant::promotion::Benefit::PercentOff(off) => {
-            record::benefit::Benefit::PercentOff(record::PercentOff {
-                basis_points: off.basis_points,
-                amount_max: optional("amount_max", &off.amount_max)?,
-            })
-        }
+/// What a customer buys. Whether the lines fit the total, the rules check.
+pub fn purchase(
+    total: Option<&merchant::Money>,
+    lines: &[merchant::PurchaseLine],
+    id: &str,
+    currency: Currency,
+) -> Parsed<Purchase> {
+    let line = |line: &merchant::PurchaseLine| {
+        let amount = money("lines.amount", line.amount.as_ref(), currency)?;
+        Ok(PurchaseLine { category: line.category.clone(), amount })
     };
-    let distributor = |d: &merchant::Distributor| {
-        let shop_id = shop("distributors.shop_id", &d.shop_id)?.as_bytes().to_vec().into();
-        Ok(record::Distributor { shop_id, quota: d.quota })
-    };
-    Ok(record::Promotion {
-        title: message.title.clone(),
-        distributors: message.distributors.iter().map(distributor).collect::<Parsed<_>>()?,
-        redeemer_id: shop("redeemer_id", &message.redeemer_id)?.as_bytes().to_vec().into(),
-        earn_spend_min: optional("earn_spend_min", &message.earn_spend_min)?,
-        benefit: Some(record::Benefit { benefit: Some(benefit) }),
-        redeem_spend_min: optional("redeem_spend_min", &message.redeem_spend_min)?,
-        starts_unix_ms: time("start_time", start)?.ms(),
-        ends_unix_ms: time("end_time", end)?.ms(),
-        voucher_valid_ms: duration_ms("voucher_validity", validity)?,
-        per_card_max: message.per_card_max,
-        per_day_max: message.per_day_max,
-        budget: optional("budget", &message.budget)?,
-        bounty: optional("bounty", &message.bounty)?,
-        card_required: message.card_required,
-        ..Default::default()
+    Ok(Purchase {
+        lines: lines.iter().map(line).collect::<Parsed<_>>()?,
+        id: id.into(),
+        ..Purchase::of(money("purchase", total, currency)?)
     })
 }
 
-/// A published promotion as a message. `own_issued`: this shop, and how many vouchers it has handed out.
-pub fn promotion_message(
-    promotion: &Promotion,
-    ended: Option<UnixMillis>,
-    own_issued: (ShopId, u32),
-) -> merchant::Promotion {
-    let distributor = |d: &hutong_core::promotion::Distributor| merchant::Distributor {
-        shop_id: d.shop.to_string(),
-        quota: d.quota,
-        issued: if d.shop == own_issued.0 { own_issued.1 } else { 0 },
-    };
-    let some = |money: Money| (money.minor() > 0).then(|| money_message(money));
-    merchant::Promotion {
-        id: promotion.id.to_string(),
-        funder_id: promotion.funder.to_string(),
-        title: promotion.title.clone(),
-        distributors: promotion.distributors.iter().map(distributor).collect(),
-        redeemer_id: promotion.redeemers.first().map(ToString::to_string).unwrap_or_default(),
-        earn_spend_min: promotion.earn_spend_min.map(money_message),
-        redeem_spend_min: some(promotion.redeem_spend_min),
-        start_time: Some(timestamp(promotion.starts)),
-        end_time: Some(timestamp(promotion.ends)),
-        voucher_validity: Some(duration(promotion.valid_ms)),
-        per_card_max: promotion.per_card_max,
-        per_day_max: promotion.per_day_max,
-        budget: some(promotion.budget),
-        bounty: some(promotion.bounty),
-        card_required: promotion.card_required,
-        ended_time: ended.map(timestamp),
-        benefit: Some(match promotion.benefit {
-            Benefit::AmountOff(amount) => merchant::promotion::Benefit::AmountOff(money_message(amount)),
-            Benefit::PercentOff(basis_points, most) => {
-                let amount_max = Some(money_message(most));
-                merchant::promotion::Benefit::PercentOff(merchant::PercentOff { basis_points, amount_max })
-            }
-        }),
-    }
-}
-
-/// A voucher as it was handed out. `may_hand_out`: with QR text and typed code.
-pub fn token_message(token: &Token, promotion: &Promotion, may_hand_out: bool) -> merchant::Voucher {
-    let body = token.body();
-    let distributor = promotion.distributor(body.issuer());
-    merchant::Voucher {
-        id: body.key.to_string(),
-        promotion_id: promotion.id.to_string(),
-        promotion_title: promotion.title.clone(),
-        distributor_id: distributor.map(|d| d.shop.to_string()).unwrap_or_default(),
-        redeemer_id: promotion.redeemers.first().map(ToString::to_string).unwrap_or_default(),
-        funder_id: promotion.funder.to_string(),
-        card_id: body.card.map(|card| card.reveal()).unwrap_or_default(),
-        issue_time: Some(timestamp(body.issued)),
-        expire_time: Some(timestamp(body.expires)),
-        state: merchant::VoucherState::Issued.into(),
-        qr_text: if may_hand_out { token.qr_text() } else { String::new() },
-        code: if may_hand_out { token.code() } else { String::new() },
-        redeem_time: None,
-    }
-}
-
-/// A voucher as it stands at a moment.
-pub fn voucher_message(
-    voucher: &Voucher,
-    promotion: &Promotion,
-    me: ShopId,
-    at: UnixMillis,
-) -> merchant::Voucher {
-    let distributor = promotion.distributor(voucher.token.body().issuer());
-    let may_hand_out = distributor.is_some_and(|d| d.shop == me);
-    let state = match voucher.state(at) {
-        VoucherState::Issued | VoucherState::Reserved => merchant::VoucherState::Issued,
-        VoucherState::Redeemed | VoucherState::AtRisk => merchant::VoucherState::Redeemed,
-        VoucherState::Expired | VoucherState::Revoked => merchant::VoucherState::Expired,
-    };
-    merchant::Voucher {
-        state: state.into(),
-        redeem_time: voucher.last_use().map(|used| timestamp(used.at)),
-        ..token_message(&voucher.token, promotion, may_hand_out)
-    }
+/// What a customer shows; text that is no voucher's is none.
+pub fn presented(text: &str) -> Option<Presented> {
+    text.parse().ok()
 }
 
 /// How a customer was sent.
@@ -288,6 +195,28 @@ mod tests {
         assert_eq!(refused(parse("yuan", 1)), "amount");
         assert_eq!(refused(parse("CNY", i64::MAX)), "amount");
         assert_eq!(refused(money("amount", None, Currency::CNY)), "amount");
+    }
+
+    #[test]
+    fn a_purchase_names_the_part_that_is_wrong() {
+        let money = |minor| Some(merchant::Money { currency_code: String::new(), minor });
+        let line = |amount| merchant::PurchaseLine { category: "fruit".into(), amount };
+        let parse = |total, amount| purchase(money(total).as_ref(), &[line(amount)], "p-1", Currency::CNY);
+        let good = parse(500, money(200)).unwrap();
+        assert_eq!((good.total.minor(), good.id.as_str(), good.remote), (500, "p-1", false));
+        assert_eq!((good.lines[0].category.as_str(), good.lines[0].amount.minor()), ("fruit", 200));
+        assert_eq!(refused(parse(500, None)), "lines.amount");
+        assert_eq!(refused(parse(500, money(-1))), "lines.amount");
+        assert_eq!(refused(parse(-1, money(1))), "purchase");
+        assert_eq!(refused(purchase(None, &[], "", Currency::CNY)), "purchase");
+    }
+
+    #[test]
+    fn ids_may_be_absent_and_are_never_half_there() {
+        assert_eq!(shop_or_none("to_shop_id", ""), Ok(None));
+        assert_eq!(refused(shop_or_none("to_shop_id", "ab")), "to_shop_id");
+        let id = ShopId::new([7; 32]);
+        assert_eq!(shop_or_none("to_shop_id", &id.to_string()), Ok(Some(id)));
     }
 
     #[test]

@@ -12,6 +12,19 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(message) = merchant::Promotion::decode(bytes) {
         promotion(&message);
     }
+    if let Ok(message) = merchant::RedeemVoucherRequest::decode(bytes) {
+        purchase(message.purchase.as_ref(), &message.lines, &message.purchase_id);
+        let _ = trade::presented(&message.code);
+    }
+    if let Ok(message) = merchant::QualifyVouchersRequest::decode(bytes) {
+        purchase(message.purchase.as_ref(), &message.lines, &message.purchase_id);
+        message.codes.iter().for_each(|code| drop(trade::presented(code)));
+    }
+    if let Ok(message) = merchant::MoveQuotaRequest::decode(bytes) {
+        let _ = trade::shop("to_shop_id", &message.to_shop_id);
+        let _ = trade::shop_or_none("reclaimed_from_shop_id", &message.reclaimed_from_shop_id);
+        let _ = trade::request_tag(&message.request_id, "MoveQuota", &message);
+    }
     if let Ok(message) = merchant::Money::decode(bytes) {
         if let Ok(money) = trade::money("amount", Some(&message), Currency::CNY) {
             assert!(money.minor() >= 0);
@@ -37,12 +50,19 @@ fuzz_target!(|bytes: &[u8]| {
     let _ = trade::request_tag(text, "Sell", &merchant::Money::default());
 });
 
+/// Amounts of what is bought are not negative, whatever else is wrong with them.
+fn purchase(total: Option<&merchant::Money>, lines: &[merchant::PurchaseLine], id: &str) {
+    let Ok(purchase) = trade::purchase(total, lines, id, Currency::CNY) else { return };
+    assert!(purchase.total.minor() >= 0);
+    assert!(purchase.lines.iter().all(|line| line.amount.minor() >= 0));
+}
+
 /// The terms that the rules take are the same when they come back, and cost what they may.
 fn promotion(message: &merchant::Promotion) {
     let Ok(terms) = trade::promotion(message, Currency::CNY) else { return };
     let me = ShopId::new([1; 32]);
     let Ok(promotion) = Promotion::check(&terms, RecordId::new([2; 32]), me, Currency::CNY) else { return };
-    let shown = trade::promotion_message(&promotion, None, (me, 0));
+    let shown = trade::promotion_message(&promotion);
     let again = trade::promotion(&shown, Currency::CNY).expect("what is shown can be said");
     let again = Promotion::check(&again, RecordId::new([2; 32]), me, Currency::CNY);
     assert_eq!(again.as_ref(), Ok(&promotion));

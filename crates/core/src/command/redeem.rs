@@ -197,7 +197,14 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             Mode::Designated | Mode::Leased => holder == self.me(),
             Mode::Anywhere => promotion.is_redeemer(self.me()),
         };
-        if here { Ok(()) } else { Err(self.wrong_shop(holder)?.into()) }
+        match voucher.revoked {
+            _ if here => Ok(()),
+            // It was given back to its issuer, where nobody can use it either.
+            Some(revoked) => {
+                Err(Refusal::new(Reason::VoucherRevoked).with("revoked_unix_ms", revoked.ms()).into())
+            }
+            None => Err(self.wrong_shop(holder)?.into()),
+        }
     }
 
     pub(super) fn wrong_shop(&self, holder: ShopId) -> Result<Refusal, ViewError> {

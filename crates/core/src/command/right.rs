@@ -36,6 +36,15 @@ pub fn asked(view: &(impl Reader + ?Sized), request: RecordId) -> Result<Option<
     table::read(view, &table::asked(request))
 }
 
+/// This shop's last request that a voucher's right go to a shop; none: it never asked.
+pub fn last_asked(
+    view: &(impl Reader + ?Sized),
+    voucher: &VoucherKey,
+    to: ShopId,
+) -> Result<Option<RecordId>, ViewError> {
+    table::read(view, &table::asked_last(voucher, to))
+}
+
 impl<R: Reader + ?Sized> Decider<'_, R> {
     pub(super) fn transfer(&self, transfer: &TransferCommand) -> Decided {
         self.alliance.own_membership()?;
@@ -124,8 +133,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         }
         self.check_target(&shown, ask.to)?;
         let key = shown.voucher.token.body().key;
-        let last: Option<RecordId> = table::read(self.view, &table::asked_last(&key, ask.to))?;
-        if let Some(last) = last
+        if let Some(last) = last_asked(self.view, &key, ask.to)?
             && asked(self.view, last)? == Some(Asked::Waits)
         {
             return Ok(Vec::new()); // the answer to the earlier request will do

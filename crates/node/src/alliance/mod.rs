@@ -1,6 +1,7 @@
 //! A hosted alliance: its ledger behind one writer thread, its views and journal open to readers.
 
 mod folder;
+mod home;
 mod seat;
 mod writer;
 
@@ -9,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 use hutong_core::{
     alliance::Alliance,
     answer::Answer,
-    command::Command,
+    command::{Command, DecideError, Decider, Qualified, Qualify},
     fold,
     refusal::{Reason, Refusal},
     view::{Reader as _, ViewError},
@@ -24,9 +25,12 @@ use hutong_sync::LinkId;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use folder::{AllianceFolder, Bootstrap, OpenError};
+pub use home::HomeAnswer;
 pub use writer::{IngestJob, Notice};
 
 use writer::Job;
+
+use crate::clock;
 
 /// Jobs that wait for the writer. Full: tills are told to come again (`BUSY`), peers likewise.
 const JOBS_MAX: usize = 1_024;
@@ -205,6 +209,23 @@ impl Hosted {
             Ok(Err(error)) => Err(internal(&error)),
             Err(error) => Err(internal(&error)),
         }
+    }
+
+    /// The dry run of a purchase: which vouchers would apply, and why others would not. Nothing is written.
+    ///
+    /// # Errors
+    /// The question is malformed, this shop is no member, or `INTERNAL` where the views cannot be read.
+    pub async fn qualify(&self, question: Qualify) -> Result<Vec<Qualified>, Refusal> {
+        let (alliance, keys) = (self.alliance(), self.keys.clone());
+        let qualify = move |view: &SledViews| {
+            let decider = Decider { alliance: &alliance, view, now: clock::now(), key: &keys.signing };
+            match decider.qualify(&question) {
+                Ok(found) => Ok(Ok(found)),
+                Err(DecideError::Refused(refusal)) => Ok(Err(refusal)),
+                Err(DecideError::View(error)) => Err(error),
+            }
+        };
+        self.query(qualify).await?
     }
 
     /// Records held and not folded: a till's question may miss what is in them.

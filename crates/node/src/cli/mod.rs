@@ -17,12 +17,14 @@ mod problem;
 mod promotion;
 mod report;
 mod resolve;
+mod right;
 mod sale;
 mod serving;
 mod session;
 mod settings;
 mod show;
 mod sim;
+mod terms;
 mod value;
 mod voucher;
 
@@ -113,6 +115,8 @@ enum Command {
     /// Counts, what allies owe each other, and proof that both see the same.
     #[command(subcommand)]
     Report(report::ReportCommand),
+    /// What shops were proven to have done against the rules of vouchers; every member names the same.
+    Offences,
     /// Who sent whom: split the conversions of a file of paths; needs no node.
     #[command(subcommand)]
     Attribution(attribution::AttributionCommand),
@@ -234,6 +238,7 @@ async fn answer(Cli { globals, command }: Cli) -> anyhow::Result<Answer> {
         Command::Sale(command) => Box::pin(sale::run(&globals, command)).await,
         Command::Voucher(command) => Box::pin(voucher::run(&globals, command)).await,
         Command::Report(command) => Box::pin(report::run(&globals, command)).await,
+        Command::Offences => Box::pin(report::offences(&globals)).await,
         Command::Attribution(command) => attribution::run(command),
         Command::Netting(command) => netting::run(command),
         Command::Watch(args) => Box::pin(node::watch(&globals, args)).await,

@@ -1,12 +1,18 @@
 //! `hutong promotion`.
 
-use clap::{ArgGroup, Args, Subcommand};
-use hutong_client::{Duration, Timestamp, proto};
-use proto::promotion::Benefit;
+use clap::{Args, Subcommand};
+use hutong_client::proto;
 use serde_json::json;
 
-use super::{Globals, output::Answer, problem::Problem, sale::RequestIdArg, session::Session, show, value};
-use crate::clock;
+use super::{
+    Globals,
+    output::Answer,
+    problem::Problem,
+    sale::RequestIdArg,
+    session::Session,
+    show,
+    terms::{CreateArgs, terms},
+};
 
 /// `hutong promotion …`
 #[derive(Debug, Subcommand)]
@@ -25,79 +31,32 @@ pub(crate) enum PromotionCommand {
         /// Title or beginning of the id.
         promotion: String,
     },
+    /// Pass numbers that were never handed out to another distributor; or take back what a removed shop held.
+    #[command(after_help = "Examples:
+  hutong promotion move-quota 开业抢购 --to 茶馆 --count 50
+  hutong promotion move-quota 开业抢购 --to 茶馆 --count 20 --reclaimed-from 3f2a…   (the funder, after a removal)")]
+    MoveQuota(MoveQuotaArgs),
+    /// Whose the numbers of a promotion are by now.
+    Shares {
+        /// Title or beginning of the id.
+        promotion: String,
+    },
 }
 
-/// The terms.
+/// Which numbers go where.
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("benefit").required(true), group = ArgGroup::new("until").required(true))]
-#[command(after_help = "Examples:
-  Who spends 30 yuan at the bakery gets 8 yuan off at the tea house, which pays for it:
-    hutong promotion create --title 买包子送茶 --distributor 张记包子=200 --redeemer 茶馆 \\
-      --earn-spend-min 30.00 --amount-off 8.00 --budget 1800.00 --bounty 1.00 \\
-      --runs-for 30d --voucher-validity 14d
-  15 % off, at most 20 yuan, on purchases from 50 yuan, handed out by two shops:
-    hutong promotion create --title 邻里八五折 --redeemer 茶馆 \\
-      --distributor 3f2a=100 --distributor 张记包子=50 --budget 3000.00 \\
-      --percent-off 15 --percent-off-max 20.00 --redeem-spend-min 50.00 \\
-      --end 2026-06-01T00:00:00+08:00
-
-Amounts are 1250 (minor units) or 12.50. Shops go by name or by the beginning of their id.
---validate-only tries it out.")]
-pub(crate) struct CreateArgs {
-    /// 1 to 80 characters.
-    #[arg(long)]
-    title: String,
-    /// A shop that hands vouchers out, and how many at most; repeatable, 1 to 64.
-    #[arg(long = "distributor", value_name = "SHOP=QUOTA", required = true)]
-    distributors: Vec<value::Share>,
-    /// The shop that redeems.
+pub(crate) struct MoveQuotaArgs {
+    /// Title or beginning of the id.
+    promotion: String,
+    /// The distributor that gets them: name or beginning of the id.
     #[arg(long, value_name = "SHOP")]
-    redeemer: String,
-    /// A sale of at least this much at a distributor earns a voucher [default: handed out by hand only].
-    #[arg(long, value_name = "MONEY")]
-    earn_spend_min: Option<value::MoneyArg>,
-    /// A fixed amount off.
-    #[arg(long, value_name = "MONEY", group = "benefit")]
-    amount_off: Option<value::MoneyArg>,
-    /// A percentage off, such as 15 or 7.5.
-    #[arg(long, value_name = "PERCENT", group = "benefit", requires = "percent_off_max", value_parser = value::basis_points)]
-    percent_off: Option<u32>,
-    /// The most that the percentage takes off.
-    #[arg(long, value_name = "MONEY", requires = "percent_off")]
-    percent_off_max: Option<value::MoneyArg>,
-    /// The least purchase at the redeemer [default: none].
-    #[arg(long, value_name = "MONEY")]
-    redeem_spend_min: Option<value::MoneyArg>,
-    /// When the hand-out begins, RFC 3339 [default: now].
-    #[arg(long, value_name = "TIME", value_parser = value::time)]
-    start: Option<Timestamp>,
-    /// When the hand-out ends, RFC 3339.
-    #[arg(long, value_name = "TIME", group = "until", value_parser = value::time)]
-    end: Option<Timestamp>,
-    /// How long the hand-out lasts, instead of --end.
-    #[arg(long, value_name = "DURATION", group = "until", value_parser = value::duration)]
-    runs_for: Option<Duration>,
-    /// How long a voucher is good for.
-    #[arg(long, value_name = "DURATION", default_value = "30d", value_parser = value::duration)]
-    voucher_validity: Duration,
-    /// Vouchers from one distributor to one card; 0: no limit.
-    #[arg(long, value_name = "COUNT", default_value_t = 0)]
-    per_card_max: u32,
-    /// Vouchers from one distributor on one day; 0: no limit.
-    #[arg(long, value_name = "COUNT", default_value_t = 0)]
-    per_day_max: u32,
-    /// The most that this shop pays in benefits and bounties.
-    #[arg(long, value_name = "MONEY")]
-    budget: value::MoneyArg,
-    /// What this shop owes the credited one for each redemption [default: nothing].
-    #[arg(long, value_name = "MONEY")]
-    bounty: Option<value::MoneyArg>,
-    /// Bind vouchers to the card that earned them.
-    #[arg(long)]
-    card_required: bool,
-    /// Only check; publish nothing.
-    #[arg(long)]
-    validate_only: bool,
+    to: String,
+    /// How many.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    count: u32,
+    /// The removed shop that held them, by its whole id [default: this shop's own go].
+    #[arg(long, value_name = "SHOP")]
+    reclaimed_from: Option<String>,
     #[command(flatten)]
     request: RequestIdArg,
 }
@@ -122,7 +81,32 @@ pub(crate) async fn run(globals: &Globals, command: PromotionCommand) -> anyhow:
             let request = proto::EndPromotionRequest { alliance_id, promotion_id };
             promotion_answer(&session, session.client.end_promotion(request).await?.promotion).await
         }
+        PromotionCommand::MoveQuota(args) => move_quota(&session, args).await,
+        PromotionCommand::Shares { promotion } => {
+            let shares =
+                session.client.all_shares(&alliance_id, &session.promotion(&promotion).await?).await?;
+            let json = shares.iter().map(show::share_json).collect();
+            Ok(Answer::new(json, show::shares_text(&shares, &session.names().await)))
+        }
     }
+}
+
+async fn move_quota(session: &Session, args: MoveQuotaArgs) -> anyhow::Result<Answer> {
+    let request_id = args.request.or_random();
+    let mut shops = vec![args.to.as_str()];
+    shops.extend(args.reclaimed_from.as_deref());
+    let mut shops = session.shop_list(&shops).await?.into_iter();
+    let request = proto::MoveQuotaRequest {
+        alliance_id: session.alliance_id.clone(),
+        request_id: request_id.clone(),
+        promotion_id: session.promotion(&args.promotion).await?,
+        to_shop_id: shops.next().ok_or(Problem::Answer("members"))?,
+        count: args.count,
+        reclaimed_from_shop_id: shops.next().unwrap_or_default(),
+    };
+    let moved = session.client.move_quota(request).await?.moved_count;
+    let json = json!({ "request_id": request_id, "moved_count": moved });
+    Ok(Answer::new(json, format!("{moved} numbers moved")).hint(format!("request id {request_id}")))
 }
 
 async fn promotion_answer(session: &Session, promotion: Option<proto::Promotion>) -> anyhow::Result<Answer> {
@@ -155,44 +139,4 @@ async fn create(session: &Session, args: CreateArgs) -> anyhow::Result<Answer> {
         true => answer.hint("Checked only: nothing was published."),
         false => answer.hint(format!("request id {request_id}")),
     })
-}
-
-async fn terms(session: &Session, args: CreateArgs) -> anyhow::Result<proto::Promotion> {
-    let shops = args.distributors.iter().map(|share| share.shop.as_str()).chain([args.redeemer.as_str()]);
-    let mut ids = session.shop_list(&shops.collect::<Vec<_>>()).await?;
-    let redeemer_id = ids.pop().ok_or(Problem::Answer("members"))?;
-    let shares = ids.into_iter().zip(&args.distributors);
-    let distributors =
-        shares.map(|(shop_id, share)| proto::Distributor { shop_id, quota: share.quota, issued: 0 });
-    let start = args.start.unwrap_or_else(|| value::timestamp(clock::now()));
-    let benefit = match (args.amount_off, args.percent_off) {
-        (_, Some(basis_points)) => {
-            let amount_max = session.money(args.percent_off_max).await?;
-            Some(Benefit::PercentOff(proto::PercentOff { basis_points, amount_max }))
-        }
-        (amount_off, None) => session.money(amount_off).await?.map(Benefit::AmountOff),
-    };
-    Ok(proto::Promotion {
-        id: String::new(),
-        funder_id: String::new(),
-        title: args.title,
-        distributors: distributors.collect(),
-        redeemer_id,
-        earn_spend_min: session.money(args.earn_spend_min).await?,
-        benefit,
-        redeem_spend_min: session.money(args.redeem_spend_min).await?,
-        start_time: Some(start),
-        end_time: args.end.or(args.runs_for.map(|length| later(start, length))),
-        voucher_validity: Some(args.voucher_validity),
-        per_card_max: args.per_card_max,
-        per_day_max: args.per_day_max,
-        budget: session.money(Some(args.budget)).await?,
-        bounty: session.money(args.bounty).await?,
-        card_required: args.card_required,
-        ended_time: None,
-    })
-}
-
-fn later(start: Timestamp, length: Duration) -> Timestamp {
-    Timestamp { seconds: start.seconds.saturating_add(length.seconds), nanos: start.nanos }
 }

@@ -52,6 +52,8 @@ async fn summary(session: &Session, as_of_time: Option<Timestamp>) -> anyhow::Re
         ("taken back", summary.voids.to_string()),
         ("discounts given", show::money(summary.discounts.as_ref())),
         ("double redemptions", summary.double_redemptions.to_string()),
+        ("at risk, open", show::money(summary.risk_open.as_ref())),
+        ("at risk, lost", show::money(summary.risk_lost.as_ref())),
     ]);
     if !refusals.is_empty() {
         text = format!("{text}\n\n{}", table(["refused because", "times"], refusals));
@@ -75,6 +77,14 @@ async fn pairs(session: &Session) -> anyhow::Result<Answer> {
     let header = ["ally", "given", "sent", "received", "came", "owed to us", "state"];
     let text = table(header, pairs.iter().map(row).collect());
     Ok(Answer::new(pairs.iter().map(show::pair_json).collect(), text))
+}
+
+/// `hutong offences`.
+pub(crate) async fn offences(globals: &Globals) -> anyhow::Result<Answer> {
+    let session = Session::open(globals).await?;
+    let offences = session.client.all_offences(&session.alliance_id).await?;
+    let text = show::offences_text(&offences, &session.names().await);
+    Ok(Answer::new(offences.iter().map(show::offence_json).collect(), text))
 }
 
 async fn digest(session: &Session) -> anyhow::Result<Answer> {

@@ -5,10 +5,19 @@ use std::collections::BTreeMap;
 
 use hutong_client::{Duration, Language, Timestamp, proto};
 use hutong_record::Currency;
-use proto::promotion::Benefit;
 use serde_json::{Value, json};
 
 use super::output::{fields, table};
+
+mod promotion;
+mod voucher;
+
+pub(crate) use promotion::{
+    offence_json, offences_text, promotion_json, promotion_text, promotions_text, share_json, shares_text,
+};
+pub(crate) use voucher::{
+    qualified_json, qualified_text, redemption_json, voucher_json, voucher_text, vouchers_text,
+};
 
 /// An amount for people: `12.50 CNY`.
 pub(crate) fn money(money: Option<&proto::Money>) -> String {
@@ -54,7 +63,7 @@ pub(crate) fn word(name: &str, prefix: &str) -> String {
     name.strip_prefix(prefix).unwrap_or(name).to_ascii_lowercase()
 }
 
-fn money_json(money: Option<&proto::Money>) -> Value {
+pub(crate) fn money_json(money: Option<&proto::Money>) -> Value {
     money.map_or(Value::Null, |money| json!({ "currency_code": money.currency_code, "minor": money.minor }))
 }
 
@@ -66,31 +75,8 @@ fn duration_json(value: Option<&Duration>) -> Value {
     value.map_or(Value::Null, |value| format!("{}s", value.seconds).into())
 }
 
-fn voucher_state(voucher: &proto::Voucher) -> String {
-    word(voucher.state().as_str_name(), "VOUCHER_STATE_")
-}
-
 pub(crate) fn member_state(state: proto::MemberState) -> String {
     word(state.as_str_name(), "MEMBER_STATE_")
-}
-
-/// A voucher.
-pub(crate) fn voucher_json(voucher: &proto::Voucher) -> Value {
-    json!({
-        "id": voucher.id,
-        "promotion_id": voucher.promotion_id,
-        "promotion_title": voucher.promotion_title,
-        "distributor_id": voucher.distributor_id,
-        "redeemer_id": voucher.redeemer_id,
-        "funder_id": voucher.funder_id,
-        "card_id": voucher.card_id,
-        "issue_time": time_json(voucher.issue_time.as_ref()),
-        "expire_time": time_json(voucher.expire_time.as_ref()),
-        "state": voucher_state(voucher),
-        "qr_text": voucher.qr_text,
-        "code": voucher.code,
-        "redeem_time": time_json(voucher.redeem_time.as_ref()),
-    })
 }
 
 /// Shops' names by id, so that people read names.
@@ -107,41 +93,6 @@ impl Names {
     pub(crate) fn label(&self, id: &str) -> String {
         label(self.0.get(id).map_or("", String::as_str), id)
     }
-}
-
-/// A voucher, all of it.
-pub(crate) fn voucher_text(voucher: &proto::Voucher, names: &Names) -> String {
-    fields([
-        ("voucher", voucher.id.clone()),
-        ("state", voucher_state(voucher)),
-        ("promotion", label(&voucher.promotion_title, &voucher.promotion_id)),
-        ("handed out by", names.label(&voucher.distributor_id)),
-        ("good at", names.label(&voucher.redeemer_id)),
-        ("card", voucher.card_id.clone()),
-        ("issued", time(voucher.issue_time.as_ref())),
-        ("good until", time(voucher.expire_time.as_ref())),
-        ("redeemed", time(voucher.redeem_time.as_ref())),
-        ("code", voucher.code.clone()),
-        ("QR text", voucher.qr_text.clone()),
-    ])
-}
-
-/// Vouchers, a line each.
-pub(crate) fn vouchers_text(vouchers: &[proto::Voucher], names: &Names) -> String {
-    let row = |voucher: &proto::Voucher| {
-        [
-            voucher.id.clone(),
-            voucher.promotion_title.clone(),
-            voucher_state(voucher),
-            names.label(&voucher.redeemer_id),
-            time(voucher.expire_time.as_ref()),
-            voucher.code.clone(),
-        ]
-    };
-    table(
-        ["voucher", "promotion", "state", "good at", "good until", "code"],
-        vouchers.iter().map(row).collect(),
-    )
 }
 
 /// An alliance.
@@ -212,97 +163,6 @@ pub(crate) fn members_text(members: &[proto::Member]) -> String {
     table(header, members.iter().map(row).collect())
 }
 
-/// A promotion.
-pub(crate) fn promotion_json(promotion: &proto::Promotion) -> Value {
-    let (amount_off, percent_off) = match &promotion.benefit {
-        Some(Benefit::AmountOff(amount)) => (money_json(Some(amount)), Value::Null),
-        Some(Benefit::PercentOff(percent)) => {
-            let amount_max = money_json(percent.amount_max.as_ref());
-            (Value::Null, json!({ "basis_points": percent.basis_points, "amount_max": amount_max }))
-        }
-        None => (Value::Null, Value::Null),
-    };
-    let distributor = |one: &proto::Distributor| json!({ "shop_id": one.shop_id, "quota": one.quota, "issued": one.issued });
-    json!({
-        "id": promotion.id,
-        "funder_id": promotion.funder_id,
-        "title": promotion.title,
-        "distributors": promotion.distributors.iter().map(distributor).collect::<Vec<_>>(),
-        "redeemer_id": promotion.redeemer_id,
-        "earn_spend_min": money_json(promotion.earn_spend_min.as_ref()),
-        "amount_off": amount_off,
-        "percent_off": percent_off,
-        "redeem_spend_min": money_json(promotion.redeem_spend_min.as_ref()),
-        "start_time": time_json(promotion.start_time.as_ref()),
-        "end_time": time_json(promotion.end_time.as_ref()),
-        "voucher_validity": duration_json(promotion.voucher_validity.as_ref()),
-        "per_card_max": promotion.per_card_max,
-        "per_day_max": promotion.per_day_max,
-        "budget": money_json(promotion.budget.as_ref()),
-        "bounty": money_json(promotion.bounty.as_ref()),
-        "card_required": promotion.card_required,
-        "ended_time": time_json(promotion.ended_time.as_ref()),
-    })
-}
-
-fn benefit(promotion: &proto::Promotion) -> String {
-    match &promotion.benefit {
-        Some(Benefit::AmountOff(amount)) => format!("{} off", money(Some(amount))),
-        Some(Benefit::PercentOff(percent)) => {
-            let (whole, hundredths) = (percent.basis_points / 100, percent.basis_points % 100);
-            format!("{whole}.{hundredths:02} % off, at most {}", money(percent.amount_max.as_ref()))
-        }
-        None => String::new(),
-    }
-}
-
-/// A promotion, all of it.
-pub(crate) fn promotion_text(promotion: &proto::Promotion, names: &Names) -> String {
-    let count = |count: u32| if count == 0 { "no limit".to_owned() } else { count.to_string() };
-    let distributor = |one: &proto::Distributor| {
-        let issued = if one.issued == 0 { String::new() } else { format!(", {} handed out", one.issued) };
-        format!("{} up to {}{issued}", names.label(&one.shop_id), one.quota)
-    };
-    let distributors: Vec<_> = promotion.distributors.iter().map(distributor).collect();
-    fields([
-        ("promotion", promotion.title.clone()),
-        ("id", promotion.id.clone()),
-        ("benefit", benefit(promotion)),
-        ("handed out by", distributors.join("; ")),
-        ("for a sale from", money(promotion.earn_spend_min.as_ref())),
-        ("good at", names.label(&promotion.redeemer_id)),
-        ("on a purchase from", money(promotion.redeem_spend_min.as_ref())),
-        ("paid by", names.label(&promotion.funder_id)),
-        ("budget", money(promotion.budget.as_ref())),
-        ("bounty", money(promotion.bounty.as_ref())),
-        ("from", time(promotion.start_time.as_ref())),
-        ("to", time(promotion.end_time.as_ref())),
-        ("ended early", time(promotion.ended_time.as_ref())),
-        ("voucher good for", duration(promotion.voucher_validity.as_ref())),
-        ("per card", count(promotion.per_card_max)),
-        ("per day", count(promotion.per_day_max)),
-        ("card", if promotion.card_required { "required" } else { "not required" }.to_owned()),
-    ])
-}
-
-/// Promotions, a line each.
-pub(crate) fn promotions_text(promotions: &[proto::Promotion], names: &Names) -> String {
-    let row = |promotion: &proto::Promotion| {
-        let end = promotion.ended_time.as_ref().or(promotion.end_time.as_ref());
-        [
-            short(&promotion.id),
-            promotion.title.clone(),
-            benefit(promotion),
-            promotion.distributors.len().to_string(),
-            names.label(&promotion.redeemer_id),
-            time(promotion.start_time.as_ref()),
-            time(end),
-        ]
-    };
-    let header = ["id", "title", "benefit", "distributors", "good at", "from", "to"];
-    table(header, promotions.iter().map(row).collect())
-}
-
 /// This shop's counts.
 pub(crate) fn summary_json(summary: &proto::GetSummaryResponse) -> Value {
     let refusal = |one: &proto::RefusalCount| json!({ "reason": one.reason, "count": one.count });
@@ -317,6 +177,8 @@ pub(crate) fn summary_json(summary: &proto::GetSummaryResponse) -> Value {
         "discounts": money_json(summary.discounts.as_ref()),
         "refusals": summary.refusals.iter().map(refusal).collect::<Vec<_>>(),
         "double_redemptions": summary.double_redemptions,
+        "risk_open": money_json(summary.risk_open.as_ref()),
+        "risk_lost": money_json(summary.risk_lost.as_ref()),
     })
 }
 
@@ -331,18 +193,6 @@ pub(crate) fn pair_json(pair: &proto::Pair) -> Value {
         "customers_received": pair.customers_received,
         "balance": money_json(pair.balance.as_ref()),
         "state_digest": pair.state_digest,
-    })
-}
-
-/// A redemption.
-pub(crate) fn redemption_json(request_id: &str, answer: &proto::RedeemVoucherResponse) -> Value {
-    json!({
-        "request_id": request_id,
-        "redemption_id": answer.redemption_id,
-        "voucher": answer.voucher.as_ref().map(voucher_json),
-        "discount": money_json(answer.discount.as_ref()),
-        "credited_id": answer.credited_id,
-        "bounty": money_json(answer.bounty.as_ref()),
     })
 }
 

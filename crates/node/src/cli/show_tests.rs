@@ -1,6 +1,11 @@
 use std::collections::BTreeSet;
 
-use super::*;
+use proto::promotion::Benefit;
+
+use super::{
+    promotion::{conditions_json, risk_json},
+    *,
+};
 
 fn cny(minor: i64) -> proto::Money {
     proto::Money { currency_code: "CNY".to_owned(), minor }
@@ -38,6 +43,11 @@ fn json_has_the_fields_of_the_protos() {
     assert_eq!(promotion["percent_off"], Value::Null);
     for (message, json) in [
         ("Promotion", promotion),
+        ("Conditions", conditions_json(&proto::Conditions::default())),
+        ("RiskTerms", risk_json(&proto::RiskTerms::default())),
+        ("Share", share_json(&proto::Share::default())),
+        ("Offence", offence_json(&proto::Offence::default())),
+        ("QualifiedVoucher", qualified_json(&proto::QualifiedVoucher::default())),
         ("Voucher", voucher_json(&proto::Voucher::default())),
         ("Alliance", alliance_json(&proto::Alliance::default())),
         ("Member", member_json(&proto::Member::default())),
@@ -94,6 +104,104 @@ struct FieldDescriptor {
 fn enums_are_lower_case_words() {
     let voucher = proto::Voucher { state: proto::VoucherState::Redeemed.into(), ..Default::default() };
     assert_eq!(voucher_json(&voucher)["state"], "redeemed");
+    assert_eq!(voucher_json(&voucher)["mode"], "designated");
+    let offence = proto::Offence { kind: proto::OffenceKind::RiskLost.into(), ..Default::default() };
+    assert_eq!(offence_json(&offence)["kind"], "risk_lost");
     let event = proto::WatchResponse { r#type: proto::EventType::VoucherIssued.into(), ..Default::default() };
     assert_eq!(event_json(&event)["type"], "voucher_issued");
+}
+
+#[test]
+fn a_promotion_s_conditions_read_as_they_are_typed() {
+    let hours = proto::WeeklyHours {
+        weekdays: vec![proto::Weekday::Monday.into(), proto::Weekday::Tuesday.into()],
+        from_minute: 660,
+        until_minute: 845,
+    };
+    let conditions = proto::Conditions {
+        hours: vec![hours],
+        categories: vec!["fruit".to_owned()],
+        first_visit: true,
+        per_card_day_max: 2,
+        ..Default::default()
+    };
+    let promotion = proto::Promotion {
+        conditions: Some(conditions),
+        uses: 5,
+        mode: proto::VoucherMode::Leased.into(),
+        ..Default::default()
+    };
+    let text = promotion_text(&promotion, &Names::default());
+    for part in ["mon,tue 11:00-14:05", "fruit", "on a first visit", "2 a card and day", "5", "leased"] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+}
+
+#[test]
+fn tables_say_who_owns_who_cheated_and_what_would_come_off() {
+    let names = Names::of(vec![proto::Member {
+        shop_id: "ab".repeat(32),
+        name: "茶馆".into(),
+        ..Default::default()
+    }]);
+    let share = proto::Share {
+        owner_id: "ab".repeat(32),
+        distributor_id: "cd".repeat(32),
+        first_number: 23,
+        last_number: 30,
+        ..Default::default()
+    };
+    let text = shares_text(&[share], &names);
+    assert!(["茶馆 abababab", "23-30", "8", "cdcdcdcd"].iter().all(|part| text.contains(part)), "{text}");
+    let offence = proto::Offence {
+        liable_id: "ab".repeat(32),
+        kind: proto::OffenceKind::NumberTwice.into(),
+        charge: Some(cny(600)),
+        ..Default::default()
+    };
+    let text = offences_text(&[offence], &names);
+    assert!(text.contains("茶馆") && text.contains("one number") && text.contains("6.00 CNY"), "{text}");
+    let applies =
+        proto::VoucherApplies { discount: Some(cny(300)), needs_confirmation: true, ..Default::default() };
+    let refused = proto::VoucherRefused {
+        reason: "VOUCHER_EXPIRED".into(),
+        message: "券已过期".into(),
+        ..Default::default()
+    };
+    let of = |outcome| proto::QualifiedVoucher { outcome: Some(outcome), ..Default::default() };
+    let text = qualified_text(&[
+        of(proto::qualified_voucher::Outcome::Applies(applies)),
+        of(proto::qualified_voucher::Outcome::Refused(refused)),
+    ]);
+    assert!(text.contains("3.00 CNY") && text.contains("if its home agrees"), "{text}");
+    assert!(text.contains("券已过期 [VOUCHER_EXPIRED]"), "{text}");
+}
+
+#[test]
+fn a_line_names_few_shops_and_counts_the_rest() {
+    let ids = ["ab", "cd", "ef"].map(|id| id.repeat(32));
+    let mode = proto::VoucherMode::Anywhere.into();
+    let promotion = proto::Promotion { mode, redeemer_ids: ids.to_vec(), ..Default::default() };
+    let line = promotions_text(std::slice::from_ref(&promotion), &Names::default());
+    assert!(line.contains("abababab; cdcdcdcd and 1 more"), "{line}");
+    let all = promotion_text(&promotion, &Names::default());
+    assert!(all.contains("abababab; cdcdcdcd; efefefef"), "{all}");
+}
+
+#[test]
+fn a_voucher_says_where_it_is_good() {
+    let voucher = |mode: proto::VoucherMode, holder: &str| {
+        let voucher = proto::Voucher {
+            mode: mode.into(),
+            holder_id: holder.repeat(32),
+            redeemer_id: "cd".repeat(32),
+            uses: 5,
+            uses_left: Some(3),
+            ..Default::default()
+        };
+        voucher_text(&voucher, &Names::default())
+    };
+    assert!(voucher(proto::VoucherMode::Anywhere, "ab").contains("anywhere, held by abababab"));
+    assert!(voucher(proto::VoucherMode::Designated, "").contains("cdcdcdcd"));
+    assert!(voucher(proto::VoucherMode::Leased, "ab").contains("3 of 5"));
 }

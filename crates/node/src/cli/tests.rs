@@ -67,6 +67,9 @@ fn a_promotion_has_one_benefit_and_one_end() {
         "--end",
         "2026-06-01T00:00:00+08:00"
     ]));
+    assert!(parses(&["--amount-off", "8.00", "--runs-for", "30d", "--mode", "anywhere", "--redeemer", "c"]));
+    assert!(!parses(&["--amount-off", "8.00", "--runs-for", "30d", "--risk-per-voucher-max", "1.00"]));
+    assert!(!parses(&["--amount-off", "8.00", "--runs-for", "30d", "--risk-offline-max", "1d"]));
     assert!(!parses(&["--runs-for", "30d"]));
     assert!(!parses(&["--amount-off", "8.00"]));
     assert!(!parses(&[

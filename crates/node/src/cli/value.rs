@@ -195,6 +195,78 @@ impl FromStr for Share {
     }
 }
 
+/// Goods of one kind in a purchase, as `CATEGORY=MONEY`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Line {
+    /// What kind, as promotions name it.
+    pub(crate) category: String,
+    /// For how much.
+    pub(crate) amount: MoneyArg,
+}
+
+impl FromStr for Line {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (category, amount) =
+            text.rsplit_once('=').ok_or("a line is CATEGORY=MONEY, such as fruit=12.50")?;
+        match category.trim() {
+            "" => Err("the category is missing before `=`".to_owned()),
+            category => Ok(Self { category: category.to_owned(), amount: amount.trim().parse()? }),
+        }
+    }
+}
+
+/// Hours of some days of the week: `mon-fri 11:00-14:00`, `sat,sun 10:00-24:00`; without days, every day.
+pub(crate) fn weekly_hours(text: &str) -> Result<proto::WeeklyHours, String> {
+    let wrong = || "hours are like mon-fri 11:00-14:00, sat,sun 10:00-24:00 or 11:00-14:00".to_owned();
+    let (days, hours) = text.trim().rsplit_once(' ').unwrap_or(("mon-sun", text.trim()));
+    let (from, until) = hours.split_once('-').ok_or_else(wrong)?;
+    let (from_minute, until_minute) = (minute(from).ok_or_else(wrong)?, minute(until).ok_or_else(wrong)?);
+    if from_minute >= until_minute {
+        return Err(
+            "the hours end before they begin; for a night give two: 22:00-24:00 and 0:00-4:00".to_owned()
+        );
+    }
+    let weekdays = weekdays(days).ok_or_else(wrong)?.into_iter().map(i32::from).collect();
+    Ok(proto::WeeklyHours { weekdays, from_minute, until_minute })
+}
+
+/// Minutes after midnight of `14:05`, up to `24:00`.
+fn minute(text: &str) -> Option<u32> {
+    let (hours, minutes) = text.trim().split_once(':')?;
+    let number = |digits: &str| {
+        let sound = (1..=2).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
+        sound.then(|| digits.parse::<u32>().ok()).flatten()
+    };
+    let (hours, minutes) = (number(hours)?, number(minutes).filter(|m| *m < 60)?);
+    Some(hours * 60 + minutes).filter(|minute| *minute <= 24 * 60)
+}
+
+/// `mon,wed-fri`: the days in the order of the week, each once.
+fn weekdays(text: &str) -> Option<Vec<proto::Weekday>> {
+    const NAMES: [(&str, proto::Weekday); 7] = [
+        ("mon", proto::Weekday::Monday),
+        ("tue", proto::Weekday::Tuesday),
+        ("wed", proto::Weekday::Wednesday),
+        ("thu", proto::Weekday::Thursday),
+        ("fri", proto::Weekday::Friday),
+        ("sat", proto::Weekday::Saturday),
+        ("sun", proto::Weekday::Sunday),
+    ];
+    let place = |name: &str| NAMES.iter().position(|(known, _)| known.eq_ignore_ascii_case(name.trim()));
+    let mut named = [false; 7];
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last) = (place(first)?, place(last)?);
+        if first > last {
+            return None;
+        }
+        named[first..=last].fill(true);
+    }
+    Some(NAMES.iter().zip(named).filter(|(_, named)| *named).map(|((_, day), _)| *day).collect())
+}
+
 #[cfg(test)]
 #[path = "value_tests.rs"]
 mod tests;

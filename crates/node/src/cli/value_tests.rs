@@ -130,3 +130,36 @@ proptest! {
         prop_assert_eq!(money(&shown).unwrap().to_proto(None).unwrap(), proto::Money { currency_code: code, minor: minor_units });
     }
 }
+
+#[test]
+fn hours_are_days_and_a_span() {
+    let hours = |text: &str| {
+        let hours = weekly_hours(text)?;
+        Ok::<_, String>((hours.weekdays, hours.from_minute, hours.until_minute))
+    };
+    assert_eq!(hours("mon-fri 11:00-14:05"), Ok((vec![1, 2, 3, 4, 5], 660, 845)));
+    assert_eq!(hours("sun,Sat 0:00-24:00"), Ok((vec![6, 7], 0, 1_440)));
+    assert_eq!(hours("9:30-10:00"), Ok((vec![1, 2, 3, 4, 5, 6, 7], 570, 600)));
+    for wrong in [
+        "",
+        "mon",
+        "mon 11:00",
+        "mon 14:00-11:00",
+        "mon 11:00-25:00",
+        "fri-mon 1:00-2:00",
+        "xyz 1:00-2:00",
+        "mon 1:60-2:00",
+        "mon +1:00-2:00",
+    ] {
+        assert!(weekly_hours(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn a_line_is_a_category_and_an_amount() {
+    let line: Line = "fresh fruit=12.50".parse().unwrap();
+    assert_eq!((line.category.as_str(), line.amount), ("fresh fruit", "12.50".parse().unwrap()));
+    for wrong in ["fruit", "=12.50", "fruit=", "fruit=x"] {
+        assert!(wrong.parse::<Line>().is_err(), "{wrong}");
+    }
+}

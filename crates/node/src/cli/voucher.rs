@@ -10,6 +10,7 @@ use super::{
     Globals,
     output::{Answer, fields},
     problem::Problem,
+    right,
     sale::RequestIdArg,
     session::Session,
     show, value,
@@ -33,10 +34,28 @@ pub(crate) enum VoucherCommand {
     },
     /// Use a voucher at this shop.
     #[command(after_help = "Example:\n  hutong voucher redeem ABCD-EFGH-JKLM --purchase 58.00\n
-A voucher is redeemed once at most; a repeat with the same request id gives the first answer.")]
+A voucher is redeemed no more often than it has uses; a repeat with the same request id gives the first answer.
+Where another shop holds the right to an anywhere voucher, its home is asked, for at most 5 seconds.")]
     Redeem(RedeemArgs),
-    /// Take a redemption back; the customer has the voucher again.
+    /// Take a redemption back: all of it, and the customer has the use again; or for the goods that were returned.
     Void(VoidArgs),
+    /// Tell which vouchers would apply to a purchase, and why others would not. Changes nothing.
+    #[command(
+        after_help = "Example:\n  hutong voucher qualify ABCD-EFGH-JKLM 2345-6789-ABCD --purchase 58.00 --line fruit=30.00"
+    )]
+    Qualify(QualifyArgs),
+    /// Pass a voucher that this shop holds on to another shop of its promotion's.
+    #[command(after_help = "Example:\n  hutong voucher transfer ABCD-EFGH-JKLM --to 茶馆")]
+    Transfer(right::TransferArgs),
+    /// Ask an anywhere voucher's home for the right, because the customer picks a shop.
+    Request(right::RequestArgs),
+    /// Take a voucher back that this shop handed out or pays for.
+    Revoke(right::RevokeArgs),
+    /// Keep a use of a voucher that this shop holds free for whoever comes with the key.
+    #[command(after_help = "Example:\n  hutong voucher reserve ABCD-EFGH-JKLM --key order-17 --for 30m")]
+    Reserve(right::ReserveArgs),
+    /// Give up what was kept free under a key.
+    Release(right::ReleaseArgs),
     /// Vouchers that this shop hands out, redeems or funds.
     List {
         /// At most so many.
@@ -62,6 +81,9 @@ pub(crate) struct IssueArgs {
     /// When it was handed out, RFC 3339 [default: now].
     #[arg(long, value_parser = value::time)]
     time: Option<Timestamp>,
+    /// Designated: the shop that it is for [default: the promotion's usual one].
+    #[arg(long, value_name = "SHOP")]
+    redeemer: Option<String>,
     /// Draw the QR code in the terminal.
     #[arg(long)]
     qr: bool,
@@ -74,9 +96,8 @@ pub(crate) struct IssueArgs {
 pub(crate) struct RedeemArgs {
     /// The text of the QR code, or the typed code.
     code: String,
-    /// What the customer buys, before the discount: 5800 (minor units) or 58.00.
-    #[arg(long, value_name = "MONEY")]
-    purchase: value::MoneyArg,
+    #[command(flatten)]
+    purchase: PurchaseArgs,
     /// The card that the customer shows, 32 hex digits.
     #[arg(long, value_parser = value::card)]
     card: Option<String>,
@@ -86,8 +107,46 @@ pub(crate) struct RedeemArgs {
     /// The till's own reference, at most 64 characters.
     #[arg(long, default_value = "")]
     reference: String,
+    /// The key under which a use was kept free.
+    #[arg(long, value_name = "KEY", default_value = "")]
+    reservation: String,
+    /// Take the voucher at this shop's own risk where its home does not answer, within the promotion's caps.
+    #[arg(long)]
+    accept_at_risk: bool,
     #[command(flatten)]
     request: RequestIdArg,
+}
+
+/// What the customer buys.
+#[derive(Debug, Args)]
+struct PurchaseArgs {
+    /// What the customer buys, before the discount: 5800 (minor units) or 58.00.
+    #[arg(long, value_name = "MONEY")]
+    purchase: value::MoneyArg,
+    /// Goods of one kind in it, for promotions that name categories; repeatable.
+    #[arg(long = "line", value_name = "CATEGORY=MONEY")]
+    lines: Vec<value::Line>,
+    /// The till's name for the purchase, the same for all vouchers that go into it.
+    #[arg(long, value_name = "ID", default_value = "")]
+    purchase_id: String,
+    /// The customer is not in the shop.
+    #[arg(long)]
+    remote: bool,
+}
+
+/// Which vouchers, for what.
+#[derive(Debug, Args)]
+pub(crate) struct QualifyArgs {
+    /// QR texts or typed codes, at most 100.
+    codes: Vec<String>,
+    #[command(flatten)]
+    purchase: PurchaseArgs,
+    /// The card that the customer shows, 32 hex digits: vouchers that are bound to it are looked at, too.
+    #[arg(long, value_parser = value::card)]
+    card: Option<String>,
+    /// When, RFC 3339 [default: now].
+    #[arg(long, value_parser = value::time)]
+    time: Option<Timestamp>,
 }
 
 /// Which redemption.
@@ -98,6 +157,12 @@ pub(crate) struct VoidArgs {
     /// Why, at most 200 characters.
     #[arg(long, default_value = "")]
     reason: String,
+    /// The part of the purchase that was returned: the voucher stays used [default: all of it].
+    #[arg(long, value_name = "MONEY")]
+    returned: Option<value::MoneyArg>,
+    /// When, RFC 3339 [default: now].
+    #[arg(long, value_parser = value::time)]
+    time: Option<Timestamp>,
     #[command(flatten)]
     request: RequestIdArg,
 }
@@ -145,17 +210,23 @@ pub(crate) async fn run(globals: &Globals, command: VoucherCommand) -> anyhow::R
         }
         VoucherCommand::Redeem(args) => redeem(&session, args).await,
         VoucherCommand::Void(args) => void(&session, args).await,
+        VoucherCommand::Qualify(args) => qualify(&session, args).await,
+        VoucherCommand::Transfer(args) => right::transfer(&session, args).await,
+        VoucherCommand::Request(args) => right::request(&session, args).await,
+        VoucherCommand::Revoke(args) => right::revoke(&session, args).await,
+        VoucherCommand::Reserve(args) => right::reserve(&session, args).await,
+        VoucherCommand::Release(args) => right::release(&session, args).await,
         VoucherCommand::List { limit } => list(&session, limit).await,
         VoucherCommand::Touch(args) => touch(&session, args).await,
     }
 }
 
-fn required(voucher: Option<proto::Voucher>) -> Result<proto::Voucher, Problem> {
+pub(super) fn required(voucher: Option<proto::Voucher>) -> Result<proto::Voucher, Problem> {
     voucher.ok_or(Problem::Answer("voucher"))
 }
 
 /// A voucher, with the request id that it came by.
-fn with_request_id(request_id: &str, voucher: &proto::Voucher) -> Value {
+pub(super) fn with_request_id(request_id: &str, voucher: &proto::Voucher) -> Value {
     json!({ "request_id": request_id, "voucher": show::voucher_json(voucher) })
 }
 
@@ -167,6 +238,10 @@ async fn issue(session: &Session, args: IssueArgs) -> anyhow::Result<Answer> {
         promotion_id: session.promotion(&args.promotion).await?,
         card_id: args.card.unwrap_or_default(),
         issue_time: args.time,
+        redeemer_id: match args.redeemer.as_deref() {
+            Some(redeemer) => session.shops([redeemer]).await?.concat(),
+            None => String::new(),
+        },
     };
     let voucher = required(session.client.issue_voucher(request).await?.voucher)?;
     let mut text = show::voucher_text(&voucher, &session.names().await);
@@ -188,10 +263,15 @@ async fn redeem(session: &Session, args: RedeemArgs) -> anyhow::Result<Answer> {
         alliance_id: session.alliance_id.clone(),
         request_id: request_id.clone(),
         code: args.code,
-        purchase: session.money(Some(args.purchase)).await?,
+        purchase: session.money(Some(args.purchase.purchase)).await?,
         card_id: args.card.unwrap_or_default(),
         redeem_time: args.time,
         reference: args.reference,
+        lines: lines(session, args.purchase.lines).await?,
+        purchase_id: args.purchase.purchase_id,
+        remote: args.purchase.remote,
+        reservation_key: args.reservation,
+        accept_at_risk: args.accept_at_risk,
     };
     let answer = session.client.redeem_voucher(request).await?;
     let text = fields([
@@ -203,9 +283,37 @@ async fn redeem(session: &Session, args: RedeemArgs) -> anyhow::Result<Answer> {
         ("redemption", answer.redemption_id.clone()),
         ("credited to", session.names().await.label(&answer.credited_id)),
         ("bounty", show::money(answer.bounty.as_ref())),
+        ("uses left", if answer.uses_left > 0 { answer.uses_left.to_string() } else { String::new() }),
     ]);
-    Ok(Answer::new(show::redemption_json(&request_id, &answer), text)
-        .hint(format!("request id {request_id}")))
+    let told = Answer::new(show::redemption_json(&request_id, &answer), text)
+        .hint(format!("request id {request_id}"));
+    Ok(match answer.at_risk {
+        true => told.hint("Taken at this shop's own risk: the home is asked when it can be reached."),
+        false => told,
+    })
+}
+
+async fn lines(session: &Session, lines: Vec<value::Line>) -> anyhow::Result<Vec<proto::PurchaseLine>> {
+    let mut told = Vec::with_capacity(lines.len());
+    for value::Line { category, amount } in lines {
+        told.push(proto::PurchaseLine { category, amount: session.money(Some(amount)).await? });
+    }
+    Ok(told)
+}
+
+async fn qualify(session: &Session, args: QualifyArgs) -> anyhow::Result<Answer> {
+    let request = proto::QualifyVouchersRequest {
+        alliance_id: session.alliance_id.clone(),
+        codes: args.codes,
+        card_id: args.card.unwrap_or_default(),
+        purchase: session.money(Some(args.purchase.purchase)).await?,
+        lines: lines(session, args.purchase.lines).await?,
+        purchase_id: args.purchase.purchase_id,
+        remote: args.purchase.remote,
+        qualify_time: args.time,
+    };
+    let vouchers = session.client.qualify_vouchers(request).await?.vouchers;
+    Ok(Answer::new(vouchers.iter().map(show::qualified_json).collect(), show::qualified_text(&vouchers)))
 }
 
 async fn void(session: &Session, args: VoidArgs) -> anyhow::Result<Answer> {
@@ -215,10 +323,16 @@ async fn void(session: &Session, args: VoidArgs) -> anyhow::Result<Answer> {
         request_id: request_id.clone(),
         redemption_id: args.redemption,
         reason: args.reason,
+        returned: session.money(args.returned).await?,
+        void_time: args.time,
     };
-    let voucher = required(session.client.void_redemption(request).await?.voucher)?;
-    let text = show::voucher_text(&voucher, &session.names().await);
-    Ok(Answer::new(with_request_id(&request_id, &voucher), text).hint(format!("request id {request_id}")))
+    let answer = session.client.void_redemption(request).await?;
+    let voucher = required(answer.voucher)?;
+    let mut json = with_request_id(&request_id, &voucher);
+    json["discount"] = show::money_json(answer.discount.as_ref());
+    let taken_off = fields([("takes off", show::money(answer.discount.as_ref()))]);
+    let text = format!("{}\n{taken_off}", show::voucher_text(&voucher, &session.names().await));
+    Ok(Answer::new(json, text).hint(format!("request id {request_id}")))
 }
 
 async fn list(session: &Session, limit: usize) -> anyhow::Result<Answer> {

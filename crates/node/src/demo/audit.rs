@@ -7,6 +7,7 @@ use hutong_wire::merchant::v1 as pb;
 use super::{
     gather::{NodeBooks, Seen, agree},
     ledger::{Account, Books, Ledger, Violations},
+    link::TOO_MANY_TRIES,
     plan::Offer,
     street::Shop,
 };
@@ -95,7 +96,9 @@ fn check_account(violations: &mut Violations, shop: Shop, expected: &Account, sa
 /// Each refused attempt is kept, with its reason.
 fn check_refusals(violations: &mut Violations, shop: Shop, ledger: &Ledger, said: &pb::GetSummaryResponse) {
     let said: BTreeMap<_, _> = said.refusals.iter().map(|r| (r.reason.as_str(), r.count)).collect();
-    for ((_, reason), expected) in ledger.refusals.iter().filter(|((at, _), _)| *at == shop) {
+    // A code that was not looked at is no attempt.
+    let kept = |(at, reason): &(Shop, String)| *at == shop && reason != TOO_MANY_TRIES;
+    for ((_, reason), expected) in ledger.refusals.iter().filter(|(key, _)| kept(key)) {
         let said = said.get(reason.as_str()).copied().unwrap_or(0);
         violations.require(said == *expected, "LOG-2", || {
             format!("{} reports {said} refusals {reason}, its tills heard {expected}", shop.key())

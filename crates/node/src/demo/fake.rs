@@ -265,4 +265,46 @@ impl VoucherService for Fake {
     ) -> Result<Response<pb::RecordTouchResponse>> {
         Err(Status::unimplemented("no till of the street asks for it"))
     }
+
+    async fn qualify_vouchers(
+        &self,
+        _: Request<pb::QualifyVouchersRequest>,
+    ) -> Result<Response<pb::QualifyVouchersResponse>> {
+        Err(Status::unimplemented("no till of the street asks for it"))
+    }
+
+    async fn transfer_voucher(
+        &self,
+        _: Request<pb::TransferVoucherRequest>,
+    ) -> Result<Response<pb::TransferVoucherResponse>> {
+        Err(Status::unimplemented("no till of the street asks for it"))
+    }
+
+    async fn request_voucher(
+        &self,
+        _: Request<pb::RequestVoucherRequest>,
+    ) -> Result<Response<pb::RequestVoucherResponse>> {
+        Err(Status::unimplemented("no till of the street asks for it"))
+    }
+
+    async fn revoke_voucher(
+        &self,
+        _: Request<pb::RevokeVoucherRequest>,
+    ) -> Result<Response<pb::RevokeVoucherResponse>> {
+        Err(Status::unimplemented("no till of the street asks for it"))
+    }
+
+    async fn reserve_voucher(
+        &self,
+        _: Request<pb::ReserveVoucherRequest>,
+    ) -> Result<Response<pb::ReserveVoucherResponse>> {
+        Err(Status::unimplemented("no till of the street asks for it"))
+    }
+
+    async fn release_reservation(
+        &self,
+        _: Request<pb::ReleaseReservationRequest>,
+    ) -> Result<Response<pb::ReleaseReservationResponse>> {
+        Err(Status::unimplemented("no till of the street asks for it"))
+    }
 }

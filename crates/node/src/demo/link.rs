@@ -145,6 +145,9 @@ fn channel(address: &str) -> anyhow::Result<Channel> {
     Ok(endpoint.connect_lazy())
 }
 
+/// Why typed codes are not looked at for a while.
+pub(super) const TOO_MANY_TRIES: &str = "TOO_MANY_TRIES";
+
 /// What a failed call means.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
@@ -161,6 +164,8 @@ enum Verdict {
 impl Verdict {
     fn on(status: &Status) -> Self {
         match (status.code(), reason::of(status)) {
+            // For minutes; the till asks for the QR code meanwhile.
+            (Code::Unavailable, Some(reason)) if reason == TOO_MANY_TRIES => Self::Refused(reason),
             (Code::Unavailable, _) => Self::Down,
             (
                 Code::Internal | Code::Unknown | Code::Cancelled | Code::DeadlineExceeded | Code::Aborted,
@@ -218,6 +223,9 @@ mod tests {
         assert_eq!(Verdict::on(&refusal(Code::FailedPrecondition)), why);
         assert_eq!(Verdict::on(&refusal(Code::NotFound)), why);
         assert_eq!(Verdict::on(&refusal(Code::Unavailable)), Verdict::Down);
+        let details = ErrorDetails::with_error_info(TOO_MANY_TRIES, "hutong", HashMap::new());
+        let locked_out = Status::with_error_details(Code::Unavailable, "later", details);
+        assert_eq!(Verdict::on(&locked_out), Verdict::Refused(TOO_MANY_TRIES.to_owned()));
         assert_eq!(Verdict::on(&Status::unknown("transport error")), Verdict::Broken);
         assert_eq!(Verdict::on(&Status::unauthenticated("who?")), Verdict::Hopeless);
     }

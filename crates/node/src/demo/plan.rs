@@ -122,6 +122,7 @@ impl Offer {
                 shop_id: shop_ids[self.from.index()].clone(),
                 quota: self.quota,
                 issued: 0,
+                owned: 0,
             }],
             redeemer_id: shop_ids[self.to.index()].clone(),
             earn_spend_min: money(self.earn_min_cents),

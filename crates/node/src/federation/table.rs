@@ -33,6 +33,16 @@ impl LinkTable {
         self.lock().get(&shop).is_some_and(|state| state.connected)
     }
 
+    /// Whether no link to any member is up.
+    pub fn is_cut_off(&self) -> bool {
+        !self.lock().values().any(|state| state.connected)
+    }
+
+    /// When the last frame of any member came.
+    pub fn last_heard(&self) -> Option<UnixMillis> {
+        self.lock().values().filter_map(|state| state.last_heard).max()
+    }
+
     pub(super) fn connected(&self, shop: ShopId, at: UnixMillis) {
         let state = LinkState { connected: true, last_heard: Some(at), last_error: None };
         self.lock().insert(shop, state);
@@ -53,5 +63,26 @@ impl LinkTable {
     /// Each change is one map operation, so a poisoned map is whole.
     fn lock(&self) -> MutexGuard<'_, BTreeMap<ShopId, LinkState>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shop_is_cut_off_while_no_link_is_up_and_knows_whom_it_heard_last() {
+        let (one, other) = (ShopId::new([1; 32]), ShopId::new([2; 32]));
+        let at = |ms| UnixMillis::new(ms).unwrap();
+        let table = LinkTable::default();
+        assert_eq!((table.is_cut_off(), table.last_heard()), (true, None));
+        table.connected(one, at(10));
+        table.connected(other, at(20));
+        table.heard(one, at(30));
+        table.disconnected(one);
+        assert_eq!((table.is_cut_off(), table.last_heard()), (false, Some(at(30))));
+        table.disconnected(other);
+        table.failed(other, "gone".into());
+        assert_eq!((table.is_cut_off(), table.last_heard()), (true, Some(at(30))));
     }
 }

@@ -39,7 +39,7 @@ impl AllianceService for MerchantPort {
         request: Request<CreateAllianceRequest>,
     ) -> Result<Response<CreateAllianceResponse>, Status> {
         respond(request, async |request| {
-            let hosted = join::found(&self.0, founding(request)?).await?;
+            let hosted = join::found(&self.node, founding(request)?).await?;
             Ok(CreateAllianceResponse { alliance: Some(describe(&hosted)) })
         })
         .await
@@ -50,7 +50,7 @@ impl AllianceService for MerchantPort {
         request: Request<JoinAllianceRequest>,
     ) -> Result<Response<JoinAllianceResponse>, Status> {
         respond(request, async |request| {
-            let hosted = join::join(&self.0, &request.link).await?;
+            let hosted = join::join(&self.node, &request.link).await?;
             Ok(JoinAllianceResponse { alliance: Some(describe(&hosted)) })
         })
         .await
@@ -65,7 +65,7 @@ impl AllianceService for MerchantPort {
             let validity =
                 request.validity.as_ref().map(|v| trade::duration_ms("validity", v)).transpose()?;
             let expires = clock::now().saturating_add_ms(validity.unwrap_or(INVITATION_MS_DEFAULT));
-            let link = join::invite(&self.0, &hosted, expires, request.core, request.note).await?;
+            let link = join::invite(&self.node, &hosted, expires, request.core, request.note).await?;
             Ok(CreateInvitationResponse { link, expire_time: Some(trade::timestamp(expires)) })
         })
         .await
@@ -87,7 +87,7 @@ impl AllianceService for MerchantPort {
         request: Request<ListAlliancesRequest>,
     ) -> Result<Response<ListAlliancesResponse>, Status> {
         respond(request, async |request| {
-            let all = self.0.all().into_iter().map(|(hosted, _)| describe(&hosted));
+            let all = self.node.all().into_iter().map(|(hosted, _)| describe(&hosted));
             let (alliances, next_page_token) =
                 page(all, |a| a.id.clone(), request.page_size, &request.page_token)?;
             Ok(ListAlliancesResponse { alliances, next_page_token })
@@ -144,7 +144,7 @@ impl AllianceService for MerchantPort {
         respond(request, async |request| {
             let hosted = self.hosted(&request.alliance_id)?;
             let UpdateProfileRequest { name, category, .. } = request;
-            let addresses = self.0.advertised();
+            let addresses = self.node.advertised();
             hosted.execute(Command::Profile(proto::Profile { name, category, addresses })).await?;
             Ok(UpdateProfileResponse { member: members(&hosted, vec![hosted.me()]).await?.pop() })
         })

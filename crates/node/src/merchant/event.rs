@@ -37,7 +37,7 @@ impl EventService for MerchantPort {
         });
         let (hosted, after) = start.map_err(|refusal| refused(&refusal, language))?;
         let (events, stream) = mpsc::channel(EVENTS_AHEAD_MAX);
-        let stop = self.0.stop().clone();
+        let stop = self.node.stop().clone();
         tokio::spawn(async move {
             tokio::select! {
                 () = stop.cancelled() => {}

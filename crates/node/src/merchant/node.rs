@@ -27,7 +27,7 @@ impl NodeService for MerchantPort {
         request: Request<SetFederationRequest>,
     ) -> Result<Response<SetFederationResponse>, Status> {
         respond(request, async |request| {
-            self.0.set_paused(request.paused).await;
+            self.node.set_paused(request.paused).await;
             Ok(SetFederationResponse { paused: request.paused })
         })
         .await
@@ -37,17 +37,17 @@ impl NodeService for MerchantPort {
 impl MerchantPort {
     async fn node_status(&self) -> Result<GetStatusResponse, Refusal> {
         let mut alliances = Vec::new();
-        for (hosted, hub) in self.0.all() {
+        for (hosted, hub) in self.node.all() {
             alliances.push(alliance_status(&hosted, &hub).await?);
         }
         let (memory_bytes, memory_bytes_peak) = memory();
         Ok(GetStatusResponse {
             version: env!("CARGO_PKG_VERSION").into(),
-            shop_id: self.0.me().to_string(),
-            start_time: Some(trade::timestamp(self.0.started())),
-            peer_address: self.0.peer_address().to_string(),
+            shop_id: self.node.me().to_string(),
+            start_time: Some(trade::timestamp(self.node.started())),
+            peer_address: self.node.peer_address().to_string(),
             alliances,
-            federation_paused: self.0.is_paused(),
+            federation_paused: self.node.is_paused(),
             memory_bytes,
             memory_bytes_peak,
         })

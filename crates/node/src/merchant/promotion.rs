@@ -2,16 +2,20 @@
 
 use hutong_core::{
     answer::Answer,
-    command::Command,
+    command::{Command, MoveQuotaCommand},
     promotion::{self, Promotion},
     refusal::Refusal,
     report,
+    stock::{self, Share},
+    view::ViewError,
 };
-use hutong_record::RecordId;
+use hutong_record::{RecordId, ShopId, UnixMillis};
+use hutong_store::views::SledViews;
 use hutong_wire::{
     merchant::v1::{
-        CreatePromotionRequest, CreatePromotionResponse, EndPromotionRequest, EndPromotionResponse,
-        GetPromotionRequest, GetPromotionResponse, ListPromotionsRequest, ListPromotionsResponse,
+        CreatePromotionRequest, CreatePromotionResponse, Distributor, EndPromotionRequest,
+        EndPromotionResponse, GetPromotionRequest, GetPromotionResponse, ListPromotionsRequest,
+        ListPromotionsResponse, ListSharesRequest, ListSharesResponse, MoveQuotaRequest, MoveQuotaResponse,
         Promotion as PromotionMessage, promotion_service_server::PromotionService,
     },
     trade,
@@ -61,6 +65,20 @@ impl PromotionService for MerchantPort {
         })
         .await
     }
+
+    async fn move_quota(
+        &self,
+        request: Request<MoveQuotaRequest>,
+    ) -> Result<Response<MoveQuotaResponse>, Status> {
+        respond(request, async |request| self.move_quota(request).await).await
+    }
+
+    async fn list_shares(
+        &self,
+        request: Request<ListSharesRequest>,
+    ) -> Result<Response<ListSharesResponse>, Status> {
+        respond(request, async |request| self.shares(request).await).await
+    }
 }
 
 impl MerchantPort {
@@ -74,15 +92,15 @@ impl MerchantPort {
         let terms = trade::promotion(terms, currency)?;
         if request.validate_only {
             let checked = Promotion::check(&terms, RecordId::new([0; 32]), hosted.me(), currency)?;
-            let promotion = trade::promotion_message(&checked, None, (hosted.me(), 0));
-            return Ok(CreatePromotionResponse {
-                promotion: Some(PromotionMessage { id: String::new(), ..promotion }),
-            });
+            let promotion = PromotionMessage { id: String::new(), ..as_published(&checked) };
+            return Ok(CreatePromotionResponse { promotion: Some(promotion) });
         }
         let tag = trade::request_tag(&request.request_id, "CreatePromotion", &request)?;
         match hosted.ask(Command::Publish { request: tag, promotion: Box::new(terms) }).await? {
+            // Not as it stands by now: a repeat gets the first answer.
             Answer::Published { promotion } => {
-                Ok(CreatePromotionResponse { promotion: Some(show(&hosted, promotion).await?) })
+                let published = as_published(&hosted.promotion(promotion).await?);
+                Ok(CreatePromotionResponse { promotion: Some(published) })
             }
             other => Err(unexpected(&other)),
         }
@@ -103,6 +121,40 @@ impl MerchantPort {
         }
         Ok(ListPromotionsResponse { promotions, next_page_token })
     }
+
+    async fn move_quota(&self, request: MoveQuotaRequest) -> Result<MoveQuotaResponse, Refusal> {
+        let hosted = self.hosted(&request.alliance_id)?;
+        let command = MoveQuotaCommand {
+            request: trade::request_tag(&request.request_id, "MoveQuota", &request)?,
+            promotion: trade::record_id("promotion_id", &request.promotion_id)?,
+            to: trade::shop("to_shop_id", &request.to_shop_id)?,
+            count: request.count,
+            reclaimed_from: trade::shop_or_none("reclaimed_from_shop_id", &request.reclaimed_from_shop_id)?,
+        };
+        match hosted.ask(Command::MoveQuota(command)).await? {
+            Answer::Moved { count } => Ok(MoveQuotaResponse { moved_count: count }),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn shares(&self, request: ListSharesRequest) -> Result<ListSharesResponse, Refusal> {
+        let hosted = self.hosted(&request.alliance_id)?;
+        let promotion = hosted.promotion(trade::record_id("promotion_id", &request.promotion_id)?).await?;
+        let of = promotion.clone();
+        let all = hosted.query(move |view| all_shares(view, &of)).await?;
+        // Fixed widths, so that the order of texts is that of numbers.
+        let key = |share: &Share| format!("{:03}-{:010}", share.distributor, share.first);
+        let (shown, next_page_token) = page(all, key, request.page_size, &request.page_token)?;
+        let shares = shown.iter().map(|share| trade::share_message(share, &promotion)).collect();
+        Ok(ListSharesResponse { shares, next_page_token })
+    }
+}
+
+/// A promotion as it is at first: each distributor owns its quota, and nothing is handed out.
+fn as_published(promotion: &Promotion) -> PromotionMessage {
+    let mut message = trade::promotion_message(promotion);
+    message.distributors.iter_mut().for_each(|distributor| distributor.owned = distributor.quota);
+    message
 }
 
 async fn show(hosted: &Hosted, id: RecordId) -> Result<PromotionMessage, Refusal> {
@@ -112,10 +164,29 @@ async fn show(hosted: &Hosted, id: RecordId) -> Result<PromotionMessage, Refusal
 
 async fn describe(hosted: &Hosted, promotion: Promotion) -> Result<PromotionMessage, Refusal> {
     let me = hosted.me();
-    let describe = move |view: &_| {
-        let ended = promotion::ended(view, promotion.id)?;
-        let issued = report::issued_count(view, promotion.id)?;
-        Ok(trade::promotion_message(&promotion, ended, (me, issued)))
-    };
-    hosted.query(describe).await
+    hosted.query(move |view| standing(view, &promotion, me)).await
+}
+
+/// A promotion as it stands by now.
+fn standing(view: &SledViews, promotion: &Promotion, me: ShopId) -> Result<PromotionMessage, ViewError> {
+    let ended: Option<UnixMillis> = promotion::ended(view, promotion.id)?;
+    let issued = report::issued_count(view, promotion.id)?;
+    let shares = all_shares(view, promotion)?;
+    let mut message = trade::promotion_message(promotion);
+    let places = message.distributors.iter_mut().zip(0u8..).zip(&promotion.distributors);
+    for ((shown, place), distributor) in places {
+        let owned = shares.iter().filter(|share| share.owner == place).map(Share::count).sum();
+        let issued = if distributor.shop == me { issued } else { 0 };
+        *shown = Distributor { owned, issued, ..std::mem::take(shown) };
+    }
+    Ok(PromotionMessage { ended_time: ended.map(trade::timestamp), ..message })
+}
+
+/// All numbers of a promotion, with their owners.
+fn all_shares(view: &SledViews, promotion: &Promotion) -> Result<Vec<Share>, ViewError> {
+    let mut all = Vec::new();
+    for (place, _) in (0u8..).zip(&promotion.distributors) {
+        all.extend(stock::shares(view, promotion, place)?);
+    }
+    Ok(all)
 }

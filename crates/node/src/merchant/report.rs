@@ -3,6 +3,8 @@
 use hutong_core::{
     alliance::Alliance,
     pair,
+    promotion::Promotion,
+    proof::{self, Verdict},
     refusal::Refusal,
     report::{self, Summary},
     view::ViewError,
@@ -13,7 +15,8 @@ use hutong_sync::{Head, frontier_digest};
 use hutong_wire::{
     merchant::v1::{
         GetStateDigestRequest, GetStateDigestResponse, GetSummaryRequest, GetSummaryResponse,
-        ListPairsRequest, ListPairsResponse, Pair, RefusalCount, report_service_server::ReportService,
+        ListOffencesRequest, ListOffencesResponse, ListPairsRequest, ListPairsResponse, Pair, RefusalCount,
+        report_service_server::ReportService,
     },
     trade,
 };
@@ -36,6 +39,13 @@ impl ReportService for MerchantPort {
         request: Request<ListPairsRequest>,
     ) -> Result<Response<ListPairsResponse>, Status> {
         respond(request, async |request| self.pairs(request).await).await
+    }
+
+    async fn list_offences(
+        &self,
+        request: Request<ListOffencesRequest>,
+    ) -> Result<Response<ListOffencesResponse>, Status> {
+        respond(request, async |request| self.offences(request).await).await
     }
 
     async fn get_state_digest(
@@ -67,6 +77,8 @@ impl MerchantPort {
             discounts: Some(trade::minor_message(summary.discounts_minor, currency)),
             refusals: refusals.into_iter().map(|(reason, count)| RefusalCount { reason, count }).collect(),
             double_redemptions: summary.double_redemptions,
+            risk_open: Some(trade::minor_message(summary.risk_open_minor, currency)),
+            risk_lost: Some(trade::minor_message(summary.risk_lost_minor, currency)),
         })
     }
 
@@ -85,6 +97,17 @@ impl MerchantPort {
         Ok(ListPairsResponse { pairs: hosted.query(read).await?, next_page_token })
     }
 
+    async fn offences(&self, request: ListOffencesRequest) -> Result<ListOffencesResponse, Refusal> {
+        let hosted = self.hosted(&request.alliance_id)?;
+        let alliance = hosted.alliance();
+        let currency = alliance.charter().currency;
+        let verdicts = hosted.query(move |view| verdicts(view, &alliance)).await?;
+        let key = |verdict: &Verdict| format!("{}-{}", verdict.liable, hex(&verdict.subject));
+        let (shown, next_page_token) = page(verdicts, key, request.page_size, &request.page_token)?;
+        let offences = shown.iter().map(|verdict| trade::offence_message(verdict, currency)).collect();
+        Ok(ListOffencesResponse { offences, next_page_token })
+    }
+
     async fn state_digest(&self, request: GetStateDigestRequest) -> Result<GetStateDigestResponse, Refusal> {
         let hosted = self.hosted(&request.alliance_id)?;
         let reader = hosted.reader().clone();
@@ -101,6 +124,17 @@ impl MerchantPort {
             unfolded_count: hosted.unfolded_count().await?,
         })
     }
+}
+
+/// What was proven, judged again: the proof itself is what is kept.
+fn verdicts(view: &SledViews, alliance: &Alliance) -> Result<Vec<Verdict>, ViewError> {
+    let mut verdicts = Vec::new();
+    for (_, proof) in proof::all(view)? {
+        let Some(id) = proof::promotion_id(&proof) else { continue };
+        let Some(promotion) = Promotion::load(view, id, alliance.charter().currency)? else { continue };
+        verdicts.extend(alliance.judge_proof(&proof, &promotion));
+    }
+    Ok(verdicts)
 }
 
 fn read_pair(

@@ -60,7 +60,7 @@ pub(super) async fn handed_out(hosted: &Hosted, tokens: Vec<Token>) -> Result<Ve
         let mut vouchers = Vec::with_capacity(tokens.len());
         for token in &tokens {
             let promotion = Promotion::load(view, token.body().key.promotion, currency)?;
-            vouchers.extend(promotion.map(|p| trade::token_message(token, &p, true)));
+            vouchers.extend(promotion.map(|p| trade::handed_out_message(token, &p)));
         }
         Ok(vouchers)
     };

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use hutong_core::{
     answer::Answer,
-    command::{Command, Confirmation, IssueCommand, RedeemCommand, TouchCommand, VoidCommand},
-    promotion::{Promotion, Purchase},
+    command::{Command, IssueCommand, TouchCommand},
+    promotion::Promotion,
     refusal::{Reason, Refusal},
     report,
     voucher::{Presented, Voucher, VoucherKey},
@@ -13,16 +13,21 @@ use hutong_core::{
 use hutong_wire::{
     merchant::v1::{
         GetVoucherRequest, GetVoucherResponse, IssueVoucherRequest, IssueVoucherResponse,
-        ListVouchersRequest, ListVouchersResponse, RecordTouchRequest, RecordTouchResponse,
-        RedeemVoucherRequest, RedeemVoucherResponse, VoidRedemptionRequest, VoidRedemptionResponse,
-        Voucher as VoucherMessage, VoucherState, voucher_service_server::VoucherService,
+        ListVouchersRequest, ListVouchersResponse, QualifyVouchersRequest, QualifyVouchersResponse,
+        RecordTouchRequest, RecordTouchResponse, RedeemVoucherRequest, RedeemVoucherResponse,
+        ReleaseReservationRequest, ReleaseReservationResponse, RequestVoucherRequest, RequestVoucherResponse,
+        ReserveVoucherRequest, ReserveVoucherResponse, RevokeVoucherRequest, RevokeVoucherResponse,
+        TransferVoucherRequest, TransferVoucherResponse, VoidRedemptionRequest, VoidRedemptionResponse,
+        Voucher as VoucherMessage, voucher_service_server::VoucherService,
     },
     trade,
 };
 use tonic::{Request, Response, Status};
 
 use super::{
-    MerchantPort, page_size, respond,
+    MerchantPort,
+    call::Call,
+    page_size, respond,
     sale::{handed_out, unexpected},
 };
 use crate::{alliance::Hosted, clock};
@@ -40,7 +45,8 @@ impl VoucherService for MerchantPort {
         &self,
         request: Request<RedeemVoucherRequest>,
     ) -> Result<Response<RedeemVoucherResponse>, Status> {
-        respond(request, async |request| self.redeem(request).await).await
+        let call = Call::of(&request);
+        respond(request, async |request| self.redeem(request, &call).await).await
     }
 
     async fn void_redemption(
@@ -50,11 +56,60 @@ impl VoucherService for MerchantPort {
         respond(request, async |request| self.void(request).await).await
     }
 
+    async fn qualify_vouchers(
+        &self,
+        request: Request<QualifyVouchersRequest>,
+    ) -> Result<Response<QualifyVouchersResponse>, Status> {
+        let call = Call::of(&request);
+        respond(request, async |request| self.qualify(request, &call).await).await
+    }
+
+    async fn transfer_voucher(
+        &self,
+        request: Request<TransferVoucherRequest>,
+    ) -> Result<Response<TransferVoucherResponse>, Status> {
+        let call = Call::of(&request);
+        respond(request, async |request| self.transfer(request, &call).await).await
+    }
+
+    async fn request_voucher(
+        &self,
+        request: Request<RequestVoucherRequest>,
+    ) -> Result<Response<RequestVoucherResponse>, Status> {
+        let call = Call::of(&request);
+        respond(request, async |request| self.request_right(request, &call).await).await
+    }
+
+    async fn revoke_voucher(
+        &self,
+        request: Request<RevokeVoucherRequest>,
+    ) -> Result<Response<RevokeVoucherResponse>, Status> {
+        let call = Call::of(&request);
+        respond(request, async |request| self.revoke(request, &call).await).await
+    }
+
+    async fn reserve_voucher(
+        &self,
+        request: Request<ReserveVoucherRequest>,
+    ) -> Result<Response<ReserveVoucherResponse>, Status> {
+        let call = Call::of(&request);
+        respond(request, async |request| self.reserve(request, &call).await).await
+    }
+
+    async fn release_reservation(
+        &self,
+        request: Request<ReleaseReservationRequest>,
+    ) -> Result<Response<ReleaseReservationResponse>, Status> {
+        let call = Call::of(&request);
+        respond(request, async |request| self.release(request, &call).await).await
+    }
+
     async fn get_voucher(
         &self,
         request: Request<GetVoucherRequest>,
     ) -> Result<Response<GetVoucherResponse>, Status> {
-        respond(request, async |request| self.get(request).await).await
+        let call = Call::of(&request);
+        respond(request, async |request| self.get(request, &call).await).await
     }
 
     async fn list_vouchers(
@@ -80,7 +135,7 @@ impl MerchantPort {
             promotion: trade::record_id("promotion_id", &request.promotion_id)?,
             card: trade::card("card_id", &request.card_id)?,
             at: trade::time_or("issue_time", request.issue_time.as_ref(), clock::now())?,
-            redeemer: None,
+            redeemer: trade::shop_or_none("redeemer_id", &request.redeemer_id)?,
         };
         match hosted.ask(Command::Issue(command)).await? {
             Answer::HandedOut { tokens, .. } => {
@@ -90,62 +145,11 @@ impl MerchantPort {
         }
     }
 
-    async fn redeem(&self, request: RedeemVoucherRequest) -> Result<RedeemVoucherResponse, Refusal> {
+    async fn get(&self, request: GetVoucherRequest, call: &Call) -> Result<GetVoucherResponse, Refusal> {
         let hosted = self.hosted(&request.alliance_id)?;
-        let currency = hosted.alliance().charter().currency;
-        let command = RedeemCommand {
-            request: trade::request_tag(&request.request_id, "RedeemVoucher", &request)?,
-            presented: trade::presented(&request.code),
-            purchase: Purchase::of(trade::money("purchase", request.purchase.as_ref(), currency)?),
-            card: trade::card("card_id", &request.card_id)?,
-            at: trade::time_or("redeem_time", request.redeem_time.as_ref(), clock::now())?,
-            reference: request.reference,
-            reservation: String::new(),
-            confirmation: Confirmation::NotAsked,
-        };
-        match hosted.ask(Command::Redeem(command)).await? {
-            Answer::Redeemed { redemption, token, at, discount, credited, bounty, .. } => {
-                let promotion = hosted.promotion(token.body().key.promotion).await?;
-                let voucher = VoucherMessage {
-                    state: VoucherState::Redeemed.into(),
-                    redeem_time: Some(trade::timestamp(at)),
-                    ..trade::token_message(&token, &promotion, false)
-                };
-                Ok(RedeemVoucherResponse {
-                    redemption_id: redemption.to_string(),
-                    voucher: Some(voucher),
-                    discount: Some(trade::money_message(discount)),
-                    credited_id: credited.to_string(),
-                    bounty: Some(trade::money_message(bounty)),
-                })
-            }
-            other => Err(unexpected(&other)),
-        }
-    }
-
-    async fn void(&self, request: VoidRedemptionRequest) -> Result<VoidRedemptionResponse, Refusal> {
-        let hosted = self.hosted(&request.alliance_id)?;
-        let command = VoidCommand {
-            request: trade::request_tag(&request.request_id, "VoidRedemption", &request)?,
-            redemption: trade::record_id("redemption_id", &request.redemption_id)?,
-            at: clock::now(),
-            reason: request.reason,
-            returned: None,
-        };
-        match hosted.ask(Command::Void(command)).await? {
-            Answer::Voided { token, .. } => {
-                let promotion = hosted.promotion(token.body().key.promotion).await?;
-                Ok(VoidRedemptionResponse { voucher: Some(trade::token_message(&token, &promotion, false)) })
-            }
-            other => Err(unexpected(&other)),
-        }
-    }
-
-    async fn get(&self, request: GetVoucherRequest) -> Result<GetVoucherResponse, Refusal> {
-        let hosted = self.hosted(&request.alliance_id)?;
-        let unknown = || Refusal::new(Reason::VoucherUnknown);
-        let presented = trade::presented(&request.code).ok_or_else(unknown)?;
-        let voucher = find(&hosted, presented).await?.ok_or_else(unknown)?;
+        let presented = trade::presented(&request.code);
+        let found = find(&hosted, presented.clone());
+        let voucher = self.unless_guessing(call, &hosted, presented.as_ref(), found).await?;
         let message = describe(&hosted, vec![voucher]).await?.pop();
         Ok(GetVoucherResponse { voucher: message })
     }
@@ -184,7 +188,9 @@ impl MerchantPort {
 }
 
 /// The voucher behind a text, as this shop knows it. A token that is not the known one is no voucher.
-async fn find(hosted: &Hosted, presented: Presented) -> Result<Option<Voucher>, Refusal> {
+async fn find(hosted: &Hosted, presented: Option<Presented>) -> Result<Voucher, Refusal> {
+    let unknown = || Refusal::new(Reason::VoucherUnknown);
+    let presented = presented.ok_or_else(unknown)?;
     let found = hosted.query(move |view| match &presented {
         Presented::Key(key) => report::voucher(view, key),
         Presented::Secret(secret) => report::voucher_of_code(view, secret),
@@ -192,7 +198,7 @@ async fn find(hosted: &Hosted, presented: Presented) -> Result<Option<Voucher>, 
             Ok(report::voucher(view, &token.body().key)?.filter(|voucher| voucher.token == *token))
         }
     });
-    found.await
+    found.await?.ok_or_else(unknown)
 }
 
 async fn describe(hosted: &Arc<Hosted>, vouchers: Vec<Voucher>) -> Result<Vec<VoucherMessage>, Refusal> {

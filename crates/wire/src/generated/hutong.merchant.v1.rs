@@ -1229,10 +1229,11 @@ pub struct Money {
     #[prost(int64, tag = "2")]
     pub minor: i64,
 }
-/// What a customer carries, and how it stands as this node knows.
+/// What a customer carries, and how it stands as this node knows. Answers to mutations tell the voucher as it stood
+/// then, so that a repeat gets the same answer; fields that they cannot tell are absent.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Voucher {
-    /// Text id: promotion, distributor and number.
+    /// Text id: promotion, distributor whose number it is from the beginning, number, and round unless it is the first.
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
     /// Hex.
@@ -1240,11 +1241,13 @@ pub struct Voucher {
     pub promotion_id: ::prost::alloc::string::String,
     #[prost(string, tag = "3")]
     pub promotion_title: ::prost::alloc::string::String,
-    /// Hex ids of the shops.
+    /// Hex id of the shop that handed it out.
     #[prost(string, tag = "4")]
     pub distributor_id: ::prost::alloc::string::String,
+    /// Hex id of the shop that it names; absent unless it is designated.
     #[prost(string, tag = "5")]
     pub redeemer_id: ::prost::alloc::string::String,
+    /// Hex id of the shop that pays.
     #[prost(string, tag = "6")]
     pub funder_id: ::prost::alloc::string::String,
     /// Hex; absent: bearer.
@@ -1262,9 +1265,40 @@ pub struct Voucher {
     /// The code for typing in, with check symbols. Likewise.
     #[prost(string, tag = "12")]
     pub code: ::prost::alloc::string::String,
-    /// When it was redeemed; absent unless redeemed.
+    /// When it was last redeemed; absent unless redeemed.
     #[prost(message, optional, tag = "13")]
     pub redeem_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Hex id of the shop that holds the right to redeem it; absent where the answer does not tell.
+    #[prost(string, tag = "14")]
+    pub holder_id: ::prost::alloc::string::String,
+    /// How often it can be used, 1 to 100.
+    #[prost(uint32, tag = "15")]
+    pub uses: u32,
+    /// Uses that are left, 0 to uses; absent where the answer does not tell.
+    #[prost(uint32, optional, tag = "16")]
+    pub uses_left: ::core::option::Option<u32>,
+    /// When it was taken back by its issuer or funder; absent unless it was, as far as is known here.
+    #[prost(message, optional, tag = "17")]
+    pub revoke_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// How often its number was handed out before, 0 to 65,535.
+    #[prost(uint32, tag = "18")]
+    pub round: u32,
+    /// Who decides whether it is used.
+    #[prost(enumeration = "VoucherMode", tag = "19")]
+    pub mode: i32,
+    /// Until when uses are kept free under keys; absent: none is.
+    #[prost(message, optional, tag = "20")]
+    pub reserve_expire_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// Goods of one kind in a purchase.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PurchaseLine {
+    /// 1 to 40 characters, as promotions name it.
+    #[prost(string, tag = "1")]
+    pub category: ::prost::alloc::string::String,
+    /// Before discounts, not below zero.
+    #[prost(message, optional, tag = "2")]
+    pub amount: ::core::option::Option<Money>,
 }
 /// The life of a voucher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -1275,6 +1309,12 @@ pub enum VoucherState {
     Redeemed = 2,
     /// Past its time and not redeemed.
     Expired = 3,
+    /// A use is kept free under a key.
+    Reserved = 4,
+    /// Taken back by its issuer or funder.
+    Revoked = 5,
+    /// Used at a shop's own risk; its home has not confirmed it yet.
+    AtRisk = 6,
 }
 impl VoucherState {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1287,6 +1327,9 @@ impl VoucherState {
             Self::Issued => "VOUCHER_STATE_ISSUED",
             Self::Redeemed => "VOUCHER_STATE_REDEEMED",
             Self::Expired => "VOUCHER_STATE_EXPIRED",
+            Self::Reserved => "VOUCHER_STATE_RESERVED",
+            Self::Revoked => "VOUCHER_STATE_REVOKED",
+            Self::AtRisk => "VOUCHER_STATE_AT_RISK",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1296,6 +1339,46 @@ impl VoucherState {
             "VOUCHER_STATE_ISSUED" => Some(Self::Issued),
             "VOUCHER_STATE_REDEEMED" => Some(Self::Redeemed),
             "VOUCHER_STATE_EXPIRED" => Some(Self::Expired),
+            "VOUCHER_STATE_RESERVED" => Some(Self::Reserved),
+            "VOUCHER_STATE_REVOKED" => Some(Self::Revoked),
+            "VOUCHER_STATE_AT_RISK" => Some(Self::AtRisk),
+            _ => None,
+        }
+    }
+}
+/// Who decides whether a voucher is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum VoucherMode {
+    /// Designated.
+    Unspecified = 0,
+    /// The one shop that the voucher names; always works offline.
+    Designated = 1,
+    /// The shop that handed it out, from its own share of one stock; it is used there.
+    Leased = 2,
+    /// The shop that handed it out (its home), asked by whichever shop redeems.
+    Anywhere = 3,
+}
+impl VoucherMode {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "VOUCHER_MODE_UNSPECIFIED",
+            Self::Designated => "VOUCHER_MODE_DESIGNATED",
+            Self::Leased => "VOUCHER_MODE_LEASED",
+            Self::Anywhere => "VOUCHER_MODE_ANYWHERE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "VOUCHER_MODE_UNSPECIFIED" => Some(Self::Unspecified),
+            "VOUCHER_MODE_DESIGNATED" => Some(Self::Designated),
+            "VOUCHER_MODE_LEASED" => Some(Self::Leased),
+            "VOUCHER_MODE_ANYWHERE" => Some(Self::Anywhere),
             _ => None,
         }
     }
@@ -2186,7 +2269,7 @@ pub struct Promotion {
     /// 1 to 64 shops.
     #[prost(message, repeated, tag = "4")]
     pub distributors: ::prost::alloc::vec::Vec<Distributor>,
-    /// Hex id of the shop that redeems.
+    /// Designated: hex id of the shop that redeems, unless a voucher names one of redeemer_ids. Otherwise absent.
     #[prost(string, tag = "5")]
     pub redeemer_id: ::prost::alloc::string::String,
     /// A sale of at least this much at a distributor earns a voucher; absent: handed out by hand only.
@@ -2202,7 +2285,7 @@ pub struct Promotion {
     /// How long a voucher is good for, 1 minute to 10 years.
     #[prost(message, optional, tag = "12")]
     pub voucher_validity: ::core::option::Option<::prost_types::Duration>,
-    /// Vouchers from one distributor to one card; 0: no limit.
+    /// Vouchers from one distributor to one card; 0: no limit. Needs card_required.
     #[prost(uint32, tag = "13")]
     pub per_card_max: u32,
     /// Vouchers from one distributor on one day; 0: no limit.
@@ -2220,6 +2303,25 @@ pub struct Promotion {
     /// Set by the node: when the funder ended it early.
     #[prost(message, optional, tag = "18")]
     pub ended_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Who decides whether a voucher is used; absent: designated.
+    #[prost(enumeration = "VoucherMode", tag = "19")]
+    pub mode: i32,
+    /// Hex. Designated: other shops that a voucher can be for, at most 16. Anywhere: all shops that redeem, 1 to 64.
+    /// Leased: none, each distributor redeems what it handed out.
+    #[prost(string, repeated, tag = "20")]
+    pub redeemer_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// How often one voucher can be used, 1 to 100; 0: once.
+    #[prost(uint32, tag = "21")]
+    pub uses: u32,
+    /// When, for what and how often vouchers are redeemed; absent: no conditions.
+    #[prost(message, optional, tag = "22")]
+    pub conditions: ::core::option::Option<Conditions>,
+    /// Anywhere, single use: what a redeemer may accept while the voucher's home cannot be asked; absent: nothing.
+    #[prost(message, optional, tag = "23")]
+    pub risk: ::core::option::Option<RiskTerms>,
+    /// True: the numbers of vouchers that expired unused are handed out again.
+    #[prost(bool, tag = "24")]
+    pub reuse_expired: bool,
     #[prost(oneof = "promotion::Benefit", tags = "7, 8")]
     pub benefit: ::core::option::Option<promotion::Benefit>,
 }
@@ -2238,12 +2340,88 @@ pub struct Distributor {
     /// Hex.
     #[prost(string, tag = "1")]
     pub shop_id: ::prost::alloc::string::String,
-    /// How many vouchers it may hand out, 1 to 1,000,000.
+    /// How many numbers are its own from the beginning, 0 to 1,000,000, and not 0 for all.
     #[prost(uint32, tag = "2")]
     pub quota: u32,
     /// Set by the node, and only for this shop: how many it has handed out.
     #[prost(uint32, tag = "3")]
     pub issued: u32,
+    /// Set by the node: how many numbers are its own by now, after moves; 0 in what is to be published.
+    #[prost(uint32, tag = "4")]
+    pub owned: u32,
+}
+/// When, for what and how often vouchers are redeemed. What is counted, each redeemer counts for itself.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Conditions {
+    /// Redeemed from this moment on; absent: from the hand-out on.
+    #[prost(message, optional, tag = "1")]
+    pub from_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Redeemed before this moment; absent: as long as the voucher is good.
+    #[prost(message, optional, tag = "2")]
+    pub until_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When in the week, in the alliance's local time, at most 14; none: always.
+    #[prost(message, repeated, tag = "3")]
+    pub hours: ::prost::alloc::vec::Vec<WeeklyHours>,
+    /// Goods that the benefit applies to, at most 16 names of 1 to 40 characters; none: all.
+    #[prost(string, repeated, tag = "4")]
+    pub categories: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// True: for customers whose card the redeemer has not seen on an earlier day.
+    #[prost(bool, tag = "5")]
+    pub first_visit: bool,
+    /// True: not for orders from afar.
+    #[prost(bool, tag = "6")]
+    pub in_person_only: bool,
+    /// Redemptions by one card at one redeemer; 0: no limit.
+    #[prost(uint32, tag = "7")]
+    pub per_card_max: u32,
+    /// Redemptions by one card on one day at one redeemer; 0: no limit.
+    #[prost(uint32, tag = "8")]
+    pub per_card_day_max: u32,
+    /// Redemptions on one day at one redeemer; 0: no limit.
+    #[prost(uint32, tag = "9")]
+    pub per_day_max: u32,
+    /// Redemptions at one redeemer; 0: no limit.
+    #[prost(uint32, tag = "10")]
+    pub per_shop_max: u32,
+    /// The most in benefits and bounties that one redeemer gives away; absent: no limit but the promotion's budget.
+    #[prost(message, optional, tag = "11")]
+    pub per_shop_budget: ::core::option::Option<Money>,
+    /// True: goes into one purchase with vouchers of other promotions that allow it, too.
+    #[prost(bool, tag = "12")]
+    pub stackable: bool,
+    /// Vouchers whose promotions name the same group never go into one purchase, at most 40 characters; absent: no group.
+    #[prost(string, tag = "13")]
+    pub exclusion_group: ::prost::alloc::string::String,
+}
+/// Hours of some days of the week.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WeeklyHours {
+    /// 1 to 7 of them.
+    #[prost(enumeration = "Weekday", repeated, tag = "1")]
+    pub weekdays: ::prost::alloc::vec::Vec<i32>,
+    /// Minutes after midnight, 0 to 1,439.
+    #[prost(uint32, tag = "2")]
+    pub from_minute: u32,
+    /// Before this minute, more than from_minute, at most 1,440.
+    #[prost(uint32, tag = "3")]
+    pub until_minute: u32,
+}
+/// What a redeemer may accept at its own risk while a voucher's home cannot be asked. A use that turns out to be a
+/// second one is the loss of the shop that accepted it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RiskTerms {
+    /// The largest discount of one voucher.
+    #[prost(message, optional, tag = "1")]
+    pub per_voucher_max: ::core::option::Option<Money>,
+    /// All discounts of one redeemer that are open or lost.
+    #[prost(message, optional, tag = "2")]
+    pub per_shop_max: ::core::option::Option<Money>,
+    /// All discounts that one redeemer accepts at risk on one day.
+    #[prost(message, optional, tag = "3")]
+    pub per_day_max: ::core::option::Option<Money>,
+    /// How long a redeemer may have been cut off from the alliance, 1 minute to 30 days.
+    #[prost(message, optional, tag = "4")]
+    pub offline_max: ::core::option::Option<::prost_types::Duration>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PercentOff {
@@ -2319,6 +2497,118 @@ pub struct EndPromotionRequest {
 pub struct EndPromotionResponse {
     #[prost(message, optional, tag = "1")]
     pub promotion: ::core::option::Option<Promotion>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MoveQuotaRequest {
+    /// Hex id; absent where the node is in one alliance only.
+    #[prost(string, tag = "1")]
+    pub alliance_id: ::prost::alloc::string::String,
+    /// As in ReportSaleRequest.
+    #[prost(string, tag = "2")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Hex.
+    #[prost(string, tag = "3")]
+    pub promotion_id: ::prost::alloc::string::String,
+    /// Hex id of the distributor that gets the numbers.
+    #[prost(string, tag = "4")]
+    pub to_shop_id: ::prost::alloc::string::String,
+    /// How many, 1 to 1,000,000; in at most 64 stretches of consecutive numbers.
+    #[prost(uint32, tag = "5")]
+    pub count: u32,
+    /// Hex id of a removed shop whose numbers the funder takes back; absent: this shop's own numbers go.
+    #[prost(string, tag = "6")]
+    pub reclaimed_from_shop_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MoveQuotaResponse {
+    /// How many went.
+    #[prost(uint32, tag = "1")]
+    pub moved_count: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListSharesRequest {
+    /// Hex id; absent where the node is in one alliance only.
+    #[prost(string, tag = "1")]
+    pub alliance_id: ::prost::alloc::string::String,
+    /// Hex.
+    #[prost(string, tag = "2")]
+    pub promotion_id: ::prost::alloc::string::String,
+    /// At most 1,000; 0: 100.
+    #[prost(int32, tag = "3")]
+    pub page_size: i32,
+    /// From the previous answer; absent: from the start.
+    #[prost(string, tag = "4")]
+    pub page_token: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListSharesResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub shares: ::prost::alloc::vec::Vec<Share>,
+    /// Absent: that was the last page.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Consecutive numbers with one owner.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Share {
+    /// Hex id of the distributor whose numbers they are from the beginning.
+    #[prost(string, tag = "1")]
+    pub distributor_id: ::prost::alloc::string::String,
+    /// Hex id of the distributor whose they are by now.
+    #[prost(string, tag = "2")]
+    pub owner_id: ::prost::alloc::string::String,
+    /// From 1.
+    #[prost(uint32, tag = "3")]
+    pub first_number: u32,
+    #[prost(uint32, tag = "4")]
+    pub last_number: u32,
+    /// Hex id of the record that moved them last; absent: they were never moved.
+    #[prost(string, tag = "5")]
+    pub move_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Weekday {
+    Unspecified = 0,
+    Monday = 1,
+    Tuesday = 2,
+    Wednesday = 3,
+    Thursday = 4,
+    Friday = 5,
+    Saturday = 6,
+    Sunday = 7,
+}
+impl Weekday {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "WEEKDAY_UNSPECIFIED",
+            Self::Monday => "WEEKDAY_MONDAY",
+            Self::Tuesday => "WEEKDAY_TUESDAY",
+            Self::Wednesday => "WEEKDAY_WEDNESDAY",
+            Self::Thursday => "WEEKDAY_THURSDAY",
+            Self::Friday => "WEEKDAY_FRIDAY",
+            Self::Saturday => "WEEKDAY_SATURDAY",
+            Self::Sunday => "WEEKDAY_SUNDAY",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "WEEKDAY_UNSPECIFIED" => Some(Self::Unspecified),
+            "WEEKDAY_MONDAY" => Some(Self::Monday),
+            "WEEKDAY_TUESDAY" => Some(Self::Tuesday),
+            "WEEKDAY_WEDNESDAY" => Some(Self::Wednesday),
+            "WEEKDAY_THURSDAY" => Some(Self::Thursday),
+            "WEEKDAY_FRIDAY" => Some(Self::Friday),
+            "WEEKDAY_SATURDAY" => Some(Self::Saturday),
+            "WEEKDAY_SUNDAY" => Some(Self::Sunday),
+            _ => None,
+        }
+    }
 }
 /// Generated client implementations.
 pub mod promotion_service_client {
@@ -2531,6 +2821,61 @@ pub mod promotion_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Passes numbers that were never handed out to another distributor: a quota granted or returned, a lease moved. The
+        /// funder takes back likewise what a removed shop held.
+        pub async fn move_quota(
+            &mut self,
+            request: impl tonic::IntoRequest<super::MoveQuotaRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::MoveQuotaResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hutong.merchant.v1.PromotionService/MoveQuota",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("hutong.merchant.v1.PromotionService", "MoveQuota"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Whose the numbers of a promotion are by now, in the order of numbers.
+        pub async fn list_shares(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListSharesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListSharesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hutong.merchant.v1.PromotionService/ListShares",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("hutong.merchant.v1.PromotionService", "ListShares"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2575,6 +2920,23 @@ pub mod promotion_service_server {
             request: tonic::Request<super::EndPromotionRequest>,
         ) -> std::result::Result<
             tonic::Response<super::EndPromotionResponse>,
+            tonic::Status,
+        >;
+        /// Passes numbers that were never handed out to another distributor: a quota granted or returned, a lease moved. The
+        /// funder takes back likewise what a removed shop held.
+        async fn move_quota(
+            &self,
+            request: tonic::Request<super::MoveQuotaRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::MoveQuotaResponse>,
+            tonic::Status,
+        >;
+        /// Whose the numbers of a promotion are by now, in the order of numbers.
+        async fn list_shares(
+            &self,
+            request: tonic::Request<super::ListSharesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListSharesResponse>,
             tonic::Status,
         >;
     }
@@ -2839,6 +3201,96 @@ pub mod promotion_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/hutong.merchant.v1.PromotionService/MoveQuota" => {
+                    #[allow(non_camel_case_types)]
+                    struct MoveQuotaSvc<T: PromotionService>(pub Arc<T>);
+                    impl<
+                        T: PromotionService,
+                    > tonic::server::UnaryService<super::MoveQuotaRequest>
+                    for MoveQuotaSvc<T> {
+                        type Response = super::MoveQuotaResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::MoveQuotaRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as PromotionService>::move_quota(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = MoveQuotaSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hutong.merchant.v1.PromotionService/ListShares" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListSharesSvc<T: PromotionService>(pub Arc<T>);
+                    impl<
+                        T: PromotionService,
+                    > tonic::server::UnaryService<super::ListSharesRequest>
+                    for ListSharesSvc<T> {
+                        type Response = super::ListSharesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListSharesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as PromotionService>::list_shares(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListSharesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 _ => {
                     Box::pin(async move {
                         let mut response = http::Response::new(
@@ -2918,6 +3370,12 @@ pub struct GetSummaryResponse {
     /// Second uses of one voucher seen in this shop's records: 0, or the promise is broken.
     #[prost(uint64, tag = "10")]
     pub double_redemptions: u64,
+    /// Discounts accepted at this shop's own risk that no home has confirmed yet.
+    #[prost(message, optional, tag = "11")]
+    pub risk_open: ::core::option::Option<Money>,
+    /// Discounts accepted at this shop's own risk that turned out to be second uses: its loss.
+    #[prost(message, optional, tag = "12")]
+    pub risk_lost: ::core::option::Option<Money>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RefusalCount {
@@ -2994,6 +3452,86 @@ pub struct GetStateDigestResponse {
     /// Of them not folded yet: folding lags, or a record waits for another.
     #[prost(uint64, tag = "4")]
     pub unfolded_count: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListOffencesRequest {
+    /// Hex id; absent where the node is in one alliance only.
+    #[prost(string, tag = "1")]
+    pub alliance_id: ::prost::alloc::string::String,
+    /// At most 1,000; 0: 100.
+    #[prost(int32, tag = "2")]
+    pub page_size: i32,
+    /// From the previous answer; absent: from the start.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListOffencesResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub offences: ::prost::alloc::vec::Vec<Offence>,
+    /// Absent: that was the last page.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// What a shop was proven to have done.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Offence {
+    /// Hex, the same for all proofs of one offence.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Hex id of the shop that is liable.
+    #[prost(string, tag = "2")]
+    pub liable_id: ::prost::alloc::string::String,
+    #[prost(enumeration = "OffenceKind", tag = "3")]
+    pub kind: i32,
+    /// Text id of the voucher that it is about.
+    #[prost(string, tag = "4")]
+    pub voucher_id: ::prost::alloc::string::String,
+    /// Hex.
+    #[prost(string, tag = "5")]
+    pub promotion_id: ::prost::alloc::string::String,
+    /// What the liable shop owes the promotion's funder for it.
+    #[prost(message, optional, tag = "6")]
+    pub charge: ::core::option::Option<Money>,
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum OffenceKind {
+    Unspecified = 0,
+    /// Handed out two vouchers under one number.
+    NumberTwice = 1,
+    /// Handed out a number past the quota.
+    PastQuota = 2,
+    /// Passed one right on to two shops.
+    PassedTwice = 3,
+    /// Accepted at risk what another shop used by right: the loss is its own.
+    RiskLost = 4,
+}
+impl OffenceKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "OFFENCE_KIND_UNSPECIFIED",
+            Self::NumberTwice => "OFFENCE_KIND_NUMBER_TWICE",
+            Self::PastQuota => "OFFENCE_KIND_PAST_QUOTA",
+            Self::PassedTwice => "OFFENCE_KIND_PASSED_TWICE",
+            Self::RiskLost => "OFFENCE_KIND_RISK_LOST",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "OFFENCE_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "OFFENCE_KIND_NUMBER_TWICE" => Some(Self::NumberTwice),
+            "OFFENCE_KIND_PAST_QUOTA" => Some(Self::PastQuota),
+            "OFFENCE_KIND_PASSED_TWICE" => Some(Self::PassedTwice),
+            "OFFENCE_KIND_RISK_LOST" => Some(Self::RiskLost),
+            _ => None,
+        }
+    }
 }
 /// Generated client implementations.
 pub mod report_service_client {
@@ -3168,6 +3706,34 @@ pub mod report_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// What shops were proven to have done against the rules of vouchers, in the order of the shops' ids. Every member
+        /// names the same.
+        pub async fn list_offences(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListOffencesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListOffencesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hutong.merchant.v1.ReportService/ListOffences",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("hutong.merchant.v1.ReportService", "ListOffences"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -3205,6 +3771,15 @@ pub mod report_service_server {
             request: tonic::Request<super::GetStateDigestRequest>,
         ) -> std::result::Result<
             tonic::Response<super::GetStateDigestResponse>,
+            tonic::Status,
+        >;
+        /// What shops were proven to have done against the rules of vouchers, in the order of the shops' ids. Every member
+        /// names the same.
+        async fn list_offences(
+            &self,
+            request: tonic::Request<super::ListOffencesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListOffencesResponse>,
             tonic::Status,
         >;
     }
@@ -3406,6 +3981,51 @@ pub mod report_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetStateDigestSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hutong.merchant.v1.ReportService/ListOffences" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListOffencesSvc<T: ReportService>(pub Arc<T>);
+                    impl<
+                        T: ReportService,
+                    > tonic::server::UnaryService<super::ListOffencesRequest>
+                    for ListOffencesSvc<T> {
+                        type Response = super::ListOffencesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListOffencesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ReportService>::list_offences(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListOffencesSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -3814,6 +4434,9 @@ pub struct IssueVoucherRequest {
     /// Absent: now.
     #[prost(message, optional, tag = "5")]
     pub issue_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Designated: hex id of the shop that it is for; absent: the promotion's usual one.
+    #[prost(string, tag = "6")]
+    pub redeemer_id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct IssueVoucherResponse {
@@ -3821,7 +4444,7 @@ pub struct IssueVoucherResponse {
     pub voucher: ::core::option::Option<Voucher>,
 }
 /// What the customer shows, and what they buy.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RedeemVoucherRequest {
     /// Hex id; absent where the node is in one alliance only.
     #[prost(string, tag = "1")]
@@ -3844,6 +4467,22 @@ pub struct RedeemVoucherRequest {
     /// The till's own reference, at most 64 characters.
     #[prost(string, tag = "7")]
     pub reference: ::prost::alloc::string::String,
+    /// The purchase by kinds of goods, at most 64, together at most the purchase; for promotions that name categories.
+    #[prost(message, repeated, tag = "8")]
+    pub lines: ::prost::alloc::vec::Vec<PurchaseLine>,
+    /// The till's name for the purchase, at most 64 characters, the same for all vouchers that go into it; absent: this
+    /// one goes in alone.
+    #[prost(string, tag = "9")]
+    pub purchase_id: ::prost::alloc::string::String,
+    /// True: the customer is not in the shop.
+    #[prost(bool, tag = "10")]
+    pub remote: bool,
+    /// The key under which a use was kept free; absent: none.
+    #[prost(string, tag = "11")]
+    pub reservation_key: ::prost::alloc::string::String,
+    /// True: where the voucher's home does not answer, it is taken at this shop's own risk, within the promotion's caps.
+    #[prost(bool, tag = "12")]
+    pub accept_at_risk: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RedeemVoucherResponse {
@@ -3861,6 +4500,12 @@ pub struct RedeemVoucherResponse {
     /// What the funder owes that shop.
     #[prost(message, optional, tag = "5")]
     pub bounty: ::core::option::Option<Money>,
+    /// Uses that the voucher has left, 0 to 99.
+    #[prost(uint32, tag = "6")]
+    pub uses_left: u32,
+    /// Taken at this shop's own risk: the home is asked when it can be reached.
+    #[prost(bool, tag = "7")]
+    pub at_risk: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct VoidRedemptionRequest {
@@ -3876,9 +4521,215 @@ pub struct VoidRedemptionRequest {
     /// At most 200 characters.
     #[prost(string, tag = "4")]
     pub reason: ::prost::alloc::string::String,
+    /// The part of the purchase that was returned, more than zero and less than all of it: the voucher stays used, and its
+    /// discount is reckoned on the rest. Absent: all of it.
+    #[prost(message, optional, tag = "5")]
+    pub returned: ::core::option::Option<Money>,
+    /// Absent: now.
+    #[prost(message, optional, tag = "6")]
+    pub void_time: ::core::option::Option<::prost_types::Timestamp>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct VoidRedemptionResponse {
+    #[prost(message, optional, tag = "1")]
+    pub voucher: ::core::option::Option<Voucher>,
+    /// What the voucher takes off what was kept; nothing where all was returned.
+    #[prost(message, optional, tag = "2")]
+    pub discount: ::core::option::Option<Money>,
+}
+/// What the customer shows, and what they want to buy.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct QualifyVouchersRequest {
+    /// Hex id; absent where the node is in one alliance only.
+    #[prost(string, tag = "1")]
+    pub alliance_id: ::prost::alloc::string::String,
+    /// QR texts or typed codes, at most 100.
+    #[prost(string, repeated, tag = "2")]
+    pub codes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The card that the customer shows, 32 hex digits: known vouchers that are bound to it are looked at, too. Absent: none.
+    #[prost(string, tag = "3")]
+    pub card_id: ::prost::alloc::string::String,
+    /// Before discounts; more than zero.
+    #[prost(message, optional, tag = "4")]
+    pub purchase: ::core::option::Option<Money>,
+    /// As in RedeemVoucherRequest.
+    #[prost(message, repeated, tag = "5")]
+    pub lines: ::prost::alloc::vec::Vec<PurchaseLine>,
+    /// As in RedeemVoucherRequest: what went into the purchase already counts.
+    #[prost(string, tag = "6")]
+    pub purchase_id: ::prost::alloc::string::String,
+    /// As in RedeemVoucherRequest.
+    #[prost(bool, tag = "7")]
+    pub remote: bool,
+    /// Absent: now.
+    #[prost(message, optional, tag = "8")]
+    pub qualify_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct QualifyVouchersResponse {
+    /// Those of the request in its order, then those of the card; at most 100 in all, so there are no pages.
+    #[prost(message, repeated, tag = "1")]
+    pub vouchers: ::prost::alloc::vec::Vec<QualifiedVoucher>,
+}
+/// What one voucher would do.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct QualifiedVoucher {
+    /// The voucher's text id; absent where nobody knows the code.
+    #[prost(string, tag = "1")]
+    pub voucher_id: ::prost::alloc::string::String,
+    /// Absent likewise.
+    #[prost(string, tag = "2")]
+    pub promotion_title: ::prost::alloc::string::String,
+    #[prost(oneof = "qualified_voucher::Outcome", tags = "3, 4")]
+    pub outcome: ::core::option::Option<qualified_voucher::Outcome>,
+}
+/// Nested message and enum types in `QualifiedVoucher`.
+pub mod qualified_voucher {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Outcome {
+        #[prost(message, tag = "3")]
+        Applies(super::VoucherApplies),
+        #[prost(message, tag = "4")]
+        Refused(super::VoucherRefused),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VoucherApplies {
+    /// What it would take off.
+    #[prost(message, optional, tag = "1")]
+    pub discount: ::core::option::Option<Money>,
+    /// The part of the purchase that it applies to.
+    #[prost(message, optional, tag = "2")]
+    pub eligible: ::core::option::Option<Money>,
+    /// Its home would have to be asked.
+    #[prost(bool, tag = "3")]
+    pub needs_confirmation: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct VoucherRefused {
+    /// As in ErrorInfo.reason.
+    #[prost(string, tag = "1")]
+    pub reason: ::prost::alloc::string::String,
+    /// In the caller's language.
+    #[prost(string, tag = "2")]
+    pub message: ::prost::alloc::string::String,
+    /// As in ErrorInfo.metadata.
+    #[prost(map = "string, string", tag = "3")]
+    pub metadata: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TransferVoucherRequest {
+    /// Hex id; absent where the node is in one alliance only.
+    #[prost(string, tag = "1")]
+    pub alliance_id: ::prost::alloc::string::String,
+    /// As in ReportSaleRequest.
+    #[prost(string, tag = "2")]
+    pub request_id: ::prost::alloc::string::String,
+    /// The voucher's id, the text of its QR code, or its typed code.
+    #[prost(string, tag = "3")]
+    pub code: ::prost::alloc::string::String,
+    /// Hex id of the shop that gets it.
+    #[prost(string, tag = "4")]
+    pub to_shop_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TransferVoucherResponse {
+    #[prost(message, optional, tag = "1")]
+    pub voucher: ::core::option::Option<Voucher>,
+}
+/// Needs no request_id: while a request waits a repeat asks nothing new, and what was granted is told again.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RequestVoucherRequest {
+    /// Hex id; absent where the node is in one alliance only.
+    #[prost(string, tag = "1")]
+    pub alliance_id: ::prost::alloc::string::String,
+    /// The text of the QR code, or the typed code.
+    #[prost(string, tag = "2")]
+    pub code: ::prost::alloc::string::String,
+    /// Hex id of the shop that the customer picked; absent: this one. Of another shop's grant this node may not hear.
+    #[prost(string, tag = "3")]
+    pub to_shop_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RequestVoucherResponse {
+    #[prost(enumeration = "RightRequestState", tag = "1")]
+    pub state: i32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RevokeVoucherRequest {
+    /// Hex id; absent where the node is in one alliance only.
+    #[prost(string, tag = "1")]
+    pub alliance_id: ::prost::alloc::string::String,
+    /// As in ReportSaleRequest.
+    #[prost(string, tag = "2")]
+    pub request_id: ::prost::alloc::string::String,
+    /// The voucher's id, the text of its QR code, or its typed code.
+    #[prost(string, tag = "3")]
+    pub code: ::prost::alloc::string::String,
+    /// At most 200 characters.
+    #[prost(string, tag = "4")]
+    pub reason: ::prost::alloc::string::String,
+    /// Absent: now.
+    #[prost(message, optional, tag = "5")]
+    pub revoke_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RevokeVoucherResponse {
+    #[prost(message, optional, tag = "1")]
+    pub voucher: ::core::option::Option<Voucher>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReserveVoucherRequest {
+    /// Hex id; absent where the node is in one alliance only.
+    #[prost(string, tag = "1")]
+    pub alliance_id: ::prost::alloc::string::String,
+    /// As in ReportSaleRequest.
+    #[prost(string, tag = "2")]
+    pub request_id: ::prost::alloc::string::String,
+    /// The voucher's id, the text of its QR code, or its typed code.
+    #[prost(string, tag = "3")]
+    pub code: ::prost::alloc::string::String,
+    /// 1 to 64 printable ASCII characters without spaces.
+    #[prost(string, tag = "4")]
+    pub key: ::prost::alloc::string::String,
+    /// For how long, 1 millisecond to 1 day; absent: 15 minutes.
+    #[prost(message, optional, tag = "5")]
+    pub lifetime: ::core::option::Option<::prost_types::Duration>,
+    /// Absent: now.
+    #[prost(message, optional, tag = "6")]
+    pub reserve_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReserveVoucherResponse {
+    #[prost(message, optional, tag = "1")]
+    pub voucher: ::core::option::Option<Voucher>,
+    /// Until when the use is kept free.
+    #[prost(message, optional, tag = "2")]
+    pub expire_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReleaseReservationRequest {
+    /// Hex id; absent where the node is in one alliance only.
+    #[prost(string, tag = "1")]
+    pub alliance_id: ::prost::alloc::string::String,
+    /// As in ReportSaleRequest.
+    #[prost(string, tag = "2")]
+    pub request_id: ::prost::alloc::string::String,
+    /// The voucher's id, the text of its QR code, or its typed code.
+    #[prost(string, tag = "3")]
+    pub code: ::prost::alloc::string::String,
+    /// As in ReserveVoucherRequest.
+    #[prost(string, tag = "4")]
+    pub key: ::prost::alloc::string::String,
+    /// Absent: now.
+    #[prost(message, optional, tag = "5")]
+    pub release_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReleaseReservationResponse {
     #[prost(message, optional, tag = "1")]
     pub voucher: ::core::option::Option<Voucher>,
 }
@@ -3945,6 +4796,38 @@ pub struct RecordTouchResponse {
     /// Hex.
     #[prost(string, tag = "1")]
     pub touch_id: ::prost::alloc::string::String,
+}
+/// What became of a request for a voucher's right. A denial is a refusal of the call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum RightRequestState {
+    Unspecified = 0,
+    /// The shop has the right.
+    Granted = 1,
+    /// The home has not answered yet; the request stands, and is answered when the home is reached.
+    Waiting = 2,
+}
+impl RightRequestState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "RIGHT_REQUEST_STATE_UNSPECIFIED",
+            Self::Granted => "RIGHT_REQUEST_STATE_GRANTED",
+            Self::Waiting => "RIGHT_REQUEST_STATE_WAITING",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "RIGHT_REQUEST_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "RIGHT_REQUEST_STATE_GRANTED" => Some(Self::Granted),
+            "RIGHT_REQUEST_STATE_WAITING" => Some(Self::Waiting),
+            _ => None,
+        }
+    }
 }
 /// How a customer was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -4098,7 +4981,8 @@ pub mod voucher_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Uses a voucher at this shop. At most one redemption of a voucher ever succeeds. Durable when answered.
+        /// Uses a voucher at this shop. No more redemptions of a voucher succeed than it has uses. Durable when answered. For an
+        /// anywhere voucher that another shop holds, its home is asked for the right first, for at most 5 seconds.
         pub async fn redeem_voucher(
             &mut self,
             request: impl tonic::IntoRequest<super::RedeemVoucherRequest>,
@@ -4125,7 +5009,7 @@ pub mod voucher_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Takes a redemption back; the customer has the voucher again.
+        /// Takes a redemption back, in part or whole; of a whole one the customer has the use again.
         pub async fn void_redemption(
             &mut self,
             request: impl tonic::IntoRequest<super::VoidRedemptionRequest>,
@@ -4151,6 +5035,185 @@ pub mod voucher_service_client {
                     GrpcMethod::new(
                         "hutong.merchant.v1.VoucherService",
                         "VoidRedemption",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// A dry run: tells which vouchers would apply to a purchase, what they would take off, and why others would not.
+        /// Changes nothing.
+        pub async fn qualify_vouchers(
+            &mut self,
+            request: impl tonic::IntoRequest<super::QualifyVouchersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::QualifyVouchersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hutong.merchant.v1.VoucherService/QualifyVouchers",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "hutong.merchant.v1.VoucherService",
+                        "QualifyVouchers",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Passes a voucher that this shop holds on to another shop of its promotion's.
+        pub async fn transfer_voucher(
+            &mut self,
+            request: impl tonic::IntoRequest<super::TransferVoucherRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::TransferVoucherResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hutong.merchant.v1.VoucherService/TransferVoucher",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "hutong.merchant.v1.VoucherService",
+                        "TransferVoucher",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Asks an anywhere voucher's home for the right, because the customer picks a shop: from then on it is that shop's, and
+        /// works there with no network. Repeated, it asks nothing twice.
+        pub async fn request_voucher(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RequestVoucherRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RequestVoucherResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hutong.merchant.v1.VoucherService/RequestVoucher",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "hutong.merchant.v1.VoucherService",
+                        "RequestVoucher",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes a voucher back that this shop handed out or pays for. Works when it reaches the shop that holds the right.
+        pub async fn revoke_voucher(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RevokeVoucherRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RevokeVoucherResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hutong.merchant.v1.VoucherService/RevokeVoucher",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("hutong.merchant.v1.VoucherService", "RevokeVoucher"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Keeps a use of a voucher that this shop holds free for whoever comes with the key. The same key again: for longer.
+        pub async fn reserve_voucher(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReserveVoucherRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReserveVoucherResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hutong.merchant.v1.VoucherService/ReserveVoucher",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "hutong.merchant.v1.VoucherService",
+                        "ReserveVoucher",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Gives up what was kept free under a key.
+        pub async fn release_reservation(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReleaseReservationRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReleaseReservationResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hutong.merchant.v1.VoucherService/ReleaseReservation",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "hutong.merchant.v1.VoucherService",
+                        "ReleaseReservation",
                     ),
                 );
             self.inner.unary(req, path, codec).await
@@ -4259,7 +5322,8 @@ pub mod voucher_service_server {
             tonic::Response<super::IssueVoucherResponse>,
             tonic::Status,
         >;
-        /// Uses a voucher at this shop. At most one redemption of a voucher ever succeeds. Durable when answered.
+        /// Uses a voucher at this shop. No more redemptions of a voucher succeed than it has uses. Durable when answered. For an
+        /// anywhere voucher that another shop holds, its home is asked for the right first, for at most 5 seconds.
         async fn redeem_voucher(
             &self,
             request: tonic::Request<super::RedeemVoucherRequest>,
@@ -4267,12 +5331,62 @@ pub mod voucher_service_server {
             tonic::Response<super::RedeemVoucherResponse>,
             tonic::Status,
         >;
-        /// Takes a redemption back; the customer has the voucher again.
+        /// Takes a redemption back, in part or whole; of a whole one the customer has the use again.
         async fn void_redemption(
             &self,
             request: tonic::Request<super::VoidRedemptionRequest>,
         ) -> std::result::Result<
             tonic::Response<super::VoidRedemptionResponse>,
+            tonic::Status,
+        >;
+        /// A dry run: tells which vouchers would apply to a purchase, what they would take off, and why others would not.
+        /// Changes nothing.
+        async fn qualify_vouchers(
+            &self,
+            request: tonic::Request<super::QualifyVouchersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::QualifyVouchersResponse>,
+            tonic::Status,
+        >;
+        /// Passes a voucher that this shop holds on to another shop of its promotion's.
+        async fn transfer_voucher(
+            &self,
+            request: tonic::Request<super::TransferVoucherRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::TransferVoucherResponse>,
+            tonic::Status,
+        >;
+        /// Asks an anywhere voucher's home for the right, because the customer picks a shop: from then on it is that shop's, and
+        /// works there with no network. Repeated, it asks nothing twice.
+        async fn request_voucher(
+            &self,
+            request: tonic::Request<super::RequestVoucherRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RequestVoucherResponse>,
+            tonic::Status,
+        >;
+        /// Takes a voucher back that this shop handed out or pays for. Works when it reaches the shop that holds the right.
+        async fn revoke_voucher(
+            &self,
+            request: tonic::Request<super::RevokeVoucherRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RevokeVoucherResponse>,
+            tonic::Status,
+        >;
+        /// Keeps a use of a voucher that this shop holds free for whoever comes with the key. The same key again: for longer.
+        async fn reserve_voucher(
+            &self,
+            request: tonic::Request<super::ReserveVoucherRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReserveVoucherResponse>,
+            tonic::Status,
+        >;
+        /// Gives up what was kept free under a key.
+        async fn release_reservation(
+            &self,
+            request: tonic::Request<super::ReleaseReservationRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReleaseReservationResponse>,
             tonic::Status,
         >;
         /// Tells how a voucher stands.
@@ -4498,6 +5612,281 @@ pub mod voucher_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = VoidRedemptionSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hutong.merchant.v1.VoucherService/QualifyVouchers" => {
+                    #[allow(non_camel_case_types)]
+                    struct QualifyVouchersSvc<T: VoucherService>(pub Arc<T>);
+                    impl<
+                        T: VoucherService,
+                    > tonic::server::UnaryService<super::QualifyVouchersRequest>
+                    for QualifyVouchersSvc<T> {
+                        type Response = super::QualifyVouchersResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::QualifyVouchersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as VoucherService>::qualify_vouchers(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = QualifyVouchersSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hutong.merchant.v1.VoucherService/TransferVoucher" => {
+                    #[allow(non_camel_case_types)]
+                    struct TransferVoucherSvc<T: VoucherService>(pub Arc<T>);
+                    impl<
+                        T: VoucherService,
+                    > tonic::server::UnaryService<super::TransferVoucherRequest>
+                    for TransferVoucherSvc<T> {
+                        type Response = super::TransferVoucherResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::TransferVoucherRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as VoucherService>::transfer_voucher(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = TransferVoucherSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hutong.merchant.v1.VoucherService/RequestVoucher" => {
+                    #[allow(non_camel_case_types)]
+                    struct RequestVoucherSvc<T: VoucherService>(pub Arc<T>);
+                    impl<
+                        T: VoucherService,
+                    > tonic::server::UnaryService<super::RequestVoucherRequest>
+                    for RequestVoucherSvc<T> {
+                        type Response = super::RequestVoucherResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RequestVoucherRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as VoucherService>::request_voucher(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RequestVoucherSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hutong.merchant.v1.VoucherService/RevokeVoucher" => {
+                    #[allow(non_camel_case_types)]
+                    struct RevokeVoucherSvc<T: VoucherService>(pub Arc<T>);
+                    impl<
+                        T: VoucherService,
+                    > tonic::server::UnaryService<super::RevokeVoucherRequest>
+                    for RevokeVoucherSvc<T> {
+                        type Response = super::RevokeVoucherResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RevokeVoucherRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as VoucherService>::revoke_voucher(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RevokeVoucherSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hutong.merchant.v1.VoucherService/ReserveVoucher" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReserveVoucherSvc<T: VoucherService>(pub Arc<T>);
+                    impl<
+                        T: VoucherService,
+                    > tonic::server::UnaryService<super::ReserveVoucherRequest>
+                    for ReserveVoucherSvc<T> {
+                        type Response = super::ReserveVoucherResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReserveVoucherRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as VoucherService>::reserve_voucher(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReserveVoucherSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hutong.merchant.v1.VoucherService/ReleaseReservation" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReleaseReservationSvc<T: VoucherService>(pub Arc<T>);
+                    impl<
+                        T: VoucherService,
+                    > tonic::server::UnaryService<super::ReleaseReservationRequest>
+                    for ReleaseReservationSvc<T> {
+                        type Response = super::ReleaseReservationResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReleaseReservationRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as VoucherService>::release_reservation(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReleaseReservationSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
