@@ -165,7 +165,11 @@ impl Alliance {
         for signed in passes {
             let statement = Statement::verify(signed, |shop| self.admitted_key(shop))?;
             let Act::Pass { to, uses } = statement.act else { return Err(RightError::Malformed) };
-            if statement.voucher != token.body().key || statement.step != right.step || uses > right.uses {
+            if statement.voucher != token.body().key
+                || statement.step != right.step
+                || uses == 0
+                || uses > right.uses
+            {
                 return Err(RightError::Malformed);
             }
             if statement.shop != right.holder {

@@ -58,6 +58,7 @@ const ASKED_LAST: u8 = 0x9d;
 const CARD_VOUCHER: u8 = 0x9e;
 const SPENT: u8 = 0x9f;
 const ASKED_ABOUT: u8 = 0xa0;
+const ANSWERED: u8 = 0xa1;
 
 /// What a record waits for before it can be folded: a promotion's or a member's id.
 pub(crate) type Need = [u8; 32];
@@ -287,9 +288,14 @@ pub(crate) fn risk(promotion: RecordId, day: Option<i64>) -> Vec<u8> {
     key(RISK, &[promotion.as_bytes(), day.map_or([0; 8], i64::to_be_bytes).as_slice()])
 }
 
-/// What became of this shop's request for a right.
+/// Whom this shop asked for a right, and what became of it.
 pub(crate) fn asked(request: RecordId) -> Vec<u8> {
     key(ASKED, &[request.as_bytes()])
+}
+
+/// What a shop answered to a request for a right.
+pub(crate) fn answered(request: RecordId, by: ShopId) -> Vec<u8> {
+    key(ANSWERED, &[request.as_bytes(), by.as_bytes()])
 }
 
 /// The voucher that this shop's request was about.

@@ -53,6 +53,11 @@ impl VoucherKey {
         bytes
     }
 
+    /// The voucher under the same number after this one; none: there have been too many.
+    pub(crate) fn next_round(self) -> Option<Self> {
+        Some(Self { round: self.round.checked_add(1)?, ..self })
+    }
+
     pub(crate) fn message(self) -> proto::VoucherId {
         proto::VoucherId {
             promotion_id: copy(self.promotion.as_bytes()),

@@ -174,21 +174,22 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         let mut found = None;
         let mut failed = None;
         self.view.scan(&table::freed_of(promotion.id), None, &mut |key, value| {
-            if table::parse_freed(key).is_some_and(|free_from| free_from <= at.min(self.now)) {
-                match table::decode::<VoucherKey>(key, value) {
-                    Ok(voucher) => found = Some(voucher),
-                    Err(error) => failed = Some(error),
-                }
+            if table::parse_freed(key).is_none_or(|free_from| free_from > at.min(self.now)) {
+                return false; // the first one is the one that is free the longest
             }
-            false // the first one is the one that is free the longest
+            match table::decode::<VoucherKey>(key, value) {
+                Ok(voucher) => found = Some(voucher),
+                Err(error) => failed = Some(error),
+            }
+            false
         })?;
         if let Some(error) = failed {
             return Err(error);
         }
         let Some(before) = found else { return Ok(None) };
-        let Some(round) = before.round.checked_add(1) else { return Ok(None) };
+        let Some(next) = before.next_round() else { return Ok(None) };
         let moved = report::voucher(self.view, &before)?.and_then(|v: Voucher| v.token.body().moved);
-        Ok(Some((VoucherKey { round, ..before }, moved)))
+        Ok(Some((next, moved)))
     }
 
     pub(super) fn check_count(&self, key: Vec<u8>, limit: u32, reason: Reason) -> Decided<()> {

@@ -251,10 +251,10 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
     }
 
     /// A number that was handed out again belongs to the later voucher alone.
-    fn is_latest_round(&self, shown: &Shown) -> Result<bool, ViewError> {
+    pub(super) fn is_latest_round(&self, shown: &Shown) -> Result<bool, ViewError> {
         let key = shown.voucher.token.body().key;
-        let Some(round) = key.round.checked_add(1) else { return Ok(true) };
-        Ok(report::voucher(self.view, &crate::voucher::VoucherKey { round, ..key })?.is_none())
+        let Some(next) = key.next_round() else { return Ok(true) };
+        Ok(report::voucher(self.view, &next)?.is_none())
     }
 
     fn check_card(&self, shown: &Shown, occasion: &Occasion<'_>) -> Decided<()> {

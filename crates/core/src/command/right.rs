@@ -33,7 +33,8 @@ pub enum Asked {
 
 /// What became of this shop's request for a right; none: there is no such request.
 pub fn asked(view: &(impl Reader + ?Sized), request: RecordId) -> Result<Option<Asked>, ViewError> {
-    table::read(view, &table::asked(request))
+    let asked: Option<(ShopId, Asked)> = table::read(view, &table::asked(request))?;
+    Ok(asked.map(|(_, outcome)| outcome))
 }
 
 /// This shop's last request that a voucher's right go to a shop; none: it never asked.
@@ -98,6 +99,10 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
     /// The voucher with this shop's pass at the end of its chain.
     fn pass(&self, shown: &Shown, to: ShopId) -> Decided<proto::PassedVoucher> {
         let voucher = &shown.voucher;
+        if !self.is_latest_round(shown)? {
+            let expired = voucher.token.body().expires.ms();
+            return Err(Refusal::new(Reason::VoucherExpired).with("expired_unix_ms", expired).into());
+        }
         let mut passes = right::load_passes(&voucher.passes);
         if passes.len() >= PASSES_MAX {
             return Err(Refusal::new(Reason::PassedTooOften).with("limit", PASSES_MAX).into());
@@ -133,9 +138,11 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         }
         self.check_target(&shown, ask.to)?;
         let key = shown.voucher.token.body().key;
-        if let Some(last) = last_asked(self.view, &key, ask.to)?
-            && asked(self.view, last)? == Some(Asked::Waits)
-        {
+        let asked: Option<(ShopId, Asked)> = match last_asked(self.view, &key, ask.to)? {
+            Some(last) => table::read(self.view, &table::asked(last))?,
+            None => None,
+        };
+        if asked.is_some_and(|(of, outcome)| outcome == Asked::Waits && !self.alliance.is_gone(of)) {
             return Ok(Vec::new()); // the answer to the earlier request will do
         }
         Ok(alloc::vec![self.right_request(&shown, ask.to)])
@@ -311,7 +318,8 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         let voucher = &shown.voucher;
         let own =
             |standing| voucher.uses.iter().find(move |u| u.redeemer == self.me() && u.standing == standing);
-        let used = own(UseStanding::AtRisk).ok_or_else(unknown)?;
+        // What was given up for lost counts after all.
+        let used = own(UseStanding::AtRisk).or_else(|| own(UseStanding::Lost)).ok_or_else(unknown)?;
         if voucher.right.holder != self.me() || voucher.uses_left() == 0 {
             return Err(already_redeemed(voucher).into());
         }

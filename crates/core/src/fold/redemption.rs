@@ -26,6 +26,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         let used = self.check_receipt(&message, &genuine, &right, standing)?;
         self.check_parties([self.author(), genuine.issuer, genuine.promotion.funder, used.credited])?;
         let mut voucher = self.voucher(&genuine)?;
+        self.expose_twin(&voucher, &genuine)?;
         self.check_uses_left(&voucher, &genuine.promotion, &used, right.uses)?;
         self.adopt(&mut voucher, &genuine, right, &message.passes)?;
         if voucher.uses.is_empty() {
@@ -225,8 +226,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
     /// Keeps a voucher whose uses changed.
     fn put_used(&mut self, voucher: &Voucher, genuine: &Genuine) -> Handled {
         self.put_voucher(voucher);
-        self.note_held(voucher, &genuine.promotion, genuine.issuer);
-        Ok(())
+        self.note_held(voucher, &genuine.promotion, genuine.issuer)
     }
 
     /// A use at risk beside another shop's use by right is a loss, and is shown to all.

@@ -14,6 +14,11 @@ use crate::{
 
 /// Vouchers of one transfer: each has a token and a chain of passes, which together must fit a message.
 const TRANSFER_VOUCHERS_MAX: usize = 32;
+/// What a denial tells goes into the asker's own refusal.
+const FACTS_MAX: usize = 8;
+const FACT_NAME_BYTES_MAX: usize = 40;
+/// 200 characters.
+const FACT_VALUE_BYTES_MAX: usize = 800;
 
 impl<R: Reader + ?Sized> Folding<'_, '_, R> {
     pub(super) fn voucher_transfer(&mut self) -> Handled {
@@ -64,32 +69,41 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
 
     fn pass_on(&mut self, genuine: &Genuine, right: Right, passes: &[proto::SignedRight]) -> Handled {
         let mut voucher = self.voucher(genuine)?;
+        self.expose_twin(&voucher, genuine)?;
         let step = right.step - 1;
         let author = self.author();
         if !voucher.passed_by.contains(&(author, step)) {
-            self.charge_overshoot(&voucher, genuine, right)?;
+            self.charge_overshoot(&voucher, genuine, right, passes)?;
             voucher.passed_by.push((author, step));
         }
         self.adopt(&mut voucher, genuine, right, passes)?;
         self.put_voucher(&voucher);
-        self.note_held(&voucher, &genuine.promotion, genuine.issuer);
+        self.note_held(&voucher, &genuine.promotion, genuine.issuer)?;
         let key = genuine.token.body().key;
-        let mine = |standing| voucher.uses.iter().any(|u| u.redeemer == self.me() && u.standing == standing);
-        if voucher.right.holder == self.me() && voucher.right.uses > 0 && mine(UseStanding::AtRisk) {
+        let me = self.me();
+        let unsettled = |u: &crate::voucher::Use| u.redeemer == me && u.standing != UseStanding::ByRight;
+        if voucher.right.holder == me && voucher.uses.iter().any(unsettled) {
             self.put_duty(&Duty::SettleRisk(key));
         }
         Ok(())
     }
 
     /// A shop that passes on more uses than it has left owes the funder for each: both see it, in the shop's own order.
-    fn charge_overshoot(&mut self, voucher: &Voucher, genuine: &Genuine, right: Right) -> Handled {
+    fn charge_overshoot(
+        &mut self,
+        voucher: &Voucher,
+        genuine: &Genuine,
+        right: Right,
+        passes: &[proto::SignedRight],
+    ) -> Handled {
         let author = self.author();
         let step = right.step - 1;
+        // By the chain of this very record: another one may have come to others.
+        let before = self.follow(genuine, &passes[..passes.len() - 1])?.uses;
         let own = |u: &&crate::voucher::Use| {
             u.redeemer == author && u.step == step && u.standing == UseStanding::ByRight
         };
         let used = u32::try_from(voucher.uses.iter().filter(own).count()).unwrap_or(u32::MAX);
-        let before = if voucher.right.step == step { voucher.right.uses } else { genuine.promotion.uses };
         let over = right.uses.saturating_sub(before.saturating_sub(used));
         if over == 0 || author == genuine.promotion.funder {
             return Ok(());
@@ -116,17 +130,17 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
             self.record.header().audience.named().iter().find(|shop| **shop != self.author()).copied();
         let request = self.id();
         let asker = self.author();
+        let of = asked.unwrap_or(asker);
         // The answer may have come first, as after a lost disk.
-        let answered: Option<Asked> = table::read(self.view, &table::asked(request))?;
-        let answers_itself = self.is_own() && asked.is_none();
-        if answered.is_none() && (answers_itself || asked == Some(self.me())) {
+        let answered: Option<Asked> = table::read(self.view, &table::answered(request, of))?;
+        if answered.is_none() && of == self.me() {
             self.put_duty(&Duty::AnswerRight { request, asker, to, token: genuine.token.clone() });
         }
         if self.is_own() {
             let key = genuine.token.body().key;
             table::write(self.view, table::asked_last(&key, to), &request);
             table::write(self.view, table::asked_about(request), &key);
-            self.note_outcome(request, &answered.unwrap_or(Asked::Waits))?;
+            self.note_outcome(request, of, &answered.unwrap_or(Asked::Waits))?;
         }
         Ok(())
     }
@@ -136,21 +150,38 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         let request =
             RecordId::try_from(message.right_request_id.as_ref()).map_err(|_| ignore("request id"))?;
         let reason = Reason::from_code(&message.reason).ok_or_else(|| ignore("unknown reason"))?;
+        let fits = |fact: &proto::Fact| {
+            fact.name.len() <= FACT_NAME_BYTES_MAX && fact.value.len() <= FACT_VALUE_BYTES_MAX
+        };
+        if message.facts.len() > FACTS_MAX || !message.facts.iter().all(fits) {
+            return Err(ignore("facts out of bounds"));
+        }
         let facts = message.facts.into_iter().map(|fact| (fact.name, fact.value)).collect();
         let denied = Asked::Denied(Refusal { reason, facts });
         self.note_answer(request, &denied)
     }
 
-    /// An answer to a request: the one who asked learns it, the one who answered has done its duty.
+    /// An answer to a request: the one who asked learns it, if it comes from the one who was asked, and the first one
+    /// counts; the one who answered has done its duty.
     fn note_answer(&mut self, request: RecordId, outcome: &Asked) -> Handled {
+        let by = self.author();
+        let key = table::answered(request, by);
+        if self.view.get(&key)?.is_some() {
+            return Ok(());
+        }
+        table::write(self.view, key, outcome);
         if self.is_own() {
             self.view.remove(table::duty(0, request.as_bytes()));
         }
-        self.note_outcome(request, outcome)
+        let asked: Option<(ShopId, Asked)> = table::read(self.view, &table::asked(request))?;
+        match asked {
+            Some((of, Asked::Waits)) if of == by => self.note_outcome(request, of, outcome),
+            _ => Ok(()),
+        }
     }
 
-    fn note_outcome(&mut self, request: RecordId, outcome: &Asked) -> Handled {
-        table::write(self.view, table::asked(request), outcome);
+    fn note_outcome(&mut self, request: RecordId, of: ShopId, outcome: &Asked) -> Handled {
+        table::write(self.view, table::asked(request), &(of, outcome));
         let used_up = matches!(outcome, Asked::Denied(refusal) if matches!(refusal.reason,
             Reason::VoucherAlreadyRedeemed | Reason::VoucherWrongShop | Reason::VoucherRevoked));
         if used_up { self.lose_risk_of(request) } else { Ok(()) }

@@ -98,8 +98,10 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
             &table::voucher(&before),
             |key, value| {
                 let voucher: Voucher = table::decode(key, value)?;
-                let within = voucher.token.body().key.number <= moved.last;
-                Ok(within.then_some(voucher.issue.is_some()))
+                let body = voucher.token.body();
+                // What another owner handed out before is in another log, and is not this owner's to answer for.
+                let its_own = body.issuer() == share.owner && body.moved.map(|m| m.by) == share.by;
+                Ok((body.key.number <= moved.last).then_some(its_own && voucher.issue.is_some()))
             },
         )?;
         let count = issued.into_iter().filter(|issued| *issued).count();

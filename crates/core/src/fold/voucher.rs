@@ -96,9 +96,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         self.check_parties([*issuer, first.holder, promotion.funder])?;
         self.entry_time(token.body().issued.ms())?;
         let mut voucher = self.voucher(&genuine)?;
-        if voucher.token != *token {
-            self.put_proof(&proof::of_tokens(&voucher.token, token), promotion)?;
-        }
+        self.expose_twin(&voucher, &genuine)?;
         if voucher.issue.is_some() {
             return Err(ignore("number was used before"));
         }
@@ -131,6 +129,14 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         Err(ignore("the number was moved to another shop"))
     }
 
+    /// Two vouchers under one number are evidence against their issuer, wherever the second one turns up.
+    pub(super) fn expose_twin(&mut self, voucher: &Voucher, genuine: &Genuine) -> Handled {
+        if voucher.token == genuine.token {
+            return Ok(());
+        }
+        self.put_proof(&proof::of_tokens(&voucher.token, &genuine.token), &genuine.promotion)
+    }
+
     /// What follows from a hand-out for this shop.
     fn note_issue(&mut self, voucher: &Voucher, promotion: &Promotion, issuer: ShopId) -> Handled {
         let body = voucher.token.body();
@@ -143,16 +149,20 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         if self.is_own() {
             self.count_issued(voucher)?;
         }
-        self.note_held(voucher, promotion, issuer);
-        Ok(())
+        self.note_held(voucher, promotion, issuer)
     }
 
     /// Where this shop holds the right of an unused voucher: from when on the number is free, or that it goes back.
-    pub(super) fn note_held(&mut self, voucher: &Voucher, promotion: &Promotion, issuer: ShopId) {
+    pub(super) fn note_held(&mut self, voucher: &Voucher, promotion: &Promotion, issuer: ShopId) -> Handled {
         let body = voucher.token.body();
-        let mine = voucher.right.holder == self.me() && voucher.uses.is_empty();
+        let again = body.key.next_round().map(|next| self.view.get(&table::voucher(&next))).transpose()?;
+        let latest = again.flatten().is_none();
+        let mine = voucher.right.holder == self.me() && voucher.uses.is_empty() && latest;
         let expires = body.expires;
-        let (freed, at_once) = (table::freed(&body.key, expires), table::freed(&body.key, UnixMillis::EPOCH));
+        let (freed, at_once) = (
+            table::freed(&body.key, self.settled_after(voucher, promotion)),
+            table::freed(&body.key, UnixMillis::EPOCH),
+        );
         let held = table::held(&body.key, expires);
         let (freeable, may_go_back) = (issuer == self.me(), voucher.passes.len() < crate::right::PASSES_MAX);
         if freeable {
@@ -163,6 +173,14 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
             let give_back = Duty::GiveBack(alloc::vec![body.key]);
             self.keep_if(mine && voucher.revoked.is_some() && may_go_back, give_back.key(), &give_back);
         }
+        Ok(())
+    }
+
+    /// The moment from which nobody can enter a use of an expired voucher any more, at risk or late.
+    fn settled_after(&self, voucher: &Voucher, promotion: &Promotion) -> UnixMillis {
+        let late_ms = self.alliance.charter().late_entry_ms_max;
+        let offline_ms = promotion.risk.map_or(0, |risk| risk.offline_ms_max);
+        voucher.token.body().expires.saturating_add_ms(late_ms.saturating_add(offline_ms))
     }
 
     fn keep_if(&mut self, keep: bool, key: Vec<u8>, value: &impl Serialize) {
@@ -196,9 +214,11 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
     fn forget_freed(&mut self, key: &VoucherKey) -> Handled {
         let Some(round) = key.round.checked_sub(1) else { return Ok(()) };
         let before = VoucherKey { round, ..*key };
+        let promotion = self.promotion_of(key.promotion)?;
         let stored: Option<Voucher> = table::read(self.view, &table::voucher(&before))?;
         if let Some(voucher) = stored {
-            self.view.remove(table::freed(&before, voucher.token.body().expires));
+            let settled = self.settled_after(&voucher, &promotion);
+            self.view.remove(table::freed(&before, settled));
             self.view.remove(table::freed(&before, UnixMillis::EPOCH));
         }
         Ok(())
@@ -215,9 +235,10 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         self.check_parties_with_one_more([self.author(), issuer, funder])?;
         let at = self.entry_time(message.revoked_unix_ms)?;
         let mut voucher = self.voucher(&genuine)?;
+        self.expose_twin(&voucher, &genuine)?;
         voucher.revoked = Some(voucher.revoked.map_or(at, |before| before.min(at)));
         self.put_voucher(&voucher);
-        self.note_held(&voucher, &genuine.promotion, issuer);
+        self.note_held(&voucher, &genuine.promotion, issuer)?;
         self.answer(&request, Answer::Revoked { token: genuine.token })
     }
 
