@@ -14,6 +14,7 @@ use rand::RngExt as _;
 
 use crate::{
     check::Invariant,
+    clock::MINUTE_MS,
     fuse::Step,
     node::{Node, NodeNumber, Notice, RequestNumber},
     views::SimViews,
@@ -28,6 +29,8 @@ const REST_MS_MAX: i64 = 10_000;
 const TURN_MS: std::ops::Range<i64> = 1..12;
 /// News reach the hub this much later, ms.
 const NEWS_MS: std::ops::Range<i64> = 0..4;
+/// How often a node looks for what is due, ms; less than a street has to be quiet to be at rest.
+const TICK_MS: i64 = 10 * MINUTE_MS;
 /// Whose records a cheat plants in its own log; no link has this number.
 pub(crate) const OWN_HAND: LinkId = LinkId(0);
 
@@ -116,6 +119,13 @@ impl World {
             }
         }
         self.put(node, link, frame);
+    }
+
+    /// The writer looks for what is due, now and again after a while.
+    pub(crate) fn tick(&mut self, node: NodeNumber) {
+        let _full_queue_looks_too = self.give(node, Job::Tick);
+        let boot = self.nodes[node].boots;
+        self.after(TICK_MS, Event::Tick(node, boot));
     }
 
     /// Gives the writer something to do. False: its queue is full, or the node is down.

@@ -146,7 +146,12 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         at: UnixMillis,
     ) -> Decided<(VoucherKey, Option<Moved>)> {
         let mut quota = 0;
-        for share in stock::owned_by(self.view, promotion, me)? {
+        let mut owned = stock::owned_by(self.view, promotion, me)?;
+        if hutong_record::planted!(HandOutMoved) {
+            let all = promotion.distributor(me).map_or(0, |d| d.quota);
+            owned.insert(0, Share { distributor: me, first: 1, last: all, owner: me, by: None });
+        }
+        for share in owned {
             quota += share.count();
             if let Some(number) = self.next_number(promotion, &share)? {
                 let key =

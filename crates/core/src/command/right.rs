@@ -93,7 +93,8 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         if passes.len() >= PASSES_MAX {
             return Err(Refusal::new(Reason::PassedTooOften).with("limit", PASSES_MAX).into());
         }
-        let statement = voucher.right.pass(voucher.token.body().key, self.me(), to, voucher.uses_left());
+        let uses = if hutong_record::planted!(PassUsedUp) { voucher.right.uses } else { voucher.uses_left() };
+        let statement = voucher.right.pass(voucher.token.body().key, self.me(), to, uses);
         passes.push(statement.sign(self.key));
         Ok(proto::PassedVoucher { token: copy(voucher.token.bytes()), passes })
     }
@@ -259,7 +260,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             return self.grant_again(shown, to, request);
         }
         self.check_target(shown, to)?;
-        if voucher.uses_left() == 0
+        if (voucher.uses_left() == 0 && !hutong_record::planted!(PassUsedUp))
             || voucher.uses.iter().any(|u| u.redeemer == self.me() && u.standing != UseStanding::ByRight)
         {
             return Err(already_redeemed(voucher).into());
@@ -267,7 +268,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         if let Some(revoked) = voucher.revoked {
             return Err(Refusal::new(Reason::VoucherRevoked).with("revoked_unix_ms", revoked.ms()).into());
         }
-        if voucher.uses_free("", self.now) == 0 {
+        if voucher.uses_free("", self.now) == 0 && !hutong_record::planted!(PassUsedUp) {
             return Err(Refusal::new(Reason::VoucherReserved).into());
         }
         let passed = self.pass(shown, to)?;
@@ -304,7 +305,8 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         let own =
             |standing| voucher.uses.iter().find(move |u| u.redeemer == self.me() && u.standing == standing);
         let used = own(UseStanding::AtRisk).ok_or_else(unknown)?;
-        if voucher.right.holder != self.me() || voucher.uses_left() == 0 {
+        let holds = voucher.right.holder == self.me() || hutong_record::planted!(SettleWithoutRight);
+        if !holds || voucher.uses_left() == 0 {
             return Err(already_redeemed(voucher).into());
         }
         let (step, act) = (voucher.right.step, Act::Use(voucher.used_at_step + 1));

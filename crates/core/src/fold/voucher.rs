@@ -77,6 +77,9 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
     /// Notes evidence that is to be shown to all, unless it has been.
     pub(super) fn put_proof(&mut self, evidence: &proto::VoucherProof, promotion: &Promotion) -> Handled {
         let Ok(verdict) = self.alliance.judge_proof(evidence, promotion) else { return Ok(()) };
+        if hutong_record::planted!(HideProofs) {
+            return Ok(());
+        }
         if self.view.get(&table::proof(verdict.liable, &verdict.subject))?.is_none() {
             self.put_duty(&Duty::PublishProof(evidence.encode_to_vec()));
         }
@@ -125,7 +128,8 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         let (distributor, number) = (body.key.distributor, body.key.number);
         let share = stock::share_with(self.view, promotion, distributor, number, number)?;
         let by = body.moved.map(|moved| moved.by);
-        if share.is_some_and(|share| share.owner == body.issuer() && share.by == by) {
+        let owned = share.is_some_and(|share| share.owner == body.issuer() && share.by == by);
+        if owned || hutong_record::planted!(HandOutMoved) {
             return Ok(());
         }
         Err(ignore("the number was moved to another shop"))

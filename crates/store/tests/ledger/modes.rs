@@ -313,6 +313,21 @@ fn what_is_accepted_at_risk_is_settled_once_and_the_other_shop_bears_its_loss() 
 }
 
 #[test]
+fn a_right_that_came_settles_a_use_at_risk_whatever_a_home_that_passed_it_twice_says() {
+    let (mut street, token) = anywhere(225, |street| street.at_risk(1, &[2, 3]));
+    street.accept_at_risk(2, &token).unwrap();
+    street.craft_pass(1, &token, 3, &[1, 3, 4], 1);
+    street.craft_pass(1, &token, 2, &[1, 2, 4], 1);
+    street.carry(2, 1);
+    assert_eq!(street.tend(1), 2, "the home denies the right, and proves its own offence");
+    street.carry(1, 2); // the right and the denial, before anything is done about either
+    street.come_to_rest();
+    assert_eq!(street.voucher(2, &token).uses[0].standing, UseStanding::ByRight);
+    assert_eq!(street.shops[2].ledger.duties(street.now, 10).unwrap(), []);
+    street.check_agreement("settled");
+}
+
+#[test]
 fn no_more_is_accepted_at_risk_than_the_caps_allow() {
     let (mut street, first) = anywhere(206, |street| street.at_risk(1, &[2, 3]));
     let promotion = first.body().key.promotion;
