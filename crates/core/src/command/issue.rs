@@ -163,12 +163,21 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         Ok(self.freed_number(promotion, at)?.ok_or_else(used_up)?)
     }
 
-    /// The first number of a share that was never handed out.
+    /// The first number of a share that was never handed out, by this shop or, as far as it knows, by the shop that it
+    /// came from.
     pub(super) fn next_number(&self, promotion: &Promotion, share: &Share) -> Result<Option<u32>, ViewError> {
         let key = table::number(promotion.id, share.distributor, share.by);
         let last: u32 = table::read(self.view, &key)?.unwrap_or_default();
         let next = share.first.max(last.saturating_add(1));
-        Ok((next <= share.last).then_some(next))
+        for number in next..=share.last {
+            let distributor = share.distributor;
+            let key = VoucherKey { promotion: promotion.id, distributor, number, round: 0 };
+            let known: Option<Voucher> = report::voucher(self.view, &key)?;
+            if known.is_none_or(|voucher| voucher.issue.is_none()) || hutong_record::planted!(HandOutMoved) {
+                return Ok(Some(number));
+            }
+        }
+        Ok(None)
     }
 
     fn freed_number(

@@ -587,6 +587,33 @@ fn numbers_moved_on_after_they_were_handed_out_are_charged() {
 }
 
 #[test]
+fn a_number_that_is_known_to_be_handed_out_is_not_handed_out_by_the_shop_that_got_it() {
+    let mut street = Street::new(226, 3);
+    let terms = street.leased(&[(1, 3), (0, 1)]);
+    let promotion = street.publish(0, terms).unwrap(); // the funder hands out, too, and sees all hand-outs
+    street.meet();
+    street.issue(1, promotion, None).unwrap();
+    street.meet();
+    let tag = street.request();
+    let message = proto::QuotaMove {
+        request: Some(proto::Request { id: tag.id, hash: tag.hash.to_vec().into() }),
+        promotion_id: promotion.as_bytes().to_vec().into(),
+        first: 1,
+        count: 2,
+        to: 1,
+        ..Default::default()
+    };
+    street.plant(1, Kind::QuotaMove, &[], &message);
+    street.come_to_rest();
+    let numbers: Vec<_> = std::iter::from_fn(|| street.issue(0, promotion, None).ok())
+        .map(|token| (token.body().key.distributor, token.body().key.number))
+        .collect();
+    assert_eq!(numbers, [(1, 1), (0, 2)]);
+    street.come_to_rest();
+    street.check_agreement("one of two");
+}
+
+#[test]
 fn a_revoked_voucher_is_refused_given_back_and_its_number_handed_out_again() {
     let mut street = Street::new(216, 4);
     let mut terms = street.terms(&[1], 2);
