@@ -105,9 +105,12 @@ impl World {
         }
     }
 
-    /// All who wait ask again now.
+    /// All who wait ask again now. Whoever waits at a cheat's goes home: what a cheat wrote may keep its own node from
+    /// ever answering.
     pub(crate) fn ask_all_again(&mut self) {
         for number in 0..self.requests.len() {
+            let honest = self.shops[self.requests[number].shop].faulty.is_none();
+            self.requests[number].open &= honest;
             if self.requests[number].open {
                 self.requests[number].tries = 0;
                 self.send_request(number);

@@ -98,8 +98,10 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
             &table::voucher(&before),
             |key, value| {
                 let voucher: Voucher = table::decode(key, value)?;
-                let within = voucher.token.body().key.number <= moved.last;
-                Ok(within.then_some(voucher.issue.is_some()))
+                let body = voucher.token.body();
+                // Not for what another shop handed out before it moved the number here: the author cannot know of it.
+                let by_author = voucher.issue.is_some() && body.issuer() == share.owner;
+                Ok((body.key.number <= moved.last).then_some(by_author))
             },
         )?;
         let count = issued.into_iter().filter(|issued| *issued).count();

@@ -587,6 +587,30 @@ fn numbers_moved_on_after_they_were_handed_out_are_charged() {
 }
 
 #[test]
+fn whoever_moves_on_a_number_that_another_shop_had_handed_out_is_not_charged() {
+    let mut street = Street::new(227, 4);
+    let terms = street.leased(&[(1, 3), (2, 0), (3, 0)]);
+    let promotion = street.publish(0, terms).unwrap();
+    street.meet();
+    street.issue(1, promotion, None).unwrap();
+    let tag = street.request();
+    let message = proto::QuotaMove {
+        request: Some(proto::Request { id: tag.id, hash: tag.hash.to_vec().into() }),
+        promotion_id: promotion.as_bytes().to_vec().into(),
+        first: 1,
+        count: 3,
+        to: 1,
+        ..Default::default()
+    };
+    street.plant(1, Kind::QuotaMove, &[], &message);
+    street.come_to_rest();
+    street.move_quota(2, promotion, 3, 3).unwrap();
+    street.come_to_rest();
+    assert_eq!((street.balance(1, 0), street.balance(2, 0)), (-400, 0));
+    street.check_agreement("moved twice");
+}
+
+#[test]
 fn a_number_that_is_known_to_be_handed_out_is_not_handed_out_by_the_shop_that_got_it() {
     let mut street = Street::new(226, 3);
     let terms = street.leased(&[(1, 3), (0, 1)]);
