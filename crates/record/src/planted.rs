@@ -61,8 +61,6 @@ bugs! {
     NoQuotaCheck;
     /// Whoever signed a voucher, it is good. (`core/voucher.rs`)
     NoTokenSignature;
-    /// A shop that has passed a right on takes it for its own still. (`core/fold/redemption.rs`)
-    KeepPassedRight;
     /// A voucher that its home has used is passed on with all its uses. (`core/command/right.rs`)
     PassUsedUp;
     /// A number that was moved on is handed out all the same. (`core/command/issue.rs`, `core/fold/voucher.rs`)

@@ -198,12 +198,12 @@ impl World {
             .collect();
         let chosen = self.below(theirs.len())?;
         let offer = self.offers[theirs[chosen]].clone();
-        match self.rng.random_range(0..5) {
+        match self.rng.random_range(0..8) {
             0 => self.end_foreign_promotion(node, offer.id?),
             1 => self.vote_a_stranger_in(node),
             2 => self.write_as_another(node),
             3 => self.accuse(node),
-            _ => self.redeem_elsewhere(node, offer.usual_redeemer()),
+            _ => self.redeem_elsewhere(node),
         }
     }
 
@@ -267,14 +267,15 @@ impl World {
     }
 
     /// A cheat books a voucher that it handed out, or was shown, and that is for another shop.
-    fn redeem_elsewhere(&mut self, node: NodeNumber, redeemer: usize) -> Option<()> {
+    fn redeem_elsewhere(&mut self, node: NodeNumber) -> Option<()> {
+        let cheat = self.nodes[node].shop;
         let views = self.nodes[node].ledger()?.views();
         let known = report::vouchers(&*views, None, 500).ok()?;
         let promised = |promotion| self.offers.iter().find(|o| o.id == Some(promotion));
         let voucher = known.into_iter().find(|v| {
             let offer = promised(v.token.body().key.promotion);
             v.uses.is_empty()
-                && offer.is_some_and(|o| o.mode == Mode::Designated && o.usual_redeemer() == redeemer)
+                && offer.is_some_and(|o| o.mode == Mode::Designated && !o.redeemers.contains(&cheat))
         })?;
         let me = self.shops[self.nodes[node].shop].id();
         let body = voucher.token.body();

@@ -84,8 +84,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         if let Some(evidence) = crate::command::conflict(&before, passes) {
             self.put_proof(&evidence, &genuine.promotion)?;
         }
-        let given_up = self.is_own() && right.holder != self.me();
-        if right.step > voucher.right.step && !(given_up && hutong_record::planted!(KeepPassedRight)) {
+        if right.step > voucher.right.step {
             voucher.right = right;
             voucher.passes = right::store_passes(passes);
             voucher.used_at_step = 0;
