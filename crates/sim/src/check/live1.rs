@@ -55,7 +55,7 @@ impl World {
             Mode::Designated => offer.redeemers.get(usize::from(body.redeemer)).copied().filter(sound),
             Mode::Leased => Some(home),
             // If another shop asked and did not redeem, the right is there, which has to be a sound shop.
-            Mode::Anywhere => offer.redeemers.iter().all(|shop| sound(shop)).then(|| offer.redeemers[0]),
+            Mode::Anywhere => offer.redeemers.iter().all(sound).then(|| offer.redeemers[0]),
         }
     }
 
