@@ -59,7 +59,10 @@ impl From<RightError> for ProofError {
     fn from(error: RightError) -> Self {
         match error {
             RightError::ShopUnknown(shop) => Self::ShopUnknown(shop),
-            RightError::Malformed | RightError::NotHolder => Self::Nothing,
+            RightError::Malformed
+            | RightError::NotHolder
+            | RightError::StillOpen(_)
+            | RightError::View(_) => Self::Nothing,
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::{
     alliance::Alliance,
     promotion::{Mode, Promotion},
     roster::Standing,
+    view::{Reader, ViewError},
     voucher::{Token, VoucherKey, copy},
 };
 
@@ -119,7 +120,7 @@ impl Statement {
 }
 
 /// Why statements do not lead to a right.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RightError {
     /// Not a statement, not signed by whom it names, or of another voucher.
     #[error("a statement about a right is malformed or forged")]
@@ -130,6 +131,12 @@ pub enum RightError {
     /// A shop that is not known as a member yet.
     #[error("shop {0} is not known")]
     ShopUnknown(ShopId),
+    /// The funder acts for a shop that is not gone, or of whose log something is still to come.
+    #[error("the log of shop {0} is not closed")]
+    StillOpen(ShopId),
+    /// The views cannot be read.
+    #[error(transparent)]
+    View(#[from] ViewError),
 }
 
 impl Right {
@@ -154,6 +161,7 @@ impl Alliance {
     /// Where a genuine voucher's right is after some passes. Where the holder was removed, the funder acts for it.
     pub fn follow_right(
         &self,
+        view: &(impl Reader + ?Sized),
         token: &Token,
         promotion: &Promotion,
         passes: &[proto::SignedRight],
@@ -173,7 +181,7 @@ impl Alliance {
                 return Err(RightError::Malformed);
             }
             if statement.shop != right.holder {
-                self.check_stand_in(statement.shop, promotion, right.holder)?;
+                self.check_stand_in(view, statement.shop, promotion, right.holder)?;
             }
             right = Right { step: right.step + 1, holder: to, uses };
         }
@@ -181,11 +189,17 @@ impl Alliance {
     }
 
     /// The funder stands in for a holder that was removed.
-    fn check_stand_in(&self, shop: ShopId, promotion: &Promotion, holder: ShopId) -> Result<(), RightError> {
+    fn check_stand_in(
+        &self,
+        view: &(impl Reader + ?Sized),
+        shop: ShopId,
+        promotion: &Promotion,
+        holder: ShopId,
+    ) -> Result<(), RightError> {
         if shop != promotion.funder {
             return Err(RightError::NotHolder);
         }
-        if self.is_gone(holder) { Ok(()) } else { Err(RightError::ShopUnknown(holder)) }
+        if self.log_is_closed(view, holder)? { Ok(()) } else { Err(RightError::StillOpen(holder)) }
     }
 
     /// Whether a shop was in and is not any more, so that it cannot be asked.
@@ -194,9 +208,16 @@ impl Alliance {
         member.is_some_and(|m| matches!(m.standing, Standing::Removed | Standing::Frozen))
     }
 
-    /// Who can pass a right on: its holder, or the funder where the holder is gone.
-    pub(crate) fn keeper_of(&self, right: &Right, promotion: &Promotion) -> ShopId {
-        if self.is_gone(right.holder) { promotion.funder } else { right.holder }
+    /// Who can pass a right on: its holder, or the funder where the holder is gone and all that counts of its log is
+    /// here, so that no use or pass of it is still to come.
+    pub(crate) fn keeper_of(
+        &self,
+        view: &(impl Reader + ?Sized),
+        right: &Right,
+        promotion: &Promotion,
+    ) -> Result<ShopId, ViewError> {
+        let closed = self.log_is_closed(view, right.holder)?;
+        Ok(if closed { promotion.funder } else { right.holder })
     }
 }
 

@@ -61,6 +61,16 @@ bugs! {
     NoQuotaCheck;
     /// Whoever signed a voucher, it is good. (`core/voucher.rs`)
     NoTokenSignature;
+    /// A voucher that its home has used is passed on with all its uses. (`core/command/right.rs`)
+    PassUsedUp;
+    /// A number that was moved on is handed out all the same. (`core/command/issue.rs`, `core/fold/voucher.rs`)
+    HandOutMoved;
+    /// What is accepted at risk is not counted. (`core/fold/redemption.rs`)
+    RiskUncounted;
+    /// What was accepted at risk is settled without the right. (`core/command/right.rs`, `core/fold/redemption.rs`)
+    SettleWithoutRight;
+    /// Nobody is told of a shop that broke the rules. (`core/fold/voucher.rs`)
+    HideProofs;
     /// Every member's vote admits. (`core/roster.rs`)
     CountEveryVote;
 }

@@ -2,7 +2,7 @@
 
 use hutong_core::{
     code::SECRET_BYTES,
-    promotion::Promotion,
+    promotion::{Mode, Promotion},
     report,
     voucher::{Presented, Token, VoucherBody, VoucherKey},
 };
@@ -16,10 +16,13 @@ use prost::Message as _;
 use rand::RngExt as _;
 
 use crate::{
+    action::Action,
     clock::{DAY_MS, HOUR_MS, MINUTE_MS},
+    double_dealing::is_by_right,
     hub::OWN_HAND,
     node::NodeNumber,
-    workload::{Action, Purpose},
+    offers::Offer,
+    workload::Purpose,
     world::{Event, World},
 };
 
@@ -35,7 +38,7 @@ pub(crate) enum Forgery {
 }
 
 impl World {
-    fn any_cheat(&mut self) -> Option<NodeNumber> {
+    pub(crate) fn any_cheat(&mut self) -> Option<NodeNumber> {
         let cheats: Vec<_> = (0..self.nodes.len())
             .filter(|n| !self.is_honest(*n) && self.nodes[*n].process.is_some())
             .filter(|n| self.nodes[*n].ledger().is_some_and(|l| l.alliance().own_membership().is_ok()))
@@ -55,7 +58,7 @@ impl World {
     }
 
     /// Writes a record as the next one of a cheat's own log, dated so much back.
-    fn plant(
+    pub(crate) fn plant(
         &mut self,
         node: NodeNumber,
         kind: Kind,
@@ -131,7 +134,8 @@ impl World {
                 let message = proto::Redemption::decode(opened).ok()?;
                 let key = Token::parse(&message.token).ok()?.body().key;
                 let voucher = report::voucher(&*views, &key).ok()??;
-                if voucher.use_of(record.id()).is_some() {
+                let once = self.offers.iter().any(|o| o.id == Some(key.promotion) && o.uses() == 1);
+                if once && is_by_right(&message) && voucher.use_of(record.id()).is_some() {
                     return Some((record, message));
                 }
             }
@@ -143,16 +147,15 @@ impl World {
     pub(crate) fn forge_voucher(&mut self) -> Option<()> {
         let node = self.any_cheat()?;
         let me = self.nodes[node].shop;
-        let mine: Vec<_> = (0..self.offers.len())
-            .filter(|o| self.offers[*o].distributors.contains(&me) && self.offers[*o].id.is_some())
-            .collect();
+        let mine = self.forgeable_by(me);
         let offer = *mine.get(self.below(mine.len())?)?;
         let forgery = [Forgery::PastQuota, Forgery::ForeignKey, Forgery::SameNumber][self.below(3)?];
-        let (redeemer, id) = (self.offers[offer].redeemer, self.offers[offer].id?);
+        let Offer { id, ref redeemers, .. } = self.offers[offer];
+        let (redeemers, id) = (redeemers.clone(), id?);
         let views = self.nodes[node].ledger()?.views();
         let promotion = Promotion::load(&*views, id, Currency::CNY).ok()??;
         let distributor = promotion.distributor_index(self.shops[me].id())?;
-        let quota = promotion.distributor(distributor)?.quota;
+        let quota = promotion.distributor(distributor).filter(|d| d.quota > 0)?.quota;
         let number = match forgery {
             Forgery::PastQuota => quota + self.rng.random_range(1..1_000),
             Forgery::ForeignKey | Forgery::SameNumber => self.rng.random_range(1..=quota),
@@ -169,8 +172,12 @@ impl World {
         };
         for _ in 0..2 {
             let presented = Presented::Token(token.clone());
-            let action = Action::Redeem { presented, purchase_minor: 9_000, card: None };
+            let action = Action::redeem(presented, 9_000, None);
             self.checks.presented += 1;
+            let redeemer = match self.offers[offer].mode {
+                Mode::Anywhere => redeemers[self.rng.random_range(0..redeemers.len())],
+                Mode::Designated | Mode::Leased => redeemers[0],
+            };
             self.ask(redeemer, action, Purpose::UseForged { forgery });
         }
         Some(())
@@ -183,17 +190,20 @@ impl World {
         let theirs: Vec<_> = (0..self.offers.len())
             .filter(|o| {
                 let offer = &self.offers[*o];
-                offer.funder != me && offer.redeemer != me && offer.id.is_some()
+                offer.funder != me
+                    && offer.mode == Mode::Designated
+                    && !offer.redeemers.contains(&me)
+                    && offer.id.is_some()
             })
             .collect();
         let chosen = self.below(theirs.len())?;
         let offer = self.offers[theirs[chosen]].clone();
-        match self.rng.random_range(0..5) {
+        match self.rng.random_range(0..8) {
             0 => self.end_foreign_promotion(node, offer.id?),
             1 => self.vote_a_stranger_in(node),
             2 => self.write_as_another(node),
             3 => self.accuse(node),
-            _ => self.redeem_elsewhere(node, offer.redeemer),
+            _ => self.redeem_elsewhere(node),
         }
     }
 
@@ -257,13 +267,15 @@ impl World {
     }
 
     /// A cheat books a voucher that it handed out, or was shown, and that is for another shop.
-    fn redeem_elsewhere(&mut self, node: NodeNumber, redeemer: usize) -> Option<()> {
+    fn redeem_elsewhere(&mut self, node: NodeNumber) -> Option<()> {
+        let cheat = self.nodes[node].shop;
         let views = self.nodes[node].ledger()?.views();
         let known = report::vouchers(&*views, None, 500).ok()?;
         let promised = |promotion| self.offers.iter().find(|o| o.id == Some(promotion));
         let voucher = known.into_iter().find(|v| {
             let offer = promised(v.token.body().key.promotion);
-            v.uses.is_empty() && offer.is_some_and(|o| o.redeemer == redeemer)
+            v.uses.is_empty()
+                && offer.is_some_and(|o| o.mode == Mode::Designated && !o.redeemers.contains(&cheat))
         })?;
         let me = self.shops[self.nodes[node].shop].id();
         let body = voucher.token.body();
@@ -323,7 +335,8 @@ impl World {
         let views = self.nodes[node].ledger()?.views();
         let known = report::vouchers(&*views, None, 500).ok()?;
         let mine = |promotion| {
-            self.offers.iter().find(|o| o.id == Some(promotion)).is_some_and(|o| o.redeemer == me)
+            let offer = self.offers.iter().find(|o| o.id == Some(promotion));
+            offer.is_some_and(|o| o.mode == Mode::Designated && o.usual_redeemer() == me)
         };
         let voucher = known.into_iter().find(|v| v.uses.is_empty() && mine(v.token.body().key.promotion))?;
         let body = voucher.token.body();

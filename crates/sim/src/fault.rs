@@ -63,6 +63,10 @@ kinds! {
     DoubleSpend, "double-spend";
     /// A cheating shop makes vouchers: past its quota, with a foreign signature, two with one number.
     ForgedVoucher, "forged-voucher";
+    /// A cheating home passes the right to one voucher on to two shops.
+    PassedTwice, "passed-twice";
+    /// A cheating shop moves numbers on that it handed out.
+    MovedIssued, "moved-issued";
     /// A cheating shop writes what only others may write.
     ForeignRecord, "foreign-record";
     /// A cheating shop keeps its records from some.

@@ -14,6 +14,7 @@ use rand::RngExt as _;
 
 use crate::{
     check::Invariant,
+    clock::MINUTE_MS,
     fuse::Step,
     node::{Node, NodeNumber, Notice, RequestNumber},
     views::SimViews,
@@ -28,6 +29,8 @@ const REST_MS_MAX: i64 = 10_000;
 const TURN_MS: std::ops::Range<i64> = 1..12;
 /// News reach the hub this much later, ms.
 const NEWS_MS: std::ops::Range<i64> = 0..4;
+/// How often a node looks for what is due, ms; less than a street has to be quiet to be at rest.
+const TICK_MS: i64 = 10 * MINUTE_MS;
 /// Whose records a cheat plants in its own log; no link has this number.
 pub(crate) const OWN_HAND: LinkId = LinkId(0);
 
@@ -42,13 +45,13 @@ impl World {
         while let Some(output) = self.nodes[node].process.as_mut().and_then(|p| p.replica.next_output()) {
             self.carry_out(node, output, now);
         }
-        self.confirm(node);
+        self.ask_own_head(node);
         self.plan_wake(node, now);
     }
 
     /// Has the ledger weigh what linked members say of this shop's own log, until it is confirmed. Nobody waits for
     /// those who do not answer: where that would do, it does at once.
-    fn confirm(&mut self, node: NodeNumber) {
+    fn ask_own_head(&mut self, node: NodeNumber) {
         let Some(process) = &mut self.nodes[node].process else { return };
         let ledger = process.writer.ledger();
         if !matches!(ledger.signing(), Signing::Unconfirmed(doubt) if doubt != Doubt::Shared) {
@@ -165,6 +168,13 @@ impl World {
             }
         }
         self.put(node, link, frame);
+    }
+
+    /// The writer looks for what is due, now and again after a while.
+    pub(crate) fn tick(&mut self, node: NodeNumber) {
+        let _full_queue_looks_too = self.give(node, Job::Tick);
+        let boot = self.nodes[node].boots;
+        self.after(TICK_MS, Event::Tick(node, boot));
     }
 
     /// Gives the writer something to do. False: its queue is full, or the node is down.

@@ -9,15 +9,20 @@
 //!
 //! Absent on purpose: sockets, TLS and gRPC (the end-to-end tests' part), threads within a run, wall-clock time.
 
+mod action;
 mod byzantine;
 mod check;
 mod clock;
 mod config;
+mod confirm;
+mod double_dealing;
 mod fault;
+mod flash;
 mod fuse;
 mod hub;
 mod network;
 mod node;
+mod offers;
 mod queue;
 mod report;
 mod restart;
@@ -37,7 +42,7 @@ pub use config::{Config, SHOPS_MAX, SHOPS_MIN};
 pub use fault::{FaultCounts, FaultKind, FaultSet, UnknownFault};
 #[cfg(feature = "planted-bugs")]
 pub use hutong_record::planted::Bug;
-pub use report::{Figures, RunReport};
+pub use report::{Figures, RunReport, SoldShare};
 pub use runs::run_seeds;
 pub use shrink::{Shrunk, shrink};
 

@@ -154,6 +154,7 @@ impl World {
         let frame = self.network.wires.get_mut(&link).and_then(|wire| wire.queues[end].pop_front());
         let Some(frame) = frame else { return };
         self.trace.event(self.now_ms, frame_name(&frame), &[link.0, end as u64, frame_size(&frame)]);
+        self.nodes[to].heard_ms = self.now_ms;
         self.replicate(to, |replica, now| replica.frame_received(link, frame, now));
     }
 

@@ -74,6 +74,8 @@ pub(crate) struct Node {
     pub(crate) back_off_ms: i64,
     /// When each shop was last dialled.
     pub(crate) dialled_ms: BTreeMap<ShopNumber, i64>,
+    /// When it last received anything from another node.
+    pub(crate) heard_ms: i64,
     /// Nodes to which it does not send its own records.
     pub(crate) withheld_from: BTreeSet<NodeNumber>,
 }
@@ -148,6 +150,7 @@ impl Node {
             links: BTreeSet::new(),
             back_off_ms: 0,
             dialled_ms: BTreeMap::new(),
+            heard_ms: 0,
             withheld_from: BTreeSet::new(),
         }
     }

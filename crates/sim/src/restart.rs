@@ -80,6 +80,7 @@ impl World {
         self.nodes[node].told = heads.into_iter().collect();
         self.members(node);
         self.plan_dial(node);
+        self.tick(node);
     }
 
     /// The process is gone at once; with the power, what was not synced too.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hutong_core::{charter::Charter, command::Command};
-use hutong_record::{Currency, DecryptionKey, Identity, Money, RecoverySeed, SigningKey, UnixMillis, proto};
+use hutong_record::{DecryptionKey, Identity, RecoverySeed, SigningKey, UnixMillis, proto};
 use hutong_store::{ledger::ShopKeys, writer::Job};
 use rand::{Rng as _, RngExt as _, rngs::StdRng};
 
@@ -11,14 +11,11 @@ use crate::{
     clock::{Clock, DAY_MS},
     config::Config,
     node::{RequestNumber, Seat, Shop, ShopNumber},
-    workload::{Action, Offer, Purpose},
     world::World,
 };
 
 /// A command of the setup, for which no till waits.
 const NO_TILL: RequestNumber = usize::MAX;
-/// The most shops that hand out vouchers of one promotion.
-const DISTRIBUTORS_MAX: usize = 6;
 
 /// A shop's keys, from chance.
 pub(crate) fn keys(rng: &mut StdRng, now: UnixMillis) -> (Identity, Arc<ShopKeys>) {
@@ -84,7 +81,7 @@ impl World {
         debug_assert!(given, "the queue has room for the setup of {} shops", self.shops.len());
     }
 
-    /// Each shop says who it is, and publishes a promotion that others hand out.
+    /// Each shop says who it is, and publishes a promotion; one more is kept for the flash sale.
     pub(crate) fn open_shops(&mut self) {
         for shop in 0..self.shops.len() {
             let profile = proto::Profile {
@@ -95,65 +92,6 @@ impl World {
             self.order(shop, Command::Profile(profile));
             self.publish_offer(shop);
         }
+        self.publish_flash_offer();
     }
-
-    fn publish_offer(&mut self, funder: ShopNumber) {
-        let shops = self.shops.len();
-        // Mostly its own vouchers, handed out by neighbours.
-        let redeemer = if self.rng.random_bool(0.75) { funder } else { self.rng.random_range(0..shops) };
-        let most = DISTRIBUTORS_MAX.min(shops - 1);
-        let mut distributors: Vec<ShopNumber> = (0..shops).filter(|shop| *shop != redeemer).collect();
-        while distributors.len() > most {
-            distributors.swap_remove(self.rng.random_range(0..distributors.len()));
-        }
-        let each = self.config.redemptions as usize / shops.max(1) / distributors.len().max(1);
-        let usual = u32::try_from(each).unwrap_or(u32::MAX).max(4);
-        let quota = self.rng.random_range(usual / 2..=usual * 3);
-        let message = self.terms(redeemer, &distributors, quota);
-        self.publish(Offer { id: None, funder, redeemer, distributors, message });
-    }
-
-    pub(crate) fn publish(&mut self, offer: Offer) {
-        let (funder, promotion) = (offer.funder, Box::new(offer.message.clone()));
-        self.offers.push(offer);
-        let purpose = Purpose::Publish { offer: self.offers.len() - 1 };
-        self.ask(funder, Action::Publish { promotion }, purpose);
-    }
-
-    pub(crate) fn terms(
-        &mut self,
-        redeemer: ShopNumber,
-        distributors: &[ShopNumber],
-        quota: u32,
-    ) -> proto::Promotion {
-        let (discount, bounty) = (self.rng.random_range(100..900), self.rng.random_range(0..200));
-        let id = |shop: ShopNumber| self.shops[shop].id().as_bytes().to_vec().into();
-        let quotas = |shop: &ShopNumber| proto::Distributor { shop_id: id(*shop), quota };
-        let budget = (discount + bounty) * i64::from(quota) * distributors.len() as i64;
-        let now_ms = Clock::default().read(self.now_ms).ms();
-        let card_required = self.rng.random_bool(0.3);
-        proto::Promotion {
-            title: "邻里券".into(),
-            distributors: distributors.iter().map(quotas).collect(),
-            redeemer_id: id(redeemer),
-            earn_spend_min: Some(yuan(5_000)),
-            benefit: Some(proto::Benefit {
-                benefit: Some(proto::benefit::Benefit::AmountOff(yuan(discount))),
-            }),
-            redeem_spend_min: self.rng.random_bool(0.2).then(|| yuan(2_000)),
-            starts_unix_ms: now_ms - 10 * DAY_MS,
-            ends_unix_ms: now_ms + 60 * DAY_MS,
-            voucher_valid_ms: if self.rng.random_bool(0.2) { DAY_MS } else { 20 * DAY_MS },
-            per_card_max: if card_required { 1 } else { 0 },
-            per_day_max: if self.rng.random_bool(0.2) { quota / 2 + 1 } else { 0 },
-            budget: Some(yuan(budget)),
-            bounty: Some(yuan(bounty)),
-            card_required,
-            ..Default::default()
-        }
-    }
-}
-
-fn yuan(minor: i64) -> proto::Money {
-    Money::new(Currency::CNY, minor).expect("amounts of the street are small").into()
 }

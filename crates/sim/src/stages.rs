@@ -67,6 +67,11 @@ impl World {
         if self.violation.is_some() {
             return;
         }
+        self.use_what_is_left();
+        self.rest("the unused vouchers");
+        if self.violation.is_some() {
+            return;
+        }
         let offers = self.publish_proofs();
         self.rest("the last promotions");
         if self.violation.is_none() {
@@ -90,8 +95,18 @@ impl World {
             vouchers: checks.vou2.count(),
             refusals: checks.refused,
             double_redemptions: checks.vou1.double_count(),
-            undetected_double_uses: self.undetected_double_uses(),
+            designated: checks.modes.designated,
+            leased: checks.modes.leased,
+            confirmed: checks.modes.confirmed,
+            at_risk: checks.risk.count(),
+            at_risk_settled: checks.risk.settled(),
+            at_risk_lost: checks.risk.lost(),
+            proofs: self.proof_count(),
+            undetected_double_uses: self.undetected_double_uses() + checks.risk.undetected(),
+            loss_over_cap: checks.risk.over_cap(),
             oversold: checks.vou2.oversold(),
+            quota_moves: checks.lease.count(),
+            leased_sold_share: self.flash.as_ref().and_then(|sale| sale.outcome).into(),
             forks_frozen: self.forks_frozen(),
             records,
             repeats_compared: checks.repeats,

@@ -21,6 +21,8 @@ const WRONG_MS_MAX: i64 = 100 * MINUTE_MS;
 pub(crate) enum Mishap {
     /// A fault strikes somewhere.
     Strike(FaultKind),
+    /// The flash sale begins, and the street is cut.
+    FlashSale,
     /// A shop's old backup is put in the place of its disk.
     PutBack(NodeNumber),
 }
@@ -31,6 +33,10 @@ impl World {
         self.weather = Weather::Storm;
         self.choose_cheats();
         self.set_clocks_wrong();
+        if self.config.faults.has(FaultKind::Partition) {
+            let at_ms = self.rng.random_range(self.closing_ms / 10..self.closing_ms * 6 / 10);
+            self.after(at_ms, Event::Mishap(Mishap::FlashSale));
+        }
         for kind in self.config.faults.kinds() {
             for _ in 0..self.strike_count(kind) {
                 // A fork or a restored shop leaves time to see what comes of it.
@@ -57,6 +63,7 @@ impl World {
             FaultKind::BitFlip | FaultKind::Restore => 1 + shops / 25,
             FaultKind::Clone | FaultKind::Fork => 1 + shops / 50,
             FaultKind::DoubleSpend | FaultKind::BackDate | FaultKind::Withhold => 3 + shops / 10,
+            FaultKind::PassedTwice | FaultKind::MovedIssued => 10 + shops / 5,
             FaultKind::ForgedVoucher | FaultKind::ForeignRecord => 4 + shops / 5,
             FaultKind::ClockSkew | FaultKind::AnswerLost | FaultKind::Repeat => 0, // not struck: see where they act
         }
@@ -81,6 +88,10 @@ impl World {
     pub(crate) fn mishap(&mut self, mishap: Mishap) {
         match mishap {
             Mishap::PutBack(node) => self.put_back(node),
+            Mishap::FlashSale => {
+                self.trace.event(self.now_ms, "flash sale", &[]);
+                let _nothing_to_sell = self.begin_flash_sale();
+            }
             Mishap::Strike(kind) => {
                 self.trace.event(self.now_ms, kind.name(), &[]);
                 if self.strike(kind).is_some() {
@@ -132,6 +143,8 @@ impl World {
             FaultKind::Fork => self.fork_log(),
             FaultKind::DoubleSpend => self.double_spend(),
             FaultKind::ForgedVoucher => self.forge_voucher(),
+            FaultKind::PassedTwice => self.pass_twice(),
+            FaultKind::MovedIssued => self.move_issued(),
             FaultKind::ForeignRecord => self.write_foreign(),
             FaultKind::Withhold => self.withhold(),
             FaultKind::BackDate => self.date_back(),
@@ -279,8 +292,11 @@ impl World {
     }
 
     fn choose_cheats(&mut self) {
-        use FaultKind::{BackDate, DoubleSpend, ForeignRecord, ForgedVoucher, Fork, Withhold};
-        let kinds = [Fork, DoubleSpend, ForgedVoucher, ForeignRecord, Withhold, BackDate];
+        use FaultKind::{
+            BackDate, DoubleSpend, ForeignRecord, ForgedVoucher, Fork, MovedIssued, PassedTwice, Withhold,
+        };
+        let kinds =
+            [Fork, DoubleSpend, ForgedVoucher, PassedTwice, MovedIssued, ForeignRecord, Withhold, BackDate];
         let Some(kind) = kinds.into_iter().find(|kind| self.config.faults.has(*kind)) else { return };
         for _ in 0..1 + self.shops.len() / 12 {
             let shop: ShopNumber = self.rng.random_range(1..self.shops.len());

@@ -2,6 +2,7 @@
 
 use hutong_core::{
     answer::{Answer, RequestTag},
+    command::Confirmation,
     refusal::{Reason, Refusal},
 };
 use hutong_record::request_hash;
@@ -9,10 +10,12 @@ use hutong_store::writer::Job;
 use rand::RngExt as _;
 
 use crate::{
+    action::Action,
     clock::{HOUR_MS, MINUTE_MS},
+    confirm::Confirming,
     fault::FaultKind,
-    node::{RequestNumber, ShopNumber},
-    workload::{Action, Purpose},
+    node::{NodeNumber, RequestNumber, ShopNumber},
+    workload::Purpose,
     world::{Event, Outcome, World},
 };
 
@@ -36,8 +39,17 @@ pub(crate) struct Request {
     tries: u32,
     /// The till still waits.
     pub(crate) open: bool,
+    /// How far the node is with asking the voucher's home.
+    pub(crate) confirming: Option<Confirming>,
     /// What it was told first.
     pub(crate) told: Option<Result<Answer, Refusal>>,
+}
+
+impl Request {
+    /// Whether the voucher's home was asked on the way.
+    pub(crate) const fn confirmed(&self) -> bool {
+        self.confirming.is_some()
+    }
 }
 
 impl World {
@@ -63,13 +75,14 @@ impl World {
         action: Action,
         purpose: Purpose,
     ) -> RequestNumber {
-        self.requests.push(Request { shop, action, purpose, tag, tries: 0, open: true, told: None });
+        let (tries, open) = (0, true);
+        self.requests.push(Request { shop, action, purpose, tag, tries, open, confirming: None, told: None });
         let number = self.requests.len() - 1;
         self.send_request(number);
         number
     }
 
-    fn send_request(&mut self, number: RequestNumber) {
+    pub(crate) fn send_request(&mut self, number: RequestNumber) {
         let request = &mut self.requests[number];
         request.tries += 1;
         let tries = request.tries;
@@ -92,9 +105,12 @@ impl World {
         }
     }
 
-    /// All who wait ask again now.
+    /// All who wait ask again now. Whoever waits at a cheat's goes home: what a cheat wrote may keep its own node from
+    /// ever answering.
     pub(crate) fn ask_all_again(&mut self) {
         for number in 0..self.requests.len() {
+            let honest = self.shops[self.requests[number].shop].faulty.is_none();
+            self.requests[number].open &= honest;
             if self.requests[number].open {
                 self.requests[number].tries = 0;
                 self.send_request(number);
@@ -102,13 +118,19 @@ impl World {
         }
     }
 
+    /// The node that a till talks to: its shop's, or one of them where there are copies.
+    pub(crate) fn node_of(&self, number: RequestNumber) -> NodeNumber {
+        let nodes = &self.shops[self.requests[number].shop].nodes;
+        nodes[number % nodes.len()]
+    }
+
     /// A request reaches the node.
     pub(crate) fn arrive(&mut self, number: RequestNumber) {
-        let Request { shop, action, tag, .. } = &self.requests[number];
-        let nodes = &self.shops[*shop].nodes;
-        let node = nodes[number % nodes.len()];
+        let node = self.node_of(number);
+        let Request { action, tag, confirming, .. } = &self.requests[number];
+        let confirmation = confirming.map_or(Confirmation::NotAsked, |c| c.outcome);
         self.trace.event(self.now_ms, action.name(), &[node as u64, number as u64]);
-        let command = Box::new(action.command(tag.clone(), self.clock(node)));
+        let command = Box::new(action.command(tag.clone(), self.clock(node), confirmation));
         if self.nodes[node].process.is_some() {
             self.checks
                 .asked(&self.requests[number], self.shops[self.requests[number].shop].faulty.is_none());
@@ -131,12 +153,18 @@ impl World {
 
     /// The answer reaches the till.
     pub(crate) fn answered(&mut self, number: RequestNumber, outcome: Outcome) {
+        if let Purpose::AskHome { visit } = self.requests[number].purpose {
+            return self.home_asked(number, visit, &outcome);
+        }
         let told = match outcome {
             Ok(executed) => executed.answer.ok_or(Refusal::new(Reason::Busy)),
             Err(refusal) => Err(refusal),
         };
         if matches!(&told, Err(refusal) if refusal.reason == Reason::Busy) {
             return; // the till will ask again
+        }
+        if self.needs_home(number, &told) {
+            return self.ask_home(number);
         }
         self.progress_ms = self.now_ms;
         self.trace.event(self.now_ms, "answered", &[number as u64, u64::from(told.is_ok())]);

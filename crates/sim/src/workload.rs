@@ -1,21 +1,22 @@
 //! What people in the street do: buy, get vouchers, use them once or try to use them more often, take purchases back.
 //!
-//! A new kind of voucher command is a new [`Action`]; what a customer does with it is a new [`Deed`] or [`Purpose`].
+//! A new kind of command is a new [`Action`]; what a customer does with it is a new [`Deed`] or [`Purpose`].
 
 use hutong_core::{
-    answer::{Answer, RequestTag},
-    command::{Command, Confirmation, IssueCommand, RedeemCommand, SaleCommand, TouchCommand, VoidCommand},
-    promotion::Purchase,
+    answer::Answer,
+    promotion::Mode,
     refusal::{Reason, Refusal},
     voucher::{Presented, Token},
 };
-use hutong_record::{CardId, Currency, Money, RecordId, ShopId, UnixMillis, proto};
+use hutong_record::{CardId, RecordId};
 use rand::RngExt as _;
 
 use crate::{
+    action::Action,
     byzantine::Forgery,
     clock::{HOUR_MS, MINUTE_MS},
     node::{RequestNumber, ShopNumber},
+    offers::Offer,
     world::{Event, World},
 };
 
@@ -23,73 +24,6 @@ use crate::{
 const PRESENTATIONS_PER_CUSTOMER: f64 = 1.5;
 /// Customers that come in one crowd.
 const CROWD: u32 = 24;
-
-/// What a till asks of its node.
-#[derive(Debug, Clone)]
-pub(crate) enum Action {
-    Publish { promotion: Box<proto::Promotion> },
-    Sell { card: Option<CardId>, amount_minor: i64 },
-    Issue { promotion: RecordId, card: Option<CardId> },
-    Redeem { presented: Presented, purchase_minor: i64, card: Option<CardId> },
-    Void { redemption: RecordId },
-    Touch { to: ShopId, card: CardId },
-}
-
-impl Action {
-    pub(crate) const fn name(&self) -> &'static str {
-        match self {
-            Self::Publish { .. } => "publish",
-            Self::Sell { .. } => "sell",
-            Self::Issue { .. } => "issue",
-            Self::Redeem { .. } => "redeem",
-            Self::Void { .. } => "void",
-            Self::Touch { .. } => "touch",
-        }
-    }
-
-    /// The command, as the node makes it of the request that has arrived.
-    pub(crate) fn command(&self, request: RequestTag, now: UnixMillis) -> Command {
-        match self.clone() {
-            Self::Publish { promotion } => Command::Publish { request, promotion },
-            Self::Sell { card, amount_minor } => Command::Sell(SaleCommand {
-                request,
-                sold: now,
-                card,
-                amount: yuan(amount_minor),
-                reference: String::new(),
-            }),
-            Self::Issue { promotion, card } => {
-                Command::Issue(IssueCommand { request, promotion, card, at: now, redeemer: None })
-            }
-            Self::Redeem { presented, purchase_minor, card } => Command::Redeem(RedeemCommand {
-                request,
-                presented: Some(presented),
-                purchase: Purchase::of(yuan(purchase_minor)),
-                card,
-                at: now,
-                reference: String::new(),
-                reservation: String::new(),
-                confirmation: Confirmation::NotAsked,
-            }),
-            Self::Void { redemption } => {
-                let reason = "退货".into();
-                Command::Void(VoidCommand { request, redemption, at: now, reason, returned: None })
-            }
-            Self::Touch { to, card } => Command::Touch(TouchCommand {
-                request,
-                kind: proto::TouchKind::Scan,
-                to,
-                card,
-                at: now,
-                channel: "海报".into(),
-            }),
-        }
-    }
-}
-
-fn yuan(minor: i64) -> Money {
-    Money::new(Currency::CNY, minor).expect("amounts of the street are small")
-}
 
 /// What a request is for.
 #[derive(Debug, Clone)]
@@ -104,10 +38,22 @@ pub(crate) enum Purpose {
     UseForged { forgery: Forgery },
     /// A purchase is taken back.
     Void { holder: Box<Holder>, redemption: RecordId },
+    /// A part of a purchase is taken back.
+    VoidPart { redemption: RecordId },
+    /// The right to a voucher is asked for, on behalf of another request.
+    AskHome { visit: RequestNumber },
+    /// A customer will go to another shop with a voucher.
+    PassOn { holder: Box<Holder>, to: ShopNumber },
+    /// A use is kept free for a customer.
+    KeepFree { holder: Box<Holder>, key: String },
+    /// Numbers go from one shop of an offer to another.
+    Supply { offer: usize, to: ShopNumber },
     /// Another body under a request id that was used.
     Otherwise { earlier: RequestNumber },
     /// When all is calm, things must work.
     Proof { offer: usize },
+    /// When all is calm, a voucher that was not used must be good.
+    LastUse,
     /// Nobody waits for what comes of it.
     Nothing,
 }
@@ -117,6 +63,7 @@ pub(crate) enum Purpose {
 pub(crate) struct Holder {
     pub(crate) token: Token,
     pub(crate) card: Option<CardId>,
+    /// Where it was used, or will be.
     pub(crate) redeemer: ShopNumber,
 }
 
@@ -125,26 +72,41 @@ pub(crate) struct Holder {
 pub(crate) enum Deed {
     /// Somebody comes to a shop that hands out vouchers; so many more follow at once.
     SetOut { crowd: u32 },
+    /// Somebody wants a voucher of the flash sale.
+    Rush { offer: usize, at: ShopNumber },
     /// A voucher is shown.
     Present { holder: Box<Holder>, at: ShopNumber, by_code: bool },
+    /// A use is to be kept free.
+    Keep { holder: Box<Holder>, at: ShopNumber },
+    /// A shop is asked to pass a voucher on to another one.
+    PassOn { holder: Box<Holder>, from: ShopNumber, to: ShopNumber },
+    /// A shop takes a voucher back.
+    Revoke { holder: Box<Holder>, by: ShopNumber },
     /// A purchase is taken back.
     TakeBack { holder: Box<Holder>, redemption: RecordId },
-}
-
-/// A promotion of the street.
-#[derive(Debug, Clone)]
-pub(crate) struct Offer {
-    pub(crate) id: Option<RecordId>,
-    pub(crate) funder: ShopNumber,
-    pub(crate) redeemer: ShopNumber,
-    pub(crate) distributors: Vec<ShopNumber>,
-    pub(crate) message: proto::Promotion,
 }
 
 impl World {
     pub(crate) fn customer(&mut self, deed: Deed) {
         match deed {
             Deed::SetOut { crowd } => self.set_out(crowd),
+            Deed::Rush { offer, at } => {
+                if let Some(promotion) = self.offers[offer].id {
+                    self.ask(at, Action::Issue { promotion, card: None }, Purpose::HandOut { card: None });
+                }
+            }
+            Deed::Keep { holder, at } => self.keep_free(holder, at),
+            Deed::PassOn { holder, from, to } => {
+                let action =
+                    Action::Transfer { token: Box::new(holder.token.clone()), to: self.shops[to].id() };
+                self.checks.touched.insert(holder.token.body().key);
+                self.ask(from, action, Purpose::PassOn { holder, to });
+            }
+            Deed::Revoke { holder, by } => {
+                let token = Box::new(holder.token.clone());
+                self.checks.touched.insert(holder.token.body().key);
+                self.ask(by, Action::Revoke { token }, Purpose::Nothing);
+            }
             Deed::Present { holder, at, by_code } => self.present(holder, at, by_code),
             Deed::TakeBack { holder, redemption } => self.take_back(holder, redemption),
         }
@@ -173,9 +135,12 @@ impl World {
         let card = self.rng.random_bool(0.7).then(|| CardId::new(self.rng.random()));
         let offer = self.rng.random_range(0..self.offers.len());
         let offer = self.offers[offer].clone();
+        if offer.flash {
+            return; // not yet
+        }
         let shop = offer.distributors[self.rng.random_range(0..offer.distributors.len())];
         if let (Some(card), true) = (card, self.rng.random_bool(0.1)) {
-            let to = self.shops[offer.redeemer].id();
+            let to = self.shops[offer.usual_redeemer()].id();
             self.ask(shop, Action::Touch { to, card }, Purpose::Nothing);
         }
         let action = match offer.id {
@@ -197,6 +162,19 @@ impl World {
                     self.plan_visits(token, card);
                 }
             }
+            (Purpose::HandOut { .. }, Err(refusal)) if refusal.reason == Reason::QuotaUsedUp => {
+                self.seek_supply(number);
+            }
+            (Purpose::PassOn { holder, to }, Ok(Answer::Transferred { .. })) => self.go_there(&holder, to),
+            (Purpose::KeepFree { holder, key }, Ok(Answer::Reserved { .. })) => {
+                let card = holder.card;
+                let presented = Presented::Token(holder.token.clone());
+                let shop = self.requests[number].shop;
+                let action = Action::Redeem { presented, purchase_minor: 9_000, card, reservation: key };
+                self.checks.presented += 1;
+                self.ask(shop, action, Purpose::Use { holder });
+            }
+            (Purpose::LastUse, told) => self.used_last(number, &told),
             (Purpose::Use { holder }, Ok(Answer::Redeemed { redemption, .. })) => {
                 self.after_use(number, holder, redemption);
             }
@@ -208,39 +186,139 @@ impl World {
 
     /// What the holder of a new voucher will do with it.
     fn plan_visits(&mut self, token: Token, card: Option<CardId>) {
-        let promotion = token.body().key.promotion;
-        let Some(offer) = self.offers.iter().find(|offer| offer.id == Some(promotion)) else { return };
-        let redeemer = offer.redeemer;
+        let body = token.body();
+        let Some(offer) = self.offers.iter().find(|offer| offer.id == Some(body.key.promotion)) else {
+            return;
+        };
+        let offer = offer.clone();
+        let Some(home) = offer.distributors.get(usize::from(body.issuer())).copied() else { return };
+        let redeemer = match offer.mode {
+            Mode::Designated => offer.usual_redeemer(),
+            Mode::Leased => home,
+            Mode::Anywhere => offer.redeemers[self.rng.random_range(0..offer.redeemers.len())],
+        };
         let holder = Box::new(Holder { token, card, redeemer });
         let first_ms = match self.rng.random_range(0..10) {
             0..3 => self.rng.random_range(0..5_000),
             3..8 => self.rng.random_range(MINUTE_MS..4 * HOUR_MS),
             _ => self.rng.random_range(HOUR_MS..24 * HOUR_MS),
         };
+        if self.rng.random_bool(0.03) {
+            let by = if self.rng.random_bool(0.5) { home } else { offer.funder };
+            let wait_ms = self.rng.random_range(0..6 * HOUR_MS);
+            self.after(wait_ms, Event::Customer(Deed::Revoke { holder: holder.clone(), by }));
+        }
+        for _ in 1..offer.uses() {
+            let wait_ms = first_ms + self.rng.random_range(0..12 * HOUR_MS);
+            self.plan_presentation(&holder, redeemer, wait_ms);
+        }
+        match offer.mode {
+            Mode::Anywhere => self.plan_anywhere(&holder, home, &offer.redeemers, first_ms),
+            Mode::Designated | Mode::Leased => self.plan_at_one(&holder, &offer, first_ms),
+        }
+    }
+
+    /// Visits with a voucher that is good at one shop.
+    fn plan_at_one(&mut self, holder: &Holder, offer: &Offer, first_ms: i64) {
+        let redeemer = holder.redeemer;
         match self.rng.random_range(0..100) {
             // Two or three tills at once.
-            0..20 => {
+            0..18 => {
                 for _ in 0..self.rng.random_range(2..=3) {
                     let wait_ms = first_ms + self.rng.random_range(0..60);
-                    self.plan_presentation(&holder, redeemer, wait_ms);
+                    self.plan_presentation(holder, redeemer, wait_ms);
                 }
             }
             // Once more, later.
-            20..32 => {
-                self.plan_presentation(&holder, redeemer, first_ms);
+            18..28 => {
+                self.plan_presentation(holder, redeemer, first_ms);
                 let wait_ms = first_ms + self.rng.random_range(MINUTE_MS..12 * HOUR_MS);
-                self.plan_presentation(&holder, redeemer, wait_ms);
+                self.plan_presentation(holder, redeemer, wait_ms);
             }
             // At the wrong shop first.
-            32..40 => {
+            28..36 => {
                 let wrong = self.rng.random_range(0..self.shops.len());
-                self.plan_presentation(&holder, wrong, first_ms);
-                self.plan_presentation(&holder, redeemer, first_ms + 10 * MINUTE_MS);
+                self.plan_presentation(holder, wrong, first_ms);
+                self.plan_presentation(holder, redeemer, first_ms + 10 * MINUTE_MS);
+            }
+            // A use is kept free, and somebody else shows the voucher meanwhile.
+            36..42 => {
+                let holder = Box::new(holder.clone());
+                self.after(first_ms, Event::Customer(Deed::Keep { holder: holder.clone(), at: redeemer }));
+                self.plan_presentation(&holder, redeemer, first_ms + 50);
             }
             // Never.
-            40..45 => {}
-            _ => self.plan_presentation(&holder, redeemer, first_ms),
+            42..46 => {}
+            // To another shop of the offer, where there is one.
+            46..76 if offer.mode == Mode::Designated && offer.redeemers.len() > 1 => {
+                self.plan_pass(holder, redeemer, offer.redeemers[1], first_ms);
+            }
+            _ => self.plan_presentation(holder, redeemer, first_ms),
         }
+    }
+
+    /// Visits with a voucher that several shops take.
+    fn plan_anywhere(&mut self, holder: &Holder, home: ShopNumber, redeemers: &[ShopNumber], first_ms: i64) {
+        let redeemer = holder.redeemer;
+        match self.rng.random_range(0..100) {
+            // At several shops at once, or before they can hear of each other.
+            0..45 => {
+                let spread_ms = if self.rng.random_bool(0.5) { 2_000 } else { HOUR_MS };
+                for shop in redeemers {
+                    let wait_ms = first_ms + self.rng.random_range(0..spread_ms);
+                    self.plan_presentation(holder, *shop, wait_ms);
+                }
+            }
+            // Once more, later, wherever.
+            45..60 => {
+                let again = redeemers[self.rng.random_range(0..redeemers.len())];
+                self.plan_presentation(holder, redeemer, first_ms);
+                let wait_ms = first_ms + self.rng.random_range(MINUTE_MS..12 * HOUR_MS);
+                self.plan_presentation(holder, again, wait_ms);
+            }
+            // The customer picks a shop beforehand.
+            60..72 => self.plan_pass(holder, home, redeemer, first_ms),
+            72..76 => {}
+            _ => self.plan_presentation(holder, redeemer, first_ms),
+        }
+    }
+
+    fn plan_pass(&mut self, holder: &Holder, from: ShopNumber, to: ShopNumber, wait_ms: i64) {
+        let holder = Box::new(holder.clone());
+        self.after(wait_ms, Event::Customer(Deed::PassOn { holder, from, to }));
+    }
+
+    /// A voucher was passed on: it is shown there, and now and then where it came from, too.
+    fn go_there(&mut self, holder: &Holder, to: ShopNumber) {
+        let wait_ms = self.rng.random_range(0..HOUR_MS);
+        self.plan_presentation(holder, to, wait_ms);
+        if self.rng.random_bool(0.5) {
+            self.plan_presentation(holder, holder.redeemer, wait_ms + 50);
+        }
+    }
+
+    fn keep_free(&mut self, holder: Box<Holder>, at: ShopNumber) {
+        let key = format!("basket-{}", self.requests.len());
+        let lifetime_ms = self.rng.random_range(MINUTE_MS..HOUR_MS);
+        let token = Box::new(holder.token.clone());
+        self.checks.touched.insert(token.body().key);
+        let action = Action::Reserve { token, key: key.clone(), lifetime_ms };
+        self.ask(at, action, Purpose::KeepFree { holder, key });
+    }
+
+    /// A shop has sold out: it asks another one for some of its numbers.
+    fn seek_supply(&mut self, number: RequestNumber) {
+        let to = self.requests[number].shop;
+        let Action::Issue { promotion, .. } = self.requests[number].action else { return };
+        let Some(offer) = self.offers.iter().position(|offer| offer.id == Some(promotion)) else { return };
+        let others: Vec<_> = self.offers[offer].distributors.iter().copied().filter(|d| *d != to).collect();
+        let Some(index) = self.below(others.len()) else { return };
+        if self.offers[offer].flash || self.rng.random_bool(0.3) {
+            return;
+        }
+        let count = self.rng.random_range(1..=3);
+        let action = Action::MoveQuota { promotion, to: self.shops[to].id(), count };
+        self.ask(others[index], action, Purpose::Supply { offer, to });
     }
 
     fn plan_presentation(&mut self, holder: &Holder, at: ShopNumber, wait_ms: i64) {
@@ -248,7 +326,10 @@ impl World {
             return;
         }
         self.presentations_left -= 1;
-        let by_code = self.rng.random_bool(0.25);
+        // Elsewhere than at its parties an anywhere voucher is known by its token alone.
+        let promotion = holder.token.body().key.promotion;
+        let one = |offer: &Offer| offer.id == Some(promotion) && offer.mode != Mode::Anywhere;
+        let by_code = self.rng.random_bool(0.25) && self.offers.iter().any(one);
         let latest_ms = (self.closing_ms - self.now_ms - MINUTE_MS).max(1);
         let holder = Box::new(holder.clone());
         self.after(wait_ms.min(latest_ms), Event::Customer(Deed::Present { holder, at, by_code }));
@@ -260,21 +341,27 @@ impl World {
             false => Presented::Token(holder.token.clone()),
         };
         let purchase_minor = self.rng.random_range(500..30_000);
-        let action = Action::Redeem { presented, purchase_minor, card: holder.card };
+        let action = Action::redeem(presented, purchase_minor, holder.card);
         self.checks.presented += 1;
         self.ask(at, action, Purpose::Use { holder });
     }
 
     /// A voucher was used: some purchases are taken back, and some tills reuse a request id.
-    fn after_use(&mut self, number: RequestNumber, holder: Box<Holder>, redemption: RecordId) {
+    fn after_use(&mut self, number: RequestNumber, mut holder: Box<Holder>, redemption: RecordId) {
+        holder.redeemer = self.requests[number].shop;
         match self.rng.random_range(0..100) {
             0..8 => {
                 let wait_ms = self.rng.random_range(1_000..2 * HOUR_MS);
                 self.after(wait_ms, Event::Customer(Deed::TakeBack { holder, redemption }));
             }
+            11..16 => {
+                let returned_minor = Some(self.rng.random_range(100..9_000));
+                let action = Action::Void { redemption, returned_minor };
+                self.ask(holder.redeemer, action, Purpose::VoidPart { redemption });
+            }
             8..11 => {
                 let presented = Presented::Token(holder.token.clone());
-                let action = Action::Redeem { presented, purchase_minor: 777, card: holder.card };
+                let action = Action::redeem(presented, 777, holder.card);
                 self.ask_otherwise(number, action);
             }
             _ => {}
@@ -286,7 +373,7 @@ impl World {
         let times = if self.rng.random_bool(0.4) { 2 } else { 1 };
         for _ in 0..times {
             let purpose = Purpose::Void { holder: holder.clone(), redemption };
-            self.ask(holder.redeemer, Action::Void { redemption }, purpose);
+            self.ask(holder.redeemer, Action::Void { redemption, returned_minor: None }, purpose);
         }
         if self.rng.random_bool(0.4) {
             let wait_ms = self.rng.random_range(MINUTE_MS..HOUR_MS);
@@ -299,21 +386,4 @@ impl World {
             self.plan_presentation(&holder, holder.redeemer, wait_ms);
         }
     }
-}
-
-/// Reasons that say something about this moment only, so that a repeat may be told otherwise.
-pub(crate) const fn is_kept(action: &Action, reason: Reason) -> bool {
-    let kept_kind = matches!(action, Action::Issue { .. } | Action::Redeem { .. } | Action::Void { .. });
-    let not_kept = matches!(
-        reason,
-        Reason::FieldInvalid
-            | Reason::RequestIdReused
-            | Reason::NotMember
-            | Reason::LogFrozen
-            | Reason::CurrencyMismatch
-            | Reason::Busy
-            | Reason::Stopped
-            | Reason::Internal
-    );
-    kept_kind && !not_kept
 }

@@ -10,13 +10,15 @@ use crate::{
     check::{Checks, Invariant, Violation},
     config::Config,
     fault::{FaultCounts, FaultKind},
+    flash::FlashSale,
     network::{Cut, Network},
     node::{Node, NodeNumber, RequestNumber, Shop},
+    offers::Offer,
     queue::Queue,
     storm::Mishap,
     tills::Request,
     trace::Trace,
-    workload::{Deed, Offer},
+    workload::Deed,
 };
 
 /// What a till is told.
@@ -45,6 +47,10 @@ pub(crate) enum Event {
     Impatient(RequestNumber, u32),
     /// An answer reaches its till.
     Answer(RequestNumber, Box<Outcome>),
+    /// A node looks whether the voucher's home has answered.
+    Confirm(RequestNumber),
+    /// A node looks for what is due.
+    Tick(NodeNumber, u64),
     /// A customer does something.
     Customer(Deed),
     /// Something goes wrong.
@@ -88,6 +94,8 @@ pub(crate) struct World {
     pub(crate) network: Network,
     pub(crate) requests: Vec<Request>,
     pub(crate) offers: Vec<Offer>,
+    /// The flash sale, once it has begun.
+    pub(crate) flash: Option<FlashSale>,
     pub(crate) presentations_left: u32,
     /// No customer sets out after this.
     pub(crate) closing_ms: i64,
@@ -112,6 +120,7 @@ impl World {
             network: Network::default(),
             requests: Vec::new(),
             offers: Vec::new(),
+            flash: None,
             presentations_left: config.redemptions,
             closing_ms: i64::from(config.days) * crate::clock::DAY_MS,
             checks: Checks::new(shops.len()),
@@ -138,6 +147,12 @@ impl World {
     /// Whether everything is promised of a node's shop.
     pub(crate) fn is_honest(&self, node: NodeNumber) -> bool {
         self.shops[self.nodes[node].shop].faulty.is_none()
+    }
+
+    /// Whether a shop is honest, and not shut for good.
+    pub(crate) fn is_sound(&self, shop: crate::node::ShopNumber) -> bool {
+        let shop = &self.shops[shop];
+        shop.faulty.is_none() && shop.nodes.iter().all(|node| !self.nodes[*node].shut)
     }
 
     /// Honest nodes that run, or could.
@@ -185,13 +200,15 @@ impl World {
             Event::Wake(node, boot) if self.runs(node, boot) => self.wake(node),
             Event::Turn(node, boot) if self.runs(node, boot) => self.turn(node),
             Event::Hub(node, boot) if self.runs(node, boot) => self.hub(node),
-            Event::Dial(..) | Event::Wake(..) | Event::Turn(..) | Event::Hub(..) => {}
+            Event::Tick(node, boot) if self.runs(node, boot) => self.tick(node),
+            Event::Dial(..) | Event::Wake(..) | Event::Turn(..) | Event::Hub(..) | Event::Tick(..) => {}
             Event::Ask(request) => self.arrive(request),
             Event::Impatient(request, tries) => self.impatient(request, tries),
             Event::Answer(request, outcome) => self.answered(request, *outcome),
+            Event::Confirm(request) => self.confirm(request),
             Event::Customer(deed) => self.customer(deed),
             Event::Mishap(mishap) => self.mishap(mishap),
-            Event::Rejoin(cut) => self.network.rejoin(cut),
+            Event::Rejoin(cut) => self.rejoin(cut),
             Event::Start(node) => self.start(node, crate::node::Seat::Own),
             Event::SetClock(node) => self.set_clock(node),
             Event::Room(node) => self.nodes[node].disk.limit_space(None),

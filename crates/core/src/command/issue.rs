@@ -146,7 +146,12 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         at: UnixMillis,
     ) -> Decided<(VoucherKey, Option<Moved>)> {
         let mut quota = 0;
-        for share in stock::owned_by(self.view, promotion, me)? {
+        let mut owned = stock::owned_by(self.view, promotion, me)?;
+        if hutong_record::planted!(HandOutMoved) {
+            let all = promotion.distributor(me).map_or(0, |d| d.quota);
+            owned.insert(0, Share { distributor: me, first: 1, last: all, owner: me, by: None });
+        }
+        for share in owned {
             quota += share.count();
             if let Some(number) = self.next_number(promotion, &share)? {
                 let key =
@@ -158,12 +163,21 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         Ok(self.freed_number(promotion, at)?.ok_or_else(used_up)?)
     }
 
-    /// The first number of a share that was never handed out.
+    /// The first number of a share that was never handed out, by this shop or, as far as it knows, by the shop that it
+    /// came from.
     pub(super) fn next_number(&self, promotion: &Promotion, share: &Share) -> Result<Option<u32>, ViewError> {
         let key = table::number(promotion.id, share.distributor, share.by);
         let last: u32 = table::read(self.view, &key)?.unwrap_or_default();
         let next = share.first.max(last.saturating_add(1));
-        Ok((next <= share.last).then_some(next))
+        for number in next..=share.last {
+            let distributor = share.distributor;
+            let key = VoucherKey { promotion: promotion.id, distributor, number, round: 0 };
+            let known: Option<Voucher> = report::voucher(self.view, &key)?;
+            if known.is_none_or(|voucher| voucher.issue.is_none()) || hutong_record::planted!(HandOutMoved) {
+                return Ok(Some(number));
+            }
+        }
+        Ok(None)
     }
 
     fn freed_number(

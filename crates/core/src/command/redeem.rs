@@ -65,7 +65,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             .then(|| Statement { voucher: key, step: right.step, shop: self.me(), act }.sign(self.key));
         let mut drafts = alloc::vec![self.receipt(redeem, &shown, price, signed)?];
         if act == Act::Risk {
-            drafts.push(self.right_request(&shown, self.me()));
+            drafts.push(self.right_request(&shown, self.me())?);
         }
         Ok(drafts)
     }
@@ -239,6 +239,9 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             }
             .into());
         }
+        if !self.gave_back_before(shown)? {
+            return Err(Refusal::new(Reason::VoucherUnknown).into());
+        }
         if !self.is_latest_round(shown)? {
             return Err(Refusal::new(Reason::VoucherExpired)
                 .with("expired_unix_ms", body.expires.ms())
@@ -248,6 +251,17 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             return Err(Refusal::new(Reason::VoucherReserved).into());
         }
         Ok(())
+    }
+
+    /// A number of which this shop alone redeems the vouchers is handed out again only after it gave the last one back.
+    fn gave_back_before(&self, shown: &Shown) -> Result<bool, ViewError> {
+        let key = shown.voucher.token.body().key;
+        let Some(round) = key.round.checked_sub(1) else { return Ok(true) };
+        if shown.promotion.mode != Mode::Designated || shown.promotion.redeemers.len() > 1 {
+            return Ok(true);
+        }
+        let before = report::voucher(self.view, &crate::voucher::VoucherKey { round, ..key })?;
+        Ok(before.is_some_and(|before| before.right.holder != self.me()))
     }
 
     /// A number that was handed out again belongs to the later voucher alone.

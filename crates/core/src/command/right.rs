@@ -54,7 +54,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         let state = shown.voucher.state(self.now);
         life::check(state, life::VoucherEvent::PassOn)
             .map_err(|reason| self.refuse_state(&shown.voucher, reason))?;
-        let keeper = self.alliance.keeper_of(&shown.voucher.right, &shown.promotion);
+        let keeper = self.alliance.keeper_of(self.view, &shown.voucher.right, &shown.promotion)?;
         if keeper != self.me() {
             return Err(self.wrong_shop(shown.voucher.right.holder)?.into());
         }
@@ -107,7 +107,8 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         if passes.len() >= PASSES_MAX {
             return Err(Refusal::new(Reason::PassedTooOften).with("limit", PASSES_MAX).into());
         }
-        let statement = voucher.right.pass(voucher.token.body().key, self.me(), to, voucher.uses_left());
+        let uses = if hutong_record::planted!(PassUsedUp) { voucher.right.uses } else { voucher.uses_left() };
+        let statement = voucher.right.pass(voucher.token.body().key, self.me(), to, uses);
         passes.push(statement.sign(self.key));
         Ok(proto::PassedVoucher { token: copy(voucher.token.bytes()), passes })
     }
@@ -145,17 +146,17 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         if asked.is_some_and(|(of, outcome)| outcome == Asked::Waits && !self.alliance.is_gone(of)) {
             return Ok(Vec::new()); // the answer to the earlier request will do
         }
-        Ok(alloc::vec![self.right_request(&shown, ask.to)])
+        Ok(alloc::vec![self.right_request(&shown, ask.to)?])
     }
 
-    pub(super) fn right_request(&self, shown: &Shown, to: ShopId) -> DraftRecord {
+    pub(super) fn right_request(&self, shown: &Shown, to: ShopId) -> Result<DraftRecord, ViewError> {
         let message = proto::RightRequest {
             request: None,
             token: copy(shown.voucher.token.bytes()),
             to_shop_id: copy(to.as_bytes()),
         };
-        let keeper = self.alliance.keeper_of(&shown.voucher.right, &shown.promotion);
-        Self::for_parties(Kind::RightRequest, [self.me(), keeper], &message)
+        let keeper = self.alliance.keeper_of(self.view, &shown.voucher.right, &shown.promotion)?;
+        Ok(Self::for_parties(Kind::RightRequest, [self.me(), keeper], &message))
     }
 
     /// Why a voucher's home did not pass the right on.
@@ -270,11 +271,11 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
 
     fn grant(&self, shown: &Shown, to: ShopId, request: (RecordId, ShopId)) -> Decided<DraftRecord> {
         let voucher = &shown.voucher;
-        if self.alliance.keeper_of(&voucher.right, &shown.promotion) != self.me() {
+        if self.alliance.keeper_of(self.view, &voucher.right, &shown.promotion)? != self.me() {
             return self.grant_again(shown, to, request);
         }
         self.check_target(shown, to)?;
-        if voucher.uses_left() == 0
+        if (voucher.uses_left() == 0 && !hutong_record::planted!(PassUsedUp))
             || voucher.uses.iter().any(|u| u.redeemer == self.me() && u.standing != UseStanding::ByRight)
         {
             return Err(already_redeemed(voucher).into());
@@ -282,7 +283,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         if let Some(revoked) = voucher.revoked {
             return Err(Refusal::new(Reason::VoucherRevoked).with("revoked_unix_ms", revoked.ms()).into());
         }
-        if voucher.uses_free("", self.now) == 0 {
+        if voucher.uses_free("", self.now) == 0 && !hutong_record::planted!(PassUsedUp) {
             return Err(Refusal::new(Reason::VoucherReserved).into());
         }
         let passed = self.pass(shown, to)?;
@@ -320,7 +321,8 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             |standing| voucher.uses.iter().find(move |u| u.redeemer == self.me() && u.standing == standing);
         // What was given up for lost counts after all.
         let used = own(UseStanding::AtRisk).or_else(|| own(UseStanding::Lost)).ok_or_else(unknown)?;
-        if voucher.right.holder != self.me() || voucher.uses_left() == 0 {
+        let holds = voucher.right.holder == self.me() || hutong_record::planted!(SettleWithoutRight);
+        if !holds || voucher.uses_left() == 0 {
             return Err(already_redeemed(voucher).into());
         }
         let (step, act) = (voucher.right.step, Act::Use(voucher.used_at_step + 1));

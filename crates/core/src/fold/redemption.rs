@@ -47,7 +47,8 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         if self.is_own() {
             self.count_use(&genuine.promotion, &used, 1)?;
         }
-        if self.is_own() && standing == UseStanding::AtRisk && voucher.right.holder == self.me() {
+        let settles = voucher.right.holder == self.me() || hutong_record::planted!(SettleWithoutRight);
+        if self.is_own() && standing == UseStanding::AtRisk && settles {
             self.put_duty(&Duty::SettleRisk(genuine.token.body().key)); // the right came first, as after a lost disk
         }
         let answer = Answer::Redeemed {
@@ -65,9 +66,11 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
 
     /// Where the right is after some passes; what it hangs on may not have arrived.
     pub(super) fn follow(&self, genuine: &Genuine, passes: &[proto::SignedRight]) -> Result<Right, Stop> {
-        let right = self.alliance.follow_right(&genuine.token, &genuine.promotion, passes);
+        let right = self.alliance.follow_right(&*self.view, &genuine.token, &genuine.promotion, passes);
         right.map_err(|error| match error {
             RightError::ShopUnknown(shop) => wait(*shop.as_bytes()),
+            RightError::StillOpen(shop) => wait(Alliance::closing(shop)),
+            RightError::View(error) => Stop::View(error),
             RightError::Malformed | RightError::NotHolder => ignore("the right was not passed on so"),
         })
     }
@@ -100,7 +103,10 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         genuine: &Genuine,
         right: &Right,
     ) -> Result<UseStanding, Stop> {
-        let holds = right.holder == self.author() || hutong_record::planted!(RedeemForOthers);
+        let holds = right.holder == self.author()
+            || hutong_record::planted!(RedeemForOthers)
+            || (hutong_record::planted!(SettleWithoutRight)
+                && self.record.header().kind == Kind::RiskSettlement);
         let by_right =
             || if holds { Ok(UseStanding::ByRight) } else { Err(ignore("the right is not its own")) };
         if genuine.promotion.mode != Mode::Anywhere {
@@ -441,7 +447,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
 
     /// Counts what this shop has at risk (+1), or has no more (-1).
     fn count_risk(&mut self, promotion: &Promotion, used: &Use, sign: i64) -> Handled {
-        if !self.is_own() {
+        if !self.is_own() || hutong_record::planted!(RiskUncounted) {
             return Ok(());
         }
         let minor = used.discount.minor();
@@ -459,8 +465,12 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
     }
 
     /// This shop's use at risk turned out to be a second one: its own loss, which its caps keep counting.
+    /// Unless the right is here all the same, as from a home that passed it on twice: then it is settled.
     pub(super) fn lose_risk(&mut self, voucher: &mut Voucher) -> Handled {
         let me = self.me();
+        if voucher.right.holder == me && voucher.uses_left() > 0 {
+            return Ok(());
+        }
         let own = voucher.uses.iter_mut().find(|u| u.redeemer == me && u.standing == UseStanding::AtRisk);
         let Some(used) = own else { return Ok(()) };
         used.standing = UseStanding::Lost;

@@ -77,6 +77,9 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
     /// Notes evidence that is to be shown to all, unless it has been.
     pub(super) fn put_proof(&mut self, evidence: &proto::VoucherProof, promotion: &Promotion) -> Handled {
         let Ok(verdict) = self.alliance.judge_proof(evidence, promotion) else { return Ok(()) };
+        if hutong_record::planted!(HideProofs) {
+            return Ok(());
+        }
         if self.view.get(&table::proof(verdict.liable, &verdict.subject))?.is_none() {
             self.put_duty(&Duty::PublishProof(evidence.encode_to_vec()));
         }
@@ -92,6 +95,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
             return Err(ignore("not the issuer"));
         }
         self.check_owned(token, promotion)?;
+        self.check_round(token, promotion)?;
         let first = Right::first(token, promotion).ok_or_else(|| ignore("no such redeemer"))?;
         self.check_parties([*issuer, first.holder, promotion.funder])?;
         self.entry_time(token.body().issued.ms())?;
@@ -117,13 +121,31 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         self.answer(&request, Answer::HandedOut { sale: None, tokens })
     }
 
+    /// A leased number is handed out again when its last voucher was not used and cannot be any more: all of that is in
+    /// its issuer's own log.
+    fn check_round(&self, token: &Token, promotion: &Promotion) -> Handled {
+        let body = token.body();
+        let (Mode::Leased, Some(round)) = (promotion.mode, body.key.round.checked_sub(1)) else {
+            return Ok(());
+        };
+        let before: Option<Voucher> =
+            table::read(self.view, &table::voucher(&VoucherKey { round, ..body.key }))?;
+        let free = before.is_some_and(|before| {
+            before.issue.is_some()
+                && before.uses.is_empty()
+                && (before.revoked.is_some() || before.token.body().expires <= body.issued)
+        });
+        if free { Ok(()) } else { Err(ignore("the number is not free")) }
+    }
+
     /// At its hand-out a number is its issuer's, and was not moved on before.
     fn check_owned(&self, token: &Token, promotion: &Promotion) -> Handled {
         let body = token.body();
         let (distributor, number) = (body.key.distributor, body.key.number);
         let share = stock::share_with(self.view, promotion, distributor, number, number)?;
         let by = body.moved.map(|moved| moved.by);
-        if share.is_some_and(|share| share.owner == body.issuer() && share.by == by) {
+        let owned = share.is_some_and(|share| share.owner == body.issuer() && share.by == by);
+        if owned || hutong_record::planted!(HandOutMoved) {
             return Ok(());
         }
         Err(ignore("the number was moved to another shop"))

@@ -9,7 +9,8 @@ use super::{Checked, Invariant};
 use crate::{
     byzantine::Forgery,
     node::{NodeNumber, ShopNumber},
-    workload::{Offer, Purpose},
+    offers::Offer,
+    workload::Purpose,
     world::World,
 };
 
@@ -43,8 +44,8 @@ impl Forbidden {
 
 /// A voucher is redeemed by the shop that it names, and not if it was forged.
 pub(super) fn check_use(shop: ShopNumber, offer: &Offer, purpose: &Purpose) -> Checked {
-    if shop != offer.redeemer {
-        return Err((Invariant::Aut1, format!("shop {shop} redeemed for shop {}", offer.redeemer)));
+    if !offer.redeemers.contains(&shop) {
+        return Err((Invariant::Aut1, format!("shop {shop} redeemed for {:?}", offer.redeemers)));
     }
     match purpose {
         Purpose::UseForged { forgery: Forgery::ForeignKey } => {

@@ -7,24 +7,27 @@
 pub(crate) mod aut1;
 mod con1;
 mod con2;
+pub(crate) mod lease;
 mod live1;
 mod log1;
 mod log2;
 pub(crate) mod mon1;
 mod req1;
+mod risk;
 mod vou1;
 mod vou2;
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
-use hutong_core::{answer::Answer, refusal::Refusal};
-use hutong_record::Record;
+use hutong_core::{answer::Answer, promotion::Mode, refusal::Refusal, voucher::VoucherKey};
+use hutong_record::{Record, RecordId};
 use serde::Serialize;
 
 use crate::{
-    node::RequestNumber,
+    action::Action,
+    node::{RequestNumber, ShopNumber},
     tills::Request,
-    workload::{Action, Purpose},
+    workload::Purpose,
     world::World,
 };
 
@@ -103,6 +106,14 @@ impl fmt::Display for Violation {
 /// The outcome of one check.
 pub(crate) type Checked = Result<(), (Invariant, String)>;
 
+/// Redemptions by right, by the mode of their promotions.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct ByMode {
+    pub(crate) designated: u64,
+    pub(crate) leased: u64,
+    pub(crate) confirmed: u64,
+}
+
 /// What the observers remember.
 pub(crate) struct Checks {
     pub(crate) vou1: vou1::Uses,
@@ -110,6 +121,17 @@ pub(crate) struct Checks {
     log1: log1::Signed,
     pub(crate) aut1: aut1::Forbidden,
     pub(crate) mon1: mon1::Books,
+    pub(crate) risk: risk::Risks,
+    pub(crate) lease: lease::Moves,
+    pub(crate) modes: ByMode,
+    /// Vouchers with which a cheat dealt double.
+    pub(crate) crooked: BTreeSet<VoucherKey>,
+    /// Numbers that a cheat moved on after it had handed them out: promotion, distributor, number.
+    pub(crate) crooked_numbers: BTreeSet<(RecordId, u8, u32)>,
+    /// Rights that a cheat passed on twice.
+    pub(crate) passed_twice: Vec<(VoucherKey, ShopNumber)>,
+    /// Vouchers that somebody asked to pass on, to revoke or to keep free.
+    pub(crate) touched: BTreeSet<VoucherKey>,
     /// Second uses that cheats wrote.
     pub(crate) second_uses: Vec<Record>,
     /// Vouchers shown at tills.
@@ -130,6 +152,13 @@ impl Checks {
             log1: log1::Signed::new(shops),
             aut1: aut1::Forbidden::default(),
             mon1: mon1::Books::default(),
+            risk: risk::Risks::default(),
+            lease: lease::Moves::default(),
+            modes: ByMode::default(),
+            crooked: BTreeSet::new(),
+            crooked_numbers: BTreeSet::new(),
+            passed_twice: Vec::new(),
+            touched: BTreeSet::new(),
             second_uses: Vec::new(),
             presented: 0,
             repeats: 0,
@@ -140,7 +169,7 @@ impl Checks {
 
     /// A request reaches a running node of a shop.
     pub(crate) fn asked(&mut self, request: &Request, honest: bool) {
-        if let (Action::Void { redemption, .. }, true) = (&request.action, honest) {
+        if let (Action::Void { redemption, returned_minor: None }, true) = (&request.action, honest) {
             self.vou1.maybe_voided(*redemption);
         }
     }
@@ -164,9 +193,20 @@ impl World {
             Ok(Answer::HandedOut { tokens, .. }) => {
                 tokens.iter().try_for_each(|token| self.observe_hand_out(shop, token))
             }
-            Ok(Answer::Voided { .. }) => {
-                if let Purpose::Void { redemption, .. } = purpose {
-                    self.checks.mon1.voided(redemption);
+            Ok(Answer::Voided { discount, .. }) => {
+                match purpose {
+                    Purpose::Void { redemption, .. } => self.checks.mon1.voided(redemption),
+                    Purpose::VoidPart { redemption } => {
+                        self.checks.mon1.lowered(redemption, discount.minor());
+                    }
+                    _ => {}
+                }
+                Ok(())
+            }
+            Ok(Answer::Moved { count }) => {
+                if let Purpose::Supply { offer, to } = purpose {
+                    let supplied = lease::Supplied { offer, from: shop, to, count: *count };
+                    self.checks.lease.moved(number, supplied);
                 }
                 Ok(())
             }
@@ -184,7 +224,7 @@ impl World {
     }
 
     fn observe_use(&mut self, shop: usize, purpose: &Purpose, told: &Result<Answer, Refusal>) -> Checked {
-        let Ok(Answer::Redeemed { redemption, token, discount, credited, bounty, .. }) = told else {
+        let Ok(Answer::Redeemed { redemption, token, discount, credited, bounty, at_risk, .. }) = told else {
             return Ok(());
         };
         let key = token.body().key;
@@ -196,19 +236,36 @@ impl World {
         vou2::check_use(&offer, token)?;
         let booked = mon1::Booked {
             funder: self.shops[offer.funder].id(),
-            redeemer: self.shops[offer.redeemer].id(),
+            redeemer: self.shops[shop].id(),
             credited: *credited,
             discount_minor: discount.minor(),
             bounty_minor: bounty.minor(),
         };
-        self.checks.mon1.booked(*redemption, booked);
-        self.checks.vou1.redeemed(key, *redemption)
+        if *at_risk {
+            let accepted = risk::Accepted { voucher: key, shop, booked };
+            return self.accept_risk(*redemption, accepted, &offer);
+        }
+        if !self.checks.mon1.booked(*redemption, booked) {
+            return Ok(()); // told again
+        }
+        let modes = &mut self.checks.modes;
+        match offer.mode {
+            Mode::Designated => modes.designated += 1,
+            Mode::Leased => modes.leased += 1,
+            Mode::Anywhere => modes.confirmed += 1,
+        }
+        let most = if self.checks.crooked.contains(&key) { u32::MAX } else { offer.uses() };
+        self.checks.vou1.redeemed(key, *redemption, most)?;
+        self.checks.vou2.used(key)
     }
 
     fn observe_hand_out(&mut self, shop: usize, token: &hutong_core::voucher::Token) -> Checked {
         let promotion = token.body().key.promotion;
         let Some(offer) = self.offers.iter().find(|offer| offer.id == Some(promotion)) else { return Ok(()) };
-        self.checks.vou2.handed_out(shop, offer, token)
+        let key = token.body().key;
+        let crooked = self.checks.crooked_numbers.contains(&(key.promotion, key.distributor, key.number));
+        let checks = &mut self.checks;
+        checks.vou2.handed_out(shop, offer, token, &checks.vou1, crooked)
     }
 
     /// The slow checks, at intervals and at the end.
@@ -224,6 +281,10 @@ impl World {
         self.check_same_records();
         self.slow_checks();
         self.check_folded_anew();
+        self.check_risks();
+        self.check_proofs();
+        self.check_leases();
+        self.check_no_duties();
         self.check_books();
     }
 }

@@ -24,11 +24,20 @@ pub(crate) struct Booked {
 pub(crate) struct Books {
     booked: BTreeMap<RecordId, Booked>,
     voided: BTreeSet<RecordId>,
+    /// Discounts after returns.
+    lowered: BTreeMap<RecordId, i64>,
 }
 
 impl Books {
-    pub(crate) fn booked(&mut self, redemption: RecordId, booked: Booked) {
-        self.booked.insert(redemption, booked);
+    /// A redemption by right. True: it was not booked before.
+    pub(crate) fn booked(&mut self, redemption: RecordId, booked: Booked) -> bool {
+        self.booked.insert(redemption, booked).is_none()
+    }
+
+    /// A part of a purchase was returned: the discount on the rest, which returns only lower.
+    pub(crate) fn lowered(&mut self, redemption: RecordId, discount_minor: i64) {
+        let least = self.lowered.entry(redemption).or_insert(discount_minor);
+        *least = discount_minor.min(*least);
     }
 
     pub(crate) fn voided(&mut self, redemption: RecordId) {
@@ -43,13 +52,13 @@ impl Books {
     /// What the second shop owes the first.
     fn balance(&self, creditor: ShopId, debtor: ShopId) -> i128 {
         let live = self.booked.iter().filter(|(id, _)| !self.voided.contains(*id));
-        let owed = |booked: &Booked, from: ShopId, to: ShopId| {
-            let discount =
-                if booked.funder == from && booked.redeemer == to { booked.discount_minor } else { 0 };
+        let owed = |(id, booked): (&RecordId, &Booked), from: ShopId, to: ShopId| {
+            let discount = self.lowered.get(id).copied().unwrap_or(booked.discount_minor);
+            let discount = if booked.funder == from && booked.redeemer == to { discount } else { 0 };
             let bounty = if booked.funder == from && booked.credited == to { booked.bounty_minor } else { 0 };
             i128::from(discount) + i128::from(bounty)
         };
-        live.map(|(_, b)| owed(b, debtor, creditor) - owed(b, creditor, debtor)).sum()
+        live.map(|b| owed(b, debtor, creditor) - owed(b, creditor, debtor)).sum()
     }
 }
 
@@ -72,7 +81,9 @@ impl World {
     pub(super) fn check_books(&mut self) {
         let nodes: Vec<_> = self.honest_nodes().collect();
         let cheated = |shop: usize| {
-            self.offers.iter().any(|o| o.funder == shop && self.shops[o.redeemer].faulty.is_some())
+            self.offers
+                .iter()
+                .any(|o| o.funder == shop && o.redeemers.iter().any(|r| self.shops[*r].faulty.is_some()))
         };
         let clean: Vec<_> = nodes.into_iter().filter(|n| !cheated(self.nodes[*n].shop)).collect();
         for (index, one) in clean.iter().enumerate() {

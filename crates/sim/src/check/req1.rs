@@ -6,7 +6,7 @@ use hutong_core::{
 };
 
 use super::{Checked, Invariant};
-use crate::{tills::Request, workload::is_kept};
+use crate::{action::is_kept, tills::Request};
 
 /// A repeat's answer beside the first one.
 pub(super) fn check(request: &Request, told: &Result<Answer, Refusal>) -> Checked {

@@ -1,4 +1,5 @@
-//! VOU-1: of the redemptions that tills were told of, at most one of a voucher was not taken back.
+//! VOU-1: of the redemptions by right that tills were told of, no more of a voucher than it has uses were not taken back.
+//! Vouchers with which a cheat dealt double are looked at elsewhere: of these, the proof has to be there.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,12 +8,13 @@ use hutong_record::RecordId;
 
 use super::{Checked, Invariant};
 
-/// Who used what, as tills know it.
+/// Who used what by right, as tills know it.
 #[derive(Debug, Default)]
 pub(crate) struct Uses {
     by_voucher: BTreeMap<VoucherKey, BTreeSet<RecordId>>,
     /// Redemptions that somebody asked to take back; the answer may be lost, so they count as taken back.
     maybe_voided: BTreeSet<RecordId>,
+    double: BTreeSet<VoucherKey>,
 }
 
 impl Uses {
@@ -21,13 +23,14 @@ impl Uses {
     }
 
     /// A till was told that a voucher is used by this redemption.
-    pub(crate) fn redeemed(&mut self, voucher: VoucherKey, redemption: RecordId) -> Checked {
+    pub(crate) fn redeemed(&mut self, voucher: VoucherKey, redemption: RecordId, most: u32) -> Checked {
         let uses = self.by_voucher.entry(voucher).or_default();
         uses.insert(redemption);
         let live = uses.difference(&self.maybe_voided).count();
-        if live <= 1 {
+        if live <= most as usize {
             return Ok(());
         }
+        self.double.insert(voucher);
         Err((Invariant::Vou1, format!("{voucher:?} was redeemed {live} times: {uses:?}")))
     }
 
@@ -36,9 +39,18 @@ impl Uses {
         self.by_voucher.values().map(|uses| uses.len() as u64).sum()
     }
 
-    /// Vouchers with more than one redemption that was not taken back.
+    /// Vouchers with more redemptions than uses that were not taken back.
     pub(crate) fn double_count(&self) -> u64 {
-        let double = |uses: &&BTreeSet<RecordId>| uses.difference(&self.maybe_voided).nth(1).is_some();
-        self.by_voucher.values().filter(double).count() as u64
+        self.double.len() as u64
+    }
+
+    /// Whether a voucher was ever used.
+    pub(super) fn was_used(&self, voucher: &VoucherKey) -> bool {
+        self.by_voucher.contains_key(voucher)
+    }
+
+    /// Redemptions of a voucher that nobody asked to take back.
+    pub(super) fn live(&self, voucher: &VoucherKey) -> impl Iterator<Item = RecordId> {
+        self.by_voucher.get(voucher).into_iter().flatten().copied().filter(|r| !self.maybe_voided.contains(r))
     }
 }

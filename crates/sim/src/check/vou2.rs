@@ -1,56 +1,108 @@
-//! VOU-2: no more vouchers than the quota, the day's and the card's limit; none honoured past the quota.
+//! VOU-2: no more vouchers than there are numbers, each number with one owner at a time, within the day's and the card's
+//! limit; none honoured past the quota; a number handed out again only if the voucher before was not used.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use hutong_core::voucher::{Token, VoucherKey};
 use hutong_record::{CardId, RecordId};
 
-use super::{Checked, Invariant};
-use crate::{node::ShopNumber, workload::Offer};
+use super::{Checked, Invariant, vou1::Uses};
+use crate::{node::ShopNumber, offers::Offer};
 
 const UTC_OFFSET_MINUTES: i32 = 480;
 
 /// Vouchers that tills were given, by promotion and shop.
 #[derive(Debug, Default)]
 pub(crate) struct HandedOut {
-    by_number: BTreeMap<VoucherKey, Vec<u8>>,
-    by_day: BTreeMap<(RecordId, ShopNumber, i64), BTreeSet<u32>>,
-    by_card: BTreeMap<(RecordId, ShopNumber, CardId), BTreeSet<u32>>,
-    by_shop: BTreeMap<(RecordId, ShopNumber), BTreeSet<u32>>,
+    by_key: BTreeMap<VoucherKey, (ShopNumber, Token)>,
+    by_day: BTreeMap<(RecordId, ShopNumber, i64), BTreeSet<VoucherKey>>,
+    by_card: BTreeMap<(RecordId, ShopNumber, CardId), BTreeSet<VoucherKey>>,
     oversold: u64,
 }
 
 impl HandedOut {
-    /// A till was given a voucher.
-    pub(crate) fn handed_out(&mut self, shop: ShopNumber, offer: &Offer, token: &Token) -> Checked {
+    /// A till was given a voucher. `dealt_double`: a cheat has moved its number on after it had handed it out.
+    pub(crate) fn handed_out(
+        &mut self,
+        shop: ShopNumber,
+        offer: &Offer,
+        token: &Token,
+        uses: &Uses,
+        dealt_double: bool,
+    ) -> Checked {
         let body = token.body();
-        let (promotion, number) = (body.key.promotion, body.key.number);
-        let before = self.by_number.entry(body.key).or_insert_with(|| token.bytes().to_vec());
-        if before != token.bytes() {
-            return Err((Invariant::Vou2, format!("{:?} was handed out twice", body.key)));
+        let before = self.by_key.entry(body.key).or_insert_with(|| (shop, token.clone()));
+        if (before.0 != shop || before.1 != *token) && !dealt_double {
+            return self.oversell(format!("{:?} was handed out twice", body.key));
         }
-        let all = self.by_shop.entry((promotion, shop)).or_default();
-        all.insert(number);
         let quota = quota(offer, body.key.distributor);
-        if all.len() as u64 > u64::from(quota) || number > quota {
-            self.oversold += 1;
-            return Err((Invariant::Vou2, format!("{:?} is past the quota of {quota}", body.key)));
+        if body.key.number > quota {
+            return self.oversell(format!("{:?} is past the quota of {quota}", body.key));
         }
+        self.check_round_before(body.key, uses)?;
+        let promotion = body.key.promotion;
         let day = self.by_day.entry((promotion, shop, body.issued.day(UTC_OFFSET_MINUTES))).or_default();
-        day.insert(number);
+        day.insert(body.key);
         check_limit("day", day, offer.message.per_day_max)?;
         let Some(card) = body.card else { return Ok(()) };
         let cards = self.by_card.entry((promotion, shop, card)).or_default();
-        cards.insert(number);
+        cards.insert(body.key);
         check_limit("card", cards, offer.message.per_card_max)
+    }
+
+    fn oversell(&mut self, what: String) -> Checked {
+        self.oversold += 1;
+        Err((Invariant::Vou2, what))
+    }
+
+    /// A number is free again only if the voucher before was not used.
+    fn check_round_before(&mut self, key: VoucherKey, uses: &Uses) -> Checked {
+        let Some(round) = key.round.checked_sub(1) else { return Ok(()) };
+        let before = VoucherKey { round, ..key };
+        match uses.live(&before).next() {
+            Some(redemption) => {
+                self.oversell(format!("{key:?} was handed out after {before:?} was used: {redemption:?}"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// A voucher is used: its number is not to have been handed out again.
+    pub(super) fn used(&mut self, key: VoucherKey) -> Checked {
+        let again = key.round.checked_add(1).map(|round| VoucherKey { round, ..key });
+        match again.filter(|again| self.by_key.contains_key(again)) {
+            Some(again) => self.oversell(format!("{key:?} was used, and {again:?} is handed out")),
+            None => Ok(()),
+        }
     }
 
     /// Vouchers handed out.
     pub(crate) fn count(&self) -> u64 {
-        self.by_number.len() as u64
+        self.by_key.len() as u64
     }
 
-    /// Vouchers past a quota.
+    /// Vouchers of a promotion that a shop handed out.
+    pub(crate) fn count_at(&self, promotion: Option<RecordId>, shop: ShopNumber) -> u64 {
+        let here = |(key, (by, _)): &(&VoucherKey, &(ShopNumber, Token))| {
+            Some(key.promotion) == promotion && *by == shop
+        };
+        self.by_key.iter().filter(here).count() as u64
+    }
+
+    /// Numbers of a promotion that a shop handed out for the first time.
+    pub(crate) fn first_round_at(&self, promotion: RecordId, shop: ShopNumber) -> u64 {
+        let first = |(key, (by, _)): &(&VoucherKey, &(ShopNumber, Token))| {
+            key.promotion == promotion && *by == shop && key.round == 0
+        };
+        self.by_key.iter().filter(first).count() as u64
+    }
+
+    /// The vouchers.
+    pub(super) fn tokens(&self) -> impl Iterator<Item = Token> {
+        self.by_key.values().map(|(_, token)| token.clone())
+    }
+
+    /// Vouchers past a quota, or under a number that was not free.
     pub(crate) const fn oversold(&self) -> u64 {
         self.oversold
     }
@@ -70,9 +122,9 @@ fn quota(offer: &Offer, distributor: u8) -> u32 {
     offer.message.distributors.get(usize::from(distributor)).map_or(0, |d| d.quota)
 }
 
-fn check_limit(what: &str, numbers: &BTreeSet<u32>, limit: u32) -> Checked {
-    if limit == 0 || numbers.len() as u64 <= u64::from(limit) {
+fn check_limit(what: &str, vouchers: &BTreeSet<VoucherKey>, limit: u32) -> Checked {
+    if limit == 0 || vouchers.len() as u64 <= u64::from(limit) {
         return Ok(());
     }
-    Err((Invariant::Vou2, format!("{} vouchers of one {what}, where {limit} are allowed", numbers.len())))
+    Err((Invariant::Vou2, format!("{} vouchers of one {what}, where {limit} are allowed", vouchers.len())))
 }

@@ -313,6 +313,21 @@ fn what_is_accepted_at_risk_is_settled_once_and_the_other_shop_bears_its_loss() 
 }
 
 #[test]
+fn a_right_that_came_settles_a_use_at_risk_whatever_a_home_that_passed_it_twice_says() {
+    let (mut street, token) = anywhere(225, |street| street.at_risk(1, &[2, 3]));
+    street.accept_at_risk(2, &token).unwrap();
+    street.craft_pass(1, &token, 3, &[1, 3, 4], 1);
+    street.craft_pass(1, &token, 2, &[1, 2, 4], 1);
+    street.carry(2, 1);
+    assert_eq!(street.tend(1), 2, "the home denies the right, and proves its own offence");
+    street.carry(1, 2); // the right and the denial, before anything is done about either
+    street.come_to_rest();
+    assert_eq!(street.voucher(2, &token).uses[0].standing, UseStanding::ByRight);
+    assert_eq!(street.shops[2].ledger.duties(street.now, 10).unwrap(), []);
+    street.check_agreement("settled");
+}
+
+#[test]
 fn no_more_is_accepted_at_risk_than_the_caps_allow() {
     let (mut street, first) = anywhere(206, |street| street.at_risk(1, &[2, 3]));
     let promotion = first.body().key.promotion;
@@ -572,6 +587,57 @@ fn numbers_moved_on_after_they_were_handed_out_are_charged() {
 }
 
 #[test]
+fn whoever_moves_on_a_number_that_another_shop_had_handed_out_is_not_charged() {
+    let mut street = Street::new(227, 4);
+    let terms = street.leased(&[(1, 3), (2, 0), (3, 0)]);
+    let promotion = street.publish(0, terms).unwrap();
+    street.meet();
+    street.issue(1, promotion, None).unwrap();
+    let tag = street.request();
+    let message = proto::QuotaMove {
+        request: Some(proto::Request { id: tag.id, hash: tag.hash.to_vec().into() }),
+        promotion_id: promotion.as_bytes().to_vec().into(),
+        first: 1,
+        count: 3,
+        to: 1,
+        ..Default::default()
+    };
+    street.plant(1, Kind::QuotaMove, &[], &message);
+    street.come_to_rest();
+    street.move_quota(2, promotion, 3, 3).unwrap();
+    street.come_to_rest();
+    assert_eq!((street.balance(1, 0), street.balance(2, 0)), (-400, 0));
+    street.check_agreement("moved twice");
+}
+
+#[test]
+fn a_number_that_is_known_to_be_handed_out_is_not_handed_out_by_the_shop_that_got_it() {
+    let mut street = Street::new(226, 3);
+    let terms = street.leased(&[(1, 3), (0, 1)]);
+    let promotion = street.publish(0, terms).unwrap(); // the funder hands out, too, and sees all hand-outs
+    street.meet();
+    street.issue(1, promotion, None).unwrap();
+    street.meet();
+    let tag = street.request();
+    let message = proto::QuotaMove {
+        request: Some(proto::Request { id: tag.id, hash: tag.hash.to_vec().into() }),
+        promotion_id: promotion.as_bytes().to_vec().into(),
+        first: 1,
+        count: 2,
+        to: 1,
+        ..Default::default()
+    };
+    street.plant(1, Kind::QuotaMove, &[], &message);
+    street.come_to_rest();
+    let numbers: Vec<_> = std::iter::from_fn(|| street.issue(0, promotion, None).ok())
+        .map(|token| (token.body().key.distributor, token.body().key.number))
+        .collect();
+    assert_eq!(numbers, [(1, 1), (0, 2)]);
+    street.come_to_rest();
+    street.check_agreement("one of two");
+}
+
+#[test]
 fn a_revoked_voucher_is_refused_given_back_and_its_number_handed_out_again() {
     let mut street = Street::new(216, 4);
     let mut terms = street.terms(&[1], 2);
@@ -657,6 +723,9 @@ fn a_leased_number_is_free_when_its_voucher_expired() {
     street.meet();
     let first = street.issue(1, promotion, None).unwrap();
     street.pass(11 * DAY_MS);
+    let refused = street.issue(1, promotion, None).unwrap_err();
+    assert_eq!(refused.reason, Reason::QuotaUsedUp, "a use may still be entered late");
+    street.pass(7 * DAY_MS);
     let second = street.issue(1, promotion, None).unwrap();
     assert_eq!(second.body().key, VoucherKey { round: 1, ..first.body().key });
     let at = first.body().issued;
@@ -828,4 +897,77 @@ fn a_dry_run_of_an_anywhere_voucher_says_that_its_home_must_be_asked() {
     assert!(found[0].outcome.as_ref().unwrap().needs_confirmation);
     let elsewhere = street.shops[0].ledger.qualify(&question, street.now).unwrap();
     assert_eq!(elsewhere[0].outcome.as_ref().unwrap_err().reason, Reason::VoucherWrongShop);
+}
+
+#[test]
+fn an_answer_counts_from_the_shop_that_was_asked_alone() {
+    let (mut street, token) = anywhere(230, |street| street.at_risk(1, &[2, 3]));
+    street.accept_at_risk(2, &token).unwrap();
+    let views = street.shops[2].ledger.views();
+    let request =
+        hutong_core::command::last_asked(&*views, &token.body().key, street.id(2)).unwrap().unwrap();
+    let denial = proto::RightDenial {
+        right_request_id: request.as_bytes().to_vec().into(),
+        reason: Reason::VoucherAlreadyRedeemed.code().into(),
+        facts: Vec::new(),
+    };
+    street.plant(3, Kind::RightDenial, &[2, 3], &denial);
+    street.carry(3, 2);
+    assert_eq!(street.outcome(2, request), Asked::Waits);
+    street.come_to_rest();
+    assert_eq!(street.balance(2, 4), 300, "the right came, and the use is settled");
+    street.check_agreement("a forged denial");
+}
+
+#[test]
+fn who_got_numbers_or_a_right_from_a_cheat_is_not_charged_for_the_cheat() {
+    let mut street = Street::new(231, 4);
+    let terms = street.leased(&[(1, 3), (2, 0), (3, 0)]);
+    let promotion = street.publish(0, terms).unwrap();
+    street.meet();
+    street.issue(1, promotion, None).unwrap();
+    let tag = street.request();
+    let moved = proto::QuotaMove {
+        request: Some(proto::Request { id: tag.id, hash: tag.hash.to_vec().into() }),
+        promotion_id: promotion.as_bytes().to_vec().into(),
+        first: 1,
+        count: 3,
+        to: 1,
+        ..Default::default()
+    };
+    let first = street.plant(1, Kind::QuotaMove, &[], &moved);
+    street.come_to_rest();
+    let tag = street.request();
+    let onwards = proto::QuotaMove {
+        request: Some(proto::Request { id: tag.id, hash: tag.hash.to_vec().into() }),
+        to: 2,
+        move_id: first.id().as_bytes().to_vec().into(),
+        ..moved
+    };
+    street.plant(2, Kind::QuotaMove, &[], &onwards);
+    street.come_to_rest();
+    street.check_agreement("moved on in good faith");
+    assert_eq!((street.balance(1, 0), street.balance(2, 0)), (-400, 0));
+}
+
+#[test]
+fn a_leased_number_that_was_used_is_not_handed_out_again_by_a_cheat() {
+    let mut street = Street::new(232, 3);
+    let terms = proto::Promotion { reuse_expired: true, ..street.leased(&[(1, 1), (2, 0)]) };
+    let promotion = street.publish(0, terms).unwrap();
+    street.meet();
+    let first = street.issue(1, promotion, None).unwrap();
+    street.redeem(1, &first.qr_text(), None).unwrap();
+    let body = VoucherBody { key: VoucherKey { round: 1, ..first.body().key }, ..first.body().clone() };
+    let token = Token::sign(body, &street.shops[1].keys.signing);
+    let tag = street.request();
+    let request = Some(proto::Request { id: tag.id, hash: tag.hash.to_vec().into() });
+    let issue = proto::VoucherIssue { request, token: token.bytes().to_vec().into() };
+    street.plant(1, Kind::VoucherIssue, &[0, 1], &issue);
+    street.come_to_rest();
+    for shop in [0, 1] {
+        let views = street.shops[shop].ledger.views();
+        assert_eq!(report::voucher(&*views, &token.body().key).unwrap(), None, "shop {shop}");
+    }
+    street.check_agreement("used, and handed out again");
 }
