@@ -117,7 +117,8 @@ impl World {
         let audience = record.header().audience.clone();
         let second = self.plant(node, Kind::Redemption, audience, &message.encode_to_vec(), 0)?;
         self.checks.aut1.forbid(second.id());
-        self.checks.second_uses.push(second);
+        let key = Token::parse(&message.token).ok()?.body().key;
+        self.checks.second_uses.push((second, key));
         Some(())
     }
 

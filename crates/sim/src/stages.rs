@@ -1,6 +1,6 @@
 //! A run's stages: the street opens in calm, trades through the storm, comes to rest, and must be sound.
 
-use hutong_core::{report::Summary, roster::Standing};
+use hutong_core::{report, roster::Standing, voucher::VoucherKey};
 use hutong_record::Record;
 
 use crate::{
@@ -131,10 +131,14 @@ impl World {
     /// Second uses that cheats wrote, and that a sound party holds and did not count as such; the worst of them.
     fn undetected_double_uses(&self) -> u64 {
         let missed = |node: usize| {
-            let ledger = self.nodes[node].ledger()?;
-            let counted = Summary::load(&*ledger.views()).ok()?.double_redemptions;
-            let seen = self.checks.second_uses.iter().filter(|second| self.counts_at(node, second)).count();
-            Some((seen as u64).saturating_sub(counted))
+            let views = self.nodes[node].ledger()?.views();
+            let counted = |(second, key): &&(Record, VoucherKey)| {
+                let voucher = report::voucher(&*views, key).ok().flatten();
+                voucher
+                    .is_some_and(|v| v.use_of(second.id()).is_some() && v.uses.len() > v.right.uses as usize)
+            };
+            let held = self.checks.second_uses.iter().filter(|(second, _)| self.counts_at(node, second));
+            Some(held.filter(counted).count() as u64)
         };
         self.honest_nodes().filter_map(missed).max().unwrap_or_default()
     }

@@ -103,10 +103,11 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         genuine: &Genuine,
         right: &Right,
     ) -> Result<UseStanding, Stop> {
-        let holds = right.holder == self.author()
-            || hutong_record::planted!(RedeemForOthers)
-            || (hutong_record::planted!(SettleWithoutRight)
-                && self.record.header().kind == Kind::RiskSettlement);
+        let careless = match self.record.header().kind {
+            Kind::RiskSettlement => hutong_record::planted!(SettleWithoutRight),
+            _ => hutong_record::planted!(RedeemForOthers),
+        };
+        let holds = right.holder == self.author() || careless;
         let by_right =
             || if holds { Ok(UseStanding::ByRight) } else { Err(ignore("the right is not its own")) };
         if genuine.promotion.mode != Mode::Anywhere {

@@ -133,7 +133,7 @@ pub(crate) struct Checks {
     /// Vouchers that somebody asked to pass on, to revoke or to keep free.
     pub(crate) touched: BTreeSet<VoucherKey>,
     /// Second uses that cheats wrote.
-    pub(crate) second_uses: Vec<Record>,
+    pub(crate) second_uses: Vec<(Record, VoucherKey)>,
     /// Vouchers shown at tills.
     pub(crate) presented: u64,
     /// Repeats that were compared with the first answer.
