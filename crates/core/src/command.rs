@@ -333,11 +333,15 @@ impl Command {
     }
 
     /// The name and time under which a refused attempt is kept; none for commands whose refusals are not.
-    const fn attempt(&self) -> Option<(&'static str, UnixMillis)> {
+    const fn attempt(&self, now: UnixMillis) -> Option<(&'static str, UnixMillis)> {
         match self {
             Self::Issue(issue) => Some(("issue", issue.at)),
             Self::Redeem(redeem) => Some(("redeem", redeem.at)),
             Self::Void(void) => Some(("void", void.at)),
+            Self::Transfer(_) => Some(("transfer", now)),
+            Self::Revoke(revoke) => Some(("revoke", revoke.at)),
+            Self::Reserve(reserve) => Some(("reserve", reserve.at)),
+            Self::MoveQuota(_) => Some(("move_quota", now)),
             _ => None,
         }
     }
@@ -391,7 +395,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
     /// by the rules of trade, and not for their form or for want of an answer. A forged voucher is shown to all.
     pub fn keep_refusal(&self, command: &Command, refusal: &Refusal) -> Result<Vec<DraftRecord>, ViewError> {
         use Reason::{CurrencyMismatch, FieldInvalid, LogFrozen, NotMember, RequestIdReused};
-        let Some((operation, at)) = command.attempt() else { return Ok(Vec::new()) };
+        let Some((operation, at)) = command.attempt(self.now) else { return Ok(Vec::new()) };
         let not_kept = [FieldInvalid, RequestIdReused, NotMember, LogFrozen, CurrencyMismatch];
         if not_kept.contains(&refusal.reason) || refusal.reason.class() == Class::Later {
             return Ok(Vec::new());

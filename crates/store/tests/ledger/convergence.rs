@@ -95,6 +95,11 @@ fn move_rights(street: &mut Street, steps: usize) {
         }
     }
     street.meet();
+    // One voucher that two shops take at risk: one of them loses, and all hear of it.
+    let twice = street.issue(0, promotions[0], None).unwrap();
+    for shop in [1, 2] {
+        street.accept_at_risk(shop, &twice).unwrap();
+    }
     let mut tokens: Vec<Token> = Vec::new();
     let mut receipts: Vec<(usize, RecordId)> = Vec::new();
     for _ in 0..steps {

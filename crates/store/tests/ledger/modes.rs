@@ -971,3 +971,27 @@ fn a_leased_number_that_was_used_is_not_handed_out_again_by_a_cheat() {
     }
     street.check_agreement("used, and handed out again");
 }
+
+#[test]
+fn a_refused_request_stays_refused_whatever_happens_meanwhile() {
+    let mut street = Street::new(233, 4);
+    let mut terms = street.terms(&[1], 2);
+    terms.redeemer_ids = vec![street.bytes(3)];
+    let promotion = street.publish(3, terms).unwrap();
+    street.meet();
+    let token = street.issue(1, promotion, None).unwrap();
+    street.meet();
+    let presented = Some(Presented::Token(token.clone()));
+    street.reserve(2, &token, "a", HOUR_MS).unwrap();
+    let transfer =
+        TransferCommand { request: street.request(), presented: presented.clone(), to: street.id(3) };
+    let (request, at, key) = (street.request(), street.now, "b".into());
+    let reserve = ReserveCommand { request, presented, key, at, lifetime_ms: HOUR_MS };
+    let commands = [Command::Transfer(transfer), Command::Reserve(reserve)];
+    let refused = commands.each_ref().map(|command| street.run(2, command).unwrap_err());
+    assert_eq!(refused.each_ref().map(|refusal| refusal.reason), [Reason::VoucherReserved; 2]);
+    street.reserve(2, &token, "a", 0).unwrap(); // it is free now
+    let again = commands.each_ref().map(|command| street.run(2, command).unwrap_err());
+    assert_eq!(again, refused);
+    street.transfer(2, &token, 3).unwrap(); // another request
+}
