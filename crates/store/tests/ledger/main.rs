@@ -2,6 +2,8 @@
 //! carried between them in any order.
 
 #[cfg(test)]
+mod cheats;
+#[cfg(test)]
 mod conditions;
 #[cfg(test)]
 mod convergence;
@@ -18,11 +20,15 @@ mod modes;
 #[cfg(test)]
 mod nonsense;
 #[cfg(test)]
+mod numbers;
+#[cfg(test)]
 mod privacy;
 #[cfg(test)]
 mod reasons;
 #[cfg(test)]
 mod rebuild;
+#[cfg(test)]
+mod rights_till;
 #[cfg(test)]
 mod signing;
 #[cfg(test)]
@@ -31,3 +37,5 @@ mod street;
 mod till;
 #[cfg(test)]
 mod trade;
+#[cfg(test)]
+mod uses;

@@ -1,0 +1,150 @@
+//! Shops that cheat with rights and numbers: what it proves, and what it costs them.
+
+use hutong_core::{
+    refusal::{Reason, Refusal},
+    report,
+    voucher::{Token, VoucherBody, VoucherKey},
+};
+use hutong_record::{proto, proto::Kind};
+
+use crate::{rights_till::anywhere, street::Street, till::yuan};
+
+#[test]
+fn a_right_passed_on_twice_is_proven_and_charged_once() {
+    let (mut street, token) = anywhere(212, |street| street.anywhere(1, &[2, 3]));
+    street.meet();
+    street.craft_pass(1, &token, 2, &[1, 2, 4], 1);
+    street.craft_pass(1, &token, 3, &[1, 3, 4], 1);
+    street.meet();
+    for shop in [2, 3] {
+        street.redeem(shop, &token.qr_text(), None).unwrap(); // both are honest, and are paid
+    }
+    street.come_to_rest();
+    street.check_agreement("passed twice");
+    for shop in 0..5 {
+        assert_eq!(street.liable(shop), [street.id(1)], "shop {shop}");
+    }
+    assert_eq!((street.balance(2, 4), street.balance(3, 4)), (300, 300));
+    // Two bounties of 1 yuan earned; 4 yuan owed for the proof, 4 for the second pass of the one use.
+    assert_eq!(street.balance(1, 4), 200 - 400);
+    let doubles = street.shops[4].state().summary.double_redemptions;
+    assert_eq!(doubles, 1, "the funder sees it");
+}
+
+#[test]
+fn two_vouchers_with_one_number_and_a_number_past_the_quota_are_proven() {
+    let mut street = Street::new(213, 4);
+    let terms = street.terms(&[1], 2);
+    let promotion = street.publish(3, terms).unwrap();
+    street.meet();
+    let genuine = street.issue(1, promotion, None).unwrap();
+    street.meet();
+    let forge = |street: &Street, change: fn(&mut VoucherBody)| {
+        let mut body = genuine.body().clone();
+        change(&mut body);
+        Token::sign(body, &street.shops[1].keys.signing)
+    };
+    let twin = forge(&street, |body| body.secret = [7; 10]);
+    let past = forge(&street, |body| body.key.number = 51);
+    let foreign = Token::sign(twin.body().clone(), &street.shops[2].keys.signing);
+    for token in [&twin, &past, &foreign] {
+        assert_eq!(
+            street.redeem(2, &token.qr_text(), None).unwrap_err(),
+            Refusal::new(Reason::VoucherUnknown)
+        );
+    }
+    street.come_to_rest();
+    for shop in 0..4 {
+        assert_eq!(street.liable(shop), [street.id(1); 2], "shop {shop}");
+    }
+    street.check_agreement("forged");
+    assert_eq!(street.balance(3, 1), 400, "the twin is charged, what nobody can use is not");
+    street.redeem(2, &twin.qr_text(), None).unwrap_err();
+    street.come_to_rest();
+    assert_eq!(street.balance(3, 1), 400, "once");
+}
+
+#[test]
+fn more_uses_passed_on_than_were_left_are_charged() {
+    let (mut street, token) = anywhere(214, |street| {
+        let budget = Some(yuan(1_000).into());
+        proto::Promotion { uses: 3, budget, ..street.anywhere(1, &[1, 2]) }
+    });
+    street.redeem(1, &token.qr_text(), None).unwrap();
+    street.craft_pass(1, &token, 2, &[1, 2, 4], 3);
+    street.come_to_rest();
+    street.check_agreement("one too many");
+    // It redeemed once for 3 yuan, and owes 3 uses of 4 yuan for one use too many.
+    assert_eq!(street.balance(1, 4), 300 - 1_200);
+}
+
+#[test]
+fn numbers_moved_on_after_they_were_handed_out_are_charged() {
+    let mut street = Street::new(215, 3);
+    let terms = street.leased(&[(1, 3), (2, 0)]);
+    let promotion = street.publish(0, terms).unwrap();
+    street.meet();
+    let token = street.issue(1, promotion, None).unwrap();
+    let tag = street.request();
+    let message = proto::QuotaMove {
+        request: Some(proto::Request { id: tag.id, hash: tag.hash.to_vec().into() }),
+        promotion_id: promotion.as_bytes().to_vec().into(),
+        first: 1,
+        count: 3,
+        to: 1,
+        ..Default::default()
+    };
+    street.plant(1, Kind::QuotaMove, &[], &message);
+    street.come_to_rest();
+    assert_eq!(street.balance(1, 0), -400);
+    street.redeem(1, &token.qr_text(), None).unwrap();
+    assert_eq!(std::iter::from_fn(|| street.issue(2, promotion, None).ok()).count(), 3);
+    street.come_to_rest();
+    street.check_agreement("moved what was sold");
+}
+
+#[test]
+fn whoever_moves_on_a_number_that_another_shop_had_handed_out_is_not_charged() {
+    let mut street = Street::new(227, 4);
+    let terms = street.leased(&[(1, 3), (2, 0), (3, 0)]);
+    let promotion = street.publish(0, terms).unwrap();
+    street.meet();
+    street.issue(1, promotion, None).unwrap();
+    let tag = street.request();
+    let message = proto::QuotaMove {
+        request: Some(proto::Request { id: tag.id, hash: tag.hash.to_vec().into() }),
+        promotion_id: promotion.as_bytes().to_vec().into(),
+        first: 1,
+        count: 3,
+        to: 1,
+        ..Default::default()
+    };
+    street.plant(1, Kind::QuotaMove, &[], &message);
+    street.come_to_rest();
+    street.move_quota(2, promotion, 3, 3).unwrap();
+    street.come_to_rest();
+    assert_eq!((street.balance(1, 0), street.balance(2, 0)), (-400, 0));
+    street.check_agreement("moved twice");
+}
+
+#[test]
+fn a_leased_number_that_was_used_is_not_handed_out_again_by_a_cheat() {
+    let mut street = Street::new(232, 3);
+    let terms = proto::Promotion { reuse_expired: true, ..street.leased(&[(1, 1), (2, 0)]) };
+    let promotion = street.publish(0, terms).unwrap();
+    street.meet();
+    let first = street.issue(1, promotion, None).unwrap();
+    street.redeem(1, &first.qr_text(), None).unwrap();
+    let body = VoucherBody { key: VoucherKey { round: 1, ..first.body().key }, ..first.body().clone() };
+    let token = Token::sign(body, &street.shops[1].keys.signing);
+    let tag = street.request();
+    let request = Some(proto::Request { id: tag.id, hash: tag.hash.to_vec().into() });
+    let issue = proto::VoucherIssue { request, token: token.bytes().to_vec().into() };
+    street.plant(1, Kind::VoucherIssue, &[0, 1], &issue);
+    street.come_to_rest();
+    for shop in [0, 1] {
+        let views = street.shops[shop].ledger.views();
+        assert_eq!(report::voucher(&*views, &token.body().key).unwrap(), None, "shop {shop}");
+    }
+    street.check_agreement("used, and handed out again");
+}
