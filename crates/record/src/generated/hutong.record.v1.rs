@@ -1019,7 +1019,7 @@ pub struct Refusal {
     /// Stable reason, for example "VOUCHER_EXPIRED".
     #[prost(string, tag = "3")]
     pub reason: ::prost::alloc::string::String,
-    /// What was asked for: "redeem", "issue", "void".
+    /// What was asked for: "redeem", "issue", "void", "transfer", "revoke", "reserve", "move_quota".
     #[prost(string, tag = "4")]
     pub operation: ::prost::alloc::string::String,
     /// The voucher, where the attempt named a genuine one; encoded VoucherBody without its secret.
