@@ -319,8 +319,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         let voucher = &shown.voucher;
         let own =
             |standing| voucher.uses.iter().find(move |u| u.redeemer == self.me() && u.standing == standing);
-        // What was given up for lost counts after all.
-        let used = own(UseStanding::AtRisk).or_else(|| own(UseStanding::Lost)).ok_or_else(unknown)?;
+        let used = own(UseStanding::AtRisk).ok_or_else(unknown)?;
         let holds = voucher.right.holder == self.me() || hutong_record::planted!(SettleWithoutRight);
         if !holds || voucher.uses_left() == 0 {
             return Err(already_redeemed(voucher).into());

@@ -81,7 +81,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         self.note_held(&voucher, &genuine.promotion, genuine.issuer)?;
         let key = genuine.token.body().key;
         let me = self.me();
-        let unsettled = |u: &crate::voucher::Use| u.redeemer == me && u.standing != UseStanding::ByRight;
+        let unsettled = |u: &crate::voucher::Use| u.redeemer == me && u.standing == UseStanding::AtRisk;
         if voucher.right.holder == me && voucher.uses.iter().any(unsettled) {
             self.put_duty(&Duty::SettleRisk(key));
         }
