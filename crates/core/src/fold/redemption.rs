@@ -32,7 +32,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         if voucher.uses.is_empty() {
             voucher.token = genuine.token.clone(); // of several under one number, the one that is used
         }
-        if standing == UseStanding::ByRight && used.step == voucher.right.step {
+        if voucher.used_here(&used) {
             voucher.used_at_step += 1;
         }
         voucher.reservations.retain(|r| r.key != message.reservation_key);
@@ -272,7 +272,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         self.adopt(&mut voucher, &genuine, right, &message.passes)?;
         self.count_risk(&genuine.promotion, &voucher.uses[place].clone(), -1)?;
         voucher.uses[place] = used.clone();
-        if used.step == voucher.right.step {
+        if voucher.used_here(&used) {
             voucher.used_at_step += 1;
         }
         self.put_used(&voucher, &genuine)?;

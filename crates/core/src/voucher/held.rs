@@ -123,9 +123,15 @@ impl Voucher {
 
     /// The uses that the holder of the right has left. A use taken back after the right went on is not given back.
     pub fn uses_left(&self) -> u32 {
-        let here = |used: &&Use| used.step == self.right.step && used.standing == UseStanding::ByRight;
-        let used = self.uses.iter().filter(here).count();
+        let used = self.uses.iter().filter(|used| self.used_here(used)).count();
         self.right.uses.saturating_sub(u32::try_from(used).unwrap_or(u32::MAX))
+    }
+
+    /// Whether a use was made of the right where it is. A right that was passed on twice has two holders at one step; what
+    /// the other one used is that one's own.
+    pub(crate) fn used_here(&self, used: &Use) -> bool {
+        let right = &self.right;
+        (used.step, used.redeemer, used.standing) == (right.step, right.holder, UseStanding::ByRight)
     }
 
     /// Uses that are neither used nor kept free for others than `key` at a moment.

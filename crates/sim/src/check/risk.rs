@@ -93,7 +93,11 @@ impl World {
 
     /// How a use stands at the shop that accepted it; none: taken back, or the shop is shut.
     fn standing(&self, id: RecordId, accepted: &Accepted) -> Option<UseStanding> {
-        let node = *self.shops[accepted.shop].nodes.first()?;
+        self.standing_at(accepted.shop, id, accepted)
+    }
+
+    fn standing_at(&self, shop: ShopNumber, id: RecordId, accepted: &Accepted) -> Option<UseStanding> {
+        let node = *self.shops[shop].nodes.first()?;
         let views = self.nodes[node].ledger()?.views();
         let voucher = report::voucher(&*views, &accepted.voucher).ok()??;
         voucher.use_of(id).map(|used| used.standing)
@@ -102,11 +106,9 @@ impl World {
     /// At rest: what became of everything that was accepted at risk.
     pub(super) fn check_risks(&mut self) {
         let accepted: Vec<_> = self.checks.risk.accepted.iter().map(|(id, a)| (*id, *a)).collect();
-        let sound = |a: &Accepted| self.is_sound(a.shop);
         let standings: Vec<_> = accepted
             .into_iter()
-            .filter(|(_, a)| sound(a))
-            .map(|(id, a)| (id, a, self.standing(id, &a)))
+            .filter_map(|(id, a)| Some((id, a, self.standing_at(self.witness(&a)?, id, &a))))
             .collect();
         for (id, a, standing) in &standings {
             match standing {
@@ -124,6 +126,15 @@ impl World {
                 self.check_loss_is_proven(&a);
             }
         }
+    }
+
+    /// Who knows how a use stands: the shop that accepted it, or, where an honest shop's disk is gone, who pays.
+    fn witness(&self, accepted: &Accepted) -> Option<ShopNumber> {
+        if self.shops[accepted.shop].faulty.is_some() {
+            return None;
+        }
+        let funder = self.offer_of(&accepted.voucher).map(|offer| offer.funder);
+        [Some(accepted.shop), funder].into_iter().flatten().find(|shop| self.is_sound(*shop))
     }
 
     fn count_settled(&mut self, id: RecordId, accepted: &Accepted) {
