@@ -10,7 +10,7 @@ use crate::{
     code::SECRET_BYTES,
     table,
     view::{Reader, ViewError},
-    voucher::{Voucher, VoucherKey, VoucherState},
+    voucher::{Token, Voucher, VoucherKey, VoucherState},
 };
 
 /// This shop's counts since it joined.
@@ -56,6 +56,11 @@ pub fn refusals(view: &(impl Reader + ?Sized)) -> Result<Vec<(String, u64)>, Vie
 /// The voucher of a key, if this shop is a party to it.
 pub fn voucher(view: &(impl Reader + ?Sized), key: &VoucherKey) -> Result<Option<Voucher>, ViewError> {
     table::read(view, &table::voucher(key))
+}
+
+/// What was shown for a receipt. Two shops may have handed out one number, so a number alone does not tell.
+pub(crate) fn redeemed(view: &(impl Reader + ?Sized), receipt: RecordId) -> Result<Option<Token>, ViewError> {
+    table::read(view, &table::redemption(receipt))
 }
 
 /// The voucher of a typed code, if this shop is a party to it.

@@ -93,6 +93,8 @@ impl World {
         self.trace.event(self.now_ms, "planted", &[node as u64, sequence]);
         self.give(node, Job::Ingest { peer: OWN_HAND, shop: me, runs: vec![vec![record.to_message()]] });
         self.turn(node);
+        // What its node did not sign itself it takes for the work of a copy, and signs nothing before its next start.
+        self.reopen(node);
         Some(record)
     }
 

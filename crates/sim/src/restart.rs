@@ -121,6 +121,16 @@ impl World {
         }
     }
 
+    /// Stops the process, and starts it again on the spot.
+    pub(crate) fn reopen(&mut self, node: NodeNumber) {
+        if self.nodes[node].process.take().is_some() {
+            for link in std::mem::take(&mut self.nodes[node].links) {
+                self.close_link(node, link);
+            }
+            self.start(node, Seat::Own);
+        }
+    }
+
     /// The views are gone; the next start folds them anew.
     pub(crate) fn lose_views(&mut self, node: NodeNumber) {
         self.nodes[node].views = Arc::default();

@@ -3,8 +3,8 @@
 use super::*;
 use crate::{
     promotion::Promotion,
-    report, table,
-    voucher::{Use, UseStanding, Voucher, VoucherKey, copy},
+    report,
+    voucher::{Use, UseStanding, Voucher, copy},
 };
 
 const VOID_REASON_CHARS_MAX: usize = 200;
@@ -15,8 +15,8 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         bounds::text("reason", &void.reason, 0..=VOID_REASON_CHARS_MAX)?;
         self.alliance.charter().check_entry_time(void.at, self.now)?;
         let unknown = || Refusal::new(Reason::RedemptionUnknown);
-        let key: VoucherKey =
-            table::read(self.view, &table::redemption(void.redemption))?.ok_or_else(unknown)?;
+        let token = report::redeemed(self.view, void.redemption)?.ok_or_else(unknown)?;
+        let key = token.body().key;
         let voucher = report::voucher(self.view, &key)?.ok_or_else(unknown)?;
         let found = Promotion::load(self.view, key.promotion, self.alliance.charter().currency)?;
         let promotion = found.ok_or_else(unknown)?;
@@ -31,7 +31,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             reason: void.reason.clone(),
             returned: void.returned.map(Into::into),
         };
-        let issuer = promotion.distributor(voucher.token.body().issuer()).ok_or_else(unknown)?.shop;
+        let issuer = promotion.distributor(token.body().issuer()).ok_or_else(unknown)?.shop;
         let parties = [self.me(), issuer, promotion.funder, used.credited];
         Ok(alloc::vec![Self::for_parties(Kind::RedemptionVoid, parties, &message)])
     }

@@ -10,7 +10,7 @@ use crate::{
     proof,
     report::{self, PurchaseEntry},
     right::{self, Act, Right, RightError, Statement},
-    voucher::{Use, UseStanding, Voucher, VoucherKey},
+    voucher::{Use, UseStanding, Voucher},
 };
 
 impl<R: Reader + ?Sized> Folding<'_, '_, R> {
@@ -37,7 +37,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         }
         voucher.reservations.retain(|r| r.key != message.reservation_key);
         voucher.uses.push(used.clone());
-        table::write(self.view, table::redemption(self.id()), &genuine.token.body().key);
+        table::write(self.view, table::redemption(self.id()), &genuine.token);
         self.put_used(&voucher, &genuine)?;
         self.expose_risks(&voucher, &genuine.promotion)?;
         match standing {
@@ -283,12 +283,10 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
 
     /// The voucher that a receipt is about, as this shop knows it.
     fn voucher_of_receipt(&self, receipt: RecordId) -> Result<(Voucher, Genuine), Stop> {
-        let key: Option<VoucherKey> = table::read(self.view, &table::redemption(receipt))?;
-        let key = key.ok_or_else(|| ignore("no such redemption"))?;
-        let voucher: Option<Voucher> = table::read(self.view, &table::voucher(&key))?;
-        let voucher = voucher.ok_or_else(|| ignore("no such voucher"))?;
-        let genuine = self.genuine(voucher.token.bytes())?;
-        Ok((voucher, genuine))
+        // Of several under one number, the one that was shown.
+        let token = report::redeemed(self.view, receipt)?.ok_or_else(|| ignore("no such redemption"))?;
+        let genuine = self.genuine(token.bytes())?;
+        Ok((self.voucher(&genuine)?, genuine))
     }
 
     pub(super) fn redemption_void(&mut self) -> Handled {
