@@ -85,16 +85,7 @@ fn numbers_moved_on_after_they_were_handed_out_are_charged() {
     let promotion = street.publish(0, terms).unwrap();
     street.meet();
     let token = street.issue(1, promotion, None).unwrap();
-    let tag = street.request();
-    let message = proto::QuotaMove {
-        request: Some(proto::Request { id: tag.id, hash: tag.hash.to_vec().into() }),
-        promotion_id: promotion.as_bytes().to_vec().into(),
-        first: 1,
-        count: 3,
-        to: 1,
-        ..Default::default()
-    };
-    street.plant(1, Kind::QuotaMove, &[], &message);
+    street.craft_move(1, promotion, 3);
     street.come_to_rest();
     assert_eq!(street.balance(1, 0), -400);
     street.redeem(1, &token.qr_text(), None).unwrap();
@@ -110,16 +101,7 @@ fn whoever_moves_on_a_number_that_another_shop_had_handed_out_is_not_charged() {
     let promotion = street.publish(0, terms).unwrap();
     street.meet();
     street.issue(1, promotion, None).unwrap();
-    let tag = street.request();
-    let message = proto::QuotaMove {
-        request: Some(proto::Request { id: tag.id, hash: tag.hash.to_vec().into() }),
-        promotion_id: promotion.as_bytes().to_vec().into(),
-        first: 1,
-        count: 3,
-        to: 1,
-        ..Default::default()
-    };
-    street.plant(1, Kind::QuotaMove, &[], &message);
+    street.craft_move(1, promotion, 3);
     street.come_to_rest();
     street.move_quota(2, promotion, 3, 3).unwrap();
     street.come_to_rest();
@@ -147,4 +129,24 @@ fn a_leased_number_that_was_used_is_not_handed_out_again_by_a_cheat() {
         assert_eq!(report::voucher(&*views, &token.body().key).unwrap(), None, "shop {shop}");
     }
     street.check_agreement("used, and handed out again");
+}
+
+#[test]
+fn a_receipt_is_taken_back_by_what_was_shown_where_two_shops_handed_out_one_number() {
+    let mut street = Street::new(234, 3);
+    let terms = street.leased(&[(1, 2), (2, 0)]);
+    let promotion = street.publish(0, terms).unwrap();
+    street.meet();
+    let sold = street.issue(1, promotion, None).unwrap();
+    street.redeem(1, &sold.qr_text(), None).unwrap();
+    street.craft_move(1, promotion, 1);
+    street.meet();
+    let moved = street.issue(2, promotion, None).unwrap();
+    assert_eq!(moved.body().key, sold.body().key, "one number, two issuers");
+    let receipt = street.redeem(2, &moved.qr_text(), None).unwrap();
+    street.come_to_rest();
+    street.void(2, receipt.id).unwrap();
+    street.come_to_rest();
+    street.check_agreement("taken back");
+    assert_eq!(street.balance(2, 0), 0);
 }

@@ -240,3 +240,20 @@ fn a_right_that_came_settles_a_use_at_risk_whatever_a_home_that_passed_it_twice_
     assert_eq!(street.shops[2].ledger.duties(street.now, 10).unwrap(), []);
     street.check_agreement("settled");
 }
+
+#[test]
+fn what_the_other_holder_of_a_right_passed_on_twice_used_is_that_ones_own() {
+    let (mut street, token) = anywhere(233, |street| street.at_risk(1, &[2, 4]));
+    street.accept_at_risk(4, &token).unwrap(); // the funder, who sees all uses
+    street.craft_pass(1, &token, 4, &[1, 4], 1);
+    street.craft_pass(1, &token, 2, &[1, 2, 4], 1);
+    street.carry(1, 2);
+    street.redeem(2, &token.qr_text(), None).unwrap();
+    street.carry(2, 4); // both passes and the use, before anything is done about them
+    street.come_to_rest();
+    assert_eq!(street.shops[4].ledger.duties(street.now, 10).unwrap(), []);
+    let standings: Vec<_> = street.voucher(4, &token).uses.iter().map(|used| used.standing).collect();
+    assert_eq!(standings, [UseStanding::ByRight; 2], "both redeemers are honest");
+    assert!(street.liable(4).contains(&street.id(1)), "the home answers for it");
+    street.check_agreement("both by right");
+}

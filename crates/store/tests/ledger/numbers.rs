@@ -118,16 +118,7 @@ fn a_number_that_is_known_to_be_handed_out_is_not_handed_out_by_the_shop_that_go
     street.meet();
     street.issue(1, promotion, None).unwrap();
     street.meet();
-    let tag = street.request();
-    let message = proto::QuotaMove {
-        request: Some(proto::Request { id: tag.id, hash: tag.hash.to_vec().into() }),
-        promotion_id: promotion.as_bytes().to_vec().into(),
-        first: 1,
-        count: 2,
-        to: 1,
-        ..Default::default()
-    };
-    street.plant(1, Kind::QuotaMove, &[], &message);
+    street.craft_move(1, promotion, 2);
     street.come_to_rest();
     let numbers: Vec<_> = std::iter::from_fn(|| street.issue(0, promotion, None).ok())
         .map(|token| (token.body().key.distributor, token.body().key.number))

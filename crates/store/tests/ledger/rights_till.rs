@@ -171,6 +171,20 @@ impl Street {
         let message = proto::VoucherTransfer { vouchers: vec![passed], ..Default::default() };
         self.plant(from, Kind::VoucherTransfer, parties, &message);
     }
+
+    /// Numbers 1 to `count` of the first distributor go to the second one, by a record that an honest node would not sign.
+    pub(crate) fn craft_move(&mut self, from: usize, promotion: RecordId, count: u32) {
+        let tag = self.request();
+        let message = proto::QuotaMove {
+            request: Some(proto::Request { id: tag.id, hash: tag.hash.to_vec().into() }),
+            promotion_id: promotion.as_bytes().to_vec().into(),
+            first: 1,
+            count,
+            to: 1,
+            ..Default::default()
+        };
+        self.plant(from, Kind::QuotaMove, &[], &message);
+    }
 }
 
 /// Shops 0 to 4: shop 4 funds what shop 1 hands out and shops 2 and 3 redeem. One voucher is out.
