@@ -7,6 +7,8 @@ mod bad_frames;
 #[cfg(test)]
 mod bad_streams;
 #[cfg(test)]
+mod browser;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod damage;
@@ -31,8 +33,14 @@ mod peer;
 #[cfg(test)]
 mod restore;
 #[cfg(test)]
+mod import;
+#[cfg(test)]
+mod tokens;
+#[cfg(test)]
 mod tour;
 #[cfg(test)]
 mod trade;
 #[cfg(test)]
 mod watch;
+#[cfg(test)]
+mod webhooks;
