@@ -65,7 +65,8 @@ install_languages() {
     mkdir -p "$WORK/node"
     cp "$HERE"/node/* "$WORK/node"
     npm install --prefix "$WORK/node" --no-audit --no-fund --loglevel=error > /dev/null
-    cargo build --quiet --locked --manifest-path "$ROOT/Cargo.toml" -p hutong-client --examples
+    # The whole workspace, so that what its tests were built from serves here, too.
+    cargo build --quiet --locked --manifest-path "$ROOT/Cargo.toml" --workspace --examples
 }
 
 start_shop() {

@@ -256,8 +256,12 @@ impl Shop {
     /// What a command says that may end with 1 and still has something to tell; and whether it ended with 0.
     pub(crate) fn told(&self, arguments: &[&str]) -> (bool, Value) {
         let output = hutong(&self.folder).arg("--json").args(arguments).output().expect("it runs");
-        let text = String::from_utf8_lossy(if output.stdout.is_empty() { &output.stderr } else { &output.stdout });
-        (output.status.success(), serde_json::from_str(&text).unwrap_or_else(|e| panic!("no JSON ({e}): {text}")))
+        let text =
+            String::from_utf8_lossy(if output.stdout.is_empty() { &output.stderr } else { &output.stdout });
+        (
+            output.status.success(),
+            serde_json::from_str(&text).unwrap_or_else(|e| panic!("no JSON ({e}): {text}")),
+        )
     }
 
     /// A command that must succeed.

@@ -14,7 +14,8 @@ const ROWS: usize = 300;
 /// Today's sales, one a minute back from now, and their line numbers.
 fn csv(rows: usize) -> String {
     let stamp = |row: usize| time(now().seconds - 60 - i64::try_from(row).unwrap());
-    let lines: String = (0..rows).map(|row| format!("{},{}.50,A-{row}\n", stamp(row), 10 + row % 7)).collect();
+    let lines: String =
+        (0..rows).map(|row| format!("{},{}.50,A-{row}\n", stamp(row), 10 + row % 7)).collect();
     format!("time,paid,no\n{lines}")
 }
 
@@ -63,9 +64,13 @@ async fn refused_rows_are_told_by_line_and_reason_and_the_others_count() {
     let (whole, told) = import(&shop, &file, &[]);
     assert!(!whole, "it ends with 1, and still prints what came of it");
     let refused = told["refused"].as_array().unwrap();
-    let lines: Vec<_> = refused.iter().map(|r| (r["line"].as_u64().unwrap(), r["reason"].as_str().unwrap())).collect();
+    let lines: Vec<_> =
+        refused.iter().map(|r| (r["line"].as_u64().unwrap(), r["reason"].as_str().unwrap())).collect();
     let expected = [
-        (3, "ROW_TIME"), (4, "ROW_AMOUNT"), (5, "ROW_REFERENCE_TWICE"), (6, "TIME_TOO_OLD"),
+        (3, "ROW_TIME"),
+        (4, "ROW_AMOUNT"),
+        (5, "ROW_REFERENCE_TWICE"),
+        (6, "TIME_TOO_OLD"),
         (8, "ROW_REFERENCE_MISSING"),
     ];
     assert_eq!(lines, expected);

@@ -23,6 +23,8 @@ mod harness;
 #[cfg(test)]
 mod idempotency;
 #[cfg(test)]
+mod import;
+#[cfg(test)]
 mod layout;
 #[cfg(test)]
 mod life;
@@ -32,8 +34,6 @@ mod modes;
 mod peer;
 #[cfg(test)]
 mod restore;
-#[cfg(test)]
-mod import;
 #[cfg(test)]
 mod tokens;
 #[cfg(test)]

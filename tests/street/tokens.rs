@@ -27,7 +27,11 @@ fn allowed(role: &[&str]) -> BTreeSet<&'static str> {
         match scope {
             "sale.write" => &["ReportSale"],
             "voucher.redeem" => &[
-                "RedeemVoucher", "RequestVoucher", "ReserveVoucher", "ReleaseReservation", "QualifyVouchers",
+                "RedeemVoucher",
+                "RequestVoucher",
+                "ReserveVoucher",
+                "ReleaseReservation",
+                "QualifyVouchers",
                 "GetVoucher",
             ],
             "promotion.read" => &["GetPromotion", "ListPromotions", "ListShares"],
@@ -107,9 +111,11 @@ async fn every_role_may_make_its_own_calls_and_no_other() {
             }
             calls += 1;
         }
-        for (secret, reason) in
-            [(Some(&expired_secret), "TOKEN_EXPIRED"), (Some(&revoked_secret), "TOKEN_REVOKED"), (None, "TOKEN_INVALID")]
-        {
+        for (secret, reason) in [
+            (Some(&expired_secret), "TOKEN_EXPIRED"),
+            (Some(&revoked_secret), "TOKEN_REVOKED"),
+            (None, "TOKEN_INVALID"),
+        ] {
             let shown = secret.map(|secret| format!("Bearer {secret}"));
             let status = call(&channel, &path, shown.as_deref(), framed(b"")).await.status;
             assert_eq!(status.code(), Code::Unauthenticated, "{name}: {status:?}");
@@ -222,7 +228,8 @@ async fn what_was_changed_and_denied_is_told() {
     app.report_sale(proto::ReportSaleRequest { amount: None, ..sale(1) }).await.unwrap_err();
     let mine = format!("token_id = {id}");
     let told = shop.cli(&["token", "audit", "--filter", &mine]);
-    let line = |entry: &Value| format!("{} {}", entry["code"].as_str().unwrap(), entry["reason"].as_str().unwrap());
+    let line =
+        |entry: &Value| format!("{} {}", entry["code"].as_str().unwrap(), entry["reason"].as_str().unwrap());
     let lines: Vec<_> = told.as_array().unwrap().iter().map(line).collect();
     assert_eq!(lines, ["INVALID_ARGUMENT ", "PERMISSION_DENIED SCOPE_MISSING", "OK "]);
     assert!(told[0]["token_name"] == "POS" && told[0]["caller_address"] == "127.0.0.1");
@@ -231,7 +238,10 @@ async fn what_was_changed_and_denied_is_told() {
     assert_eq!(shop.cli(&["token", "audit", "--filter", &mine]), told, "a crash loses none of it");
     assert_eq!(shop.refused(&["token", "audit", "--filter", "colour = red"]), "FIELD_INVALID");
     let listed = shop.cli(&["token", "list"]);
-    assert_eq!((&listed[0]["id"], &listed[0]["state"]), (&Value::from(id.as_str()), &Value::from("in force")));
+    assert_eq!(
+        (&listed[0]["id"], &listed[0]["state"]),
+        (&Value::from(id.as_str()), &Value::from("in force"))
+    );
     for bad in [
         vec!["token", "create", "--name", "x", "--scope", "everything"],
         vec!["token", "create", "--name", "", "--scope", "sale.write"],

@@ -141,7 +141,10 @@ async fn what_happens_while_the_receiver_is_down_and_the_node_crashes_arrives_in
         let kind = event.r#type().as_str_name().trim_start_matches("EVENT_TYPE_").to_ascii_lowercase();
         if ["sale", "voucher_issued"].contains(&kind.as_str()) {
             let message: Value = serde_json::from_str(&bodies[&ids[told.len()]]).unwrap();
-            assert_eq!((&message["type"], &message["data"]["record_id"]), (&kind.into(), &event.record_id.clone().into()));
+            assert_eq!(
+                (&message["type"], &message["data"]["record_id"]),
+                (&kind.into(), &event.record_id.clone().into())
+            );
             told.push(event.record_id);
         }
     }
@@ -206,7 +209,9 @@ async fn addresses_and_wishes_out_of_bounds_are_refused() {
         let added = shop.try_cli(&["webhook", "add", "--url", &url]);
         match added {
             Ok(_) => assert!(number < 16),
-            Err(error) => assert_eq!((number, &error["error"]["reason"]), (16, &"WEBHOOK_LIMIT_REACHED".into())),
+            Err(error) => {
+                assert_eq!((number, &error["error"]["reason"]), (16, &"WEBHOOK_LIMIT_REACHED".into()))
+            }
         }
     }
 }

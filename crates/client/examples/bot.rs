@@ -42,7 +42,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // More than it was given it cannot do.
     let denied = client.get_summary(proto::GetSummaryRequest::default()).await.unwrap_err();
     assert_eq!(denied.reason(), Some("SCOPE_MISSING"));
-    let told = serde_json::json!({ "example": "rust/bot", "offers": offers.len(), "touches": 1, "answer": answer });
+    let told =
+        serde_json::json!({ "example": "rust/bot", "offers": offers.len(), "touches": 1, "answer": answer });
     println!("{told}");
     Ok(())
 }

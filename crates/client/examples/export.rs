@@ -31,7 +31,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         writeln!(out, "{line}")?;
     }
     out.sync_all()?;
-    assert_eq!(kinds.get("EVENT_TYPE_VOUCHER_REDEEMED"), Some(&summary.redemptions), "events and counts agree");
+    assert_eq!(
+        kinds.get("EVENT_TYPE_VOUCHER_REDEEMED"),
+        Some(&summary.redemptions),
+        "events and counts agree"
+    );
     assert_eq!(redeemed as u64, summary.redemptions, "the list and the counts agree");
     let told = serde_json::json!({
         "example": "rust/export", "vouchers": vouchers.len(), "redeemed": redeemed,

@@ -30,7 +30,8 @@ mod retry;
 mod watch;
 
 pub use client::{
-    CALL_TIMEOUT, CONNECT_TIMEOUT, Channel, Client, JOIN_TIMEOUT, Language, MESSAGE_BYTES_MAX, POST_TIMEOUT, Token,
+    CALL_TIMEOUT, CONNECT_TIMEOUT, Channel, Client, JOIN_TIMEOUT, Language, MESSAGE_BYTES_MAX, POST_TIMEOUT,
+    Token,
 };
 pub use error::{Error, Refusal};
 pub use hutong_wire::merchant::v1 as proto;

@@ -152,7 +152,8 @@ impl FromStr for Origin {
 
     fn from_str(text: &str) -> Result<Self, OriginError> {
         let wrong = || OriginError(text.to_owned());
-        let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).ok_or_else(wrong)?;
+        let rest =
+            text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).ok_or_else(wrong)?;
         let host = match rest.rsplit_once(':') {
             Some((host, port)) if !rest.ends_with(']') => {
                 port.parse::<u16>().map_err(|_| wrong())?;

@@ -339,11 +339,7 @@ fn read(path: &Path, secrecy: Secrecy) -> Result<Zeroizing<Vec<u8>>, DataFolderE
     read_within(path, secrecy, SMALL_FILE_BYTES_MAX)
 }
 
-fn read_within(
-    path: &Path,
-    secrecy: Secrecy,
-    bytes_max: u64,
-) -> Result<Zeroizing<Vec<u8>>, DataFolderError> {
+fn read_within(path: &Path, secrecy: Secrecy, bytes_max: u64) -> Result<Zeroizing<Vec<u8>>, DataFolderError> {
     let failed = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound => DataFolderError::Missing(path.parent().unwrap_or(path).to_owned()),
         _ => DataFolderError::Io { path: path.to_owned(), source },

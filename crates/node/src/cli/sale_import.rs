@@ -13,7 +13,8 @@ use hutong_record::Currency;
 use serde_json::{Value, json};
 
 use super::{
-    Globals, output::{Answer, fields, table},
+    Globals,
+    output::{Answer, fields, table},
     problem::Problem,
     sale::ImportArgs,
     session::Session,
@@ -118,9 +119,8 @@ fn refused_by_node(line: u64, error: &Error) -> Refused {
 }
 
 fn answer(outcome: &Outcome, dry_run: bool, language: Language) -> Answer {
-    let told = |refused: &Refused| {
-        json!({ "line": refused.line, "reason": refused.reason, "message": refused.why })
-    };
+    let told =
+        |refused: &Refused| json!({ "line": refused.line, "reason": refused.reason, "message": refused.why });
     let json = json!({
         "dry_run": dry_run,
         "rows": outcome.rows,
@@ -157,7 +157,11 @@ fn answer(outcome: &Outcome, dry_run: bool, language: Language) -> Answer {
     let code = if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     let answer = Answer::new(json, text).exiting(code);
     let more = outcome.refused.len() > REFUSED_SHOWN_MAX;
-    if more { answer.hint(say("There are more: --json tells all.", "还有更多：用 --json 查看全部。")) } else { answer }
+    if more {
+        answer.hint(say("There are more: --json tells all.", "还有更多：用 --json 查看全部。"))
+    } else {
+        answer
+    }
 }
 
 #[cfg(test)]

@@ -6,8 +6,9 @@ use hutong_client::{Client, Duration, Language, Token, proto};
 use serde_json::{Value, json};
 
 use super::{
-    Globals, plain_file,
+    Globals,
     output::{Answer, fields, table},
+    plain_file,
     problem::Problem,
     session::{Session, node_endpoint},
     show, value,
@@ -208,7 +209,8 @@ async fn audit(session: &Session, limit: usize, filter: &str) -> anyhow::Result<
             entry.caller_address.clone(),
         ]
     };
-    let text = table(["time", "who", "call", "answer", "denied for", "from"], entries.iter().map(row).collect());
+    let text =
+        table(["time", "who", "call", "answer", "denied for", "from"], entries.iter().map(row).collect());
     let answer = Answer::new(entries.iter().map(entry_json).collect(), text);
     Ok(if page_token.is_empty() { answer } else { answer.hint("There are more: raise --limit.") })
 }

@@ -71,7 +71,8 @@ fn event_type(text: &str) -> Result<proto::EventType, String> {
     let name = format!("EVENT_TYPE_{}", text.to_ascii_uppercase());
     match proto::EventType::from_str_name(&name) {
         Some(proto::EventType::Unspecified) | None => {
-            Err("an event's type is like sale, voucher_issued, voucher_redeemed or redemption_voided".to_owned())
+            Err("an event's type is like sale, voucher_issued, voucher_redeemed or redemption_voided"
+                .to_owned())
         }
         Some(kind) => Ok(kind),
     }
@@ -195,7 +196,8 @@ async fn dead(session: &Session, id: &str) -> anyhow::Result<Answer> {
             letter.last_error.clone(),
         ]
     };
-    let text = table(["message", "type", "given up", "attempts", "last error"], letters.iter().map(row).collect());
+    let text =
+        table(["message", "type", "given up", "attempts", "last error"], letters.iter().map(row).collect());
     let json = |letter: &proto::DeadLetter| {
         json!({
             "message_id": letter.message_id,

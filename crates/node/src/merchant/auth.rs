@@ -19,12 +19,7 @@ use std::{
 use hutong_core::refusal::{Reason, Refusal};
 use hutong_record::UnixMillis;
 use hutong_wire::status;
-use tonic::{
-    Code, Extensions, Status,
-    body::Body,
-    metadata::MetadataMap,
-    transport::server::TcpConnectInfo,
-};
+use tonic::{Code, Extensions, Status, body::Body, metadata::MetadataMap, transport::server::TcpConnectInfo};
 use tower::{Layer, Service};
 
 pub(super) use audit::{Audit, Entry as AuditEntry};

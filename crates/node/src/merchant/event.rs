@@ -82,7 +82,9 @@ pub(super) fn place_of(token: &str) -> Option<Lsn> {
 /// The token of a place, whatever is there.
 pub(super) fn token_at(hosted: &Hosted, lsn: Lsn) -> Result<String, Refusal> {
     match hosted.reader().read(lsn, 1, READ_BYTES_MAX) {
-        Ok(records) => Ok(records.first().map_or_else(|| lsn.to_string(), |(lsn, record)| token_of(*lsn, record))),
+        Ok(records) => {
+            Ok(records.first().map_or_else(|| lsn.to_string(), |(lsn, record)| token_of(*lsn, record)))
+        }
         Err(JournalError::Damaged { .. }) => Ok(lsn.to_string()),
         Err(error) => Err(internal(&error)),
     }
@@ -142,7 +144,10 @@ fn bookmark(hosted: &Hosted, at: Lsn) -> Result<WatchResponse, Refusal> {
 }
 
 /// The events after a place, and the place of the last record read, which is no event where it is none for this shop.
-pub(super) async fn read_after(hosted: &Arc<Hosted>, after: Lsn) -> Result<(Vec<WatchResponse>, Lsn), Refusal> {
+pub(super) async fn read_after(
+    hosted: &Arc<Hosted>,
+    after: Lsn,
+) -> Result<(Vec<WatchResponse>, Lsn), Refusal> {
     let hosted = hosted.clone();
     let read = tokio::task::spawn_blocking(move || read(&hosted, after.next())).await;
     read.map_err(|error| internal(&error))?.map_err(|error| internal(&error))
@@ -155,7 +160,8 @@ fn read(hosted: &Hosted, from: Lsn) -> Result<(Vec<WatchResponse>, Lsn), Journal
         Err(JournalError::Damaged { resume, .. }) => {
             let last = Lsn(resume.0.saturating_sub(1).max(from.0));
             let resume_token = last.to_string();
-            let gap = WatchResponse { resume_token, r#type: EventType::Gap.into(), ..WatchResponse::default() };
+            let gap =
+                WatchResponse { resume_token, r#type: EventType::Gap.into(), ..WatchResponse::default() };
             return Ok((vec![gap], last));
         }
         Err(error) => return Err(error),

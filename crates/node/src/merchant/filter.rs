@@ -118,7 +118,9 @@ fn value(text: &str) -> Result<(String, &str), Refusal> {
         let end = text.find(char::is_whitespace).unwrap_or(text.len());
         return match text.split_at(end) {
             ("", _) => Err(wrong("a value is missing")),
-            (word, _) if word.contains(['"', '(', ')']) => Err(wrong("quote values that are not plain words")),
+            (word, _) if word.contains(['"', '(', ')']) => {
+                Err(wrong("quote values that are not plain words"))
+            }
             (word, rest) => Ok((word.to_owned(), rest)),
         };
     };
@@ -184,9 +186,25 @@ mod tests {
         let long = "code = OK AND ".repeat(100);
         let many = vec!["code = OK"; 9].join(" AND ");
         for bad in [
-            "code", "code =", "= OK", "code OK", "code < OK", "colour = red", "code = OK OR code = NO",
-            "code = OK AND", "AND", "code = \"OK", "code = \"a\\n\"", "time = yesterday", "code = O\"K",
-            "(code = OK)", "code = OK ANDcode = OK", "time > 99999-01-01T00:00:00Z", "代码 = OK", &long, &many,
+            "code",
+            "code =",
+            "= OK",
+            "code OK",
+            "code < OK",
+            "colour = red",
+            "code = OK OR code = NO",
+            "code = OK AND",
+            "AND",
+            "code = \"OK",
+            "code = \"a\\n\"",
+            "time = yesterday",
+            "code = O\"K",
+            "(code = OK)",
+            "code = OK ANDcode = OK",
+            "time > 99999-01-01T00:00:00Z",
+            "代码 = OK",
+            &long,
+            &many,
         ] {
             let refusal = Filter::parse(bad, &FIELDS).expect_err(bad);
             assert_eq!(refusal.fact("field"), Some("filter"), "{bad}");

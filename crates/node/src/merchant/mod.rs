@@ -21,6 +21,7 @@ mod webhook;
 use std::{sync::Arc, time::Duration};
 
 use futures::StreamExt as _;
+use http::{HeaderName, HeaderValue, Method, header};
 use hutong_core::refusal::{Language, Refusal};
 use hutong_record::AllianceId;
 use hutong_wire::{
@@ -36,7 +37,6 @@ use hutong_wire::{
 };
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
-use http::{HeaderName, HeaderValue, Method, header};
 use tonic::{Request, Response, Status, transport::Server};
 use tonic_web::GrpcWebLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
@@ -147,7 +147,8 @@ pub fn serve(
 
 /// Which web pages may call: those of the configured origins. A page of any other is kept out by its browser.
 fn cors(config: &Config) -> CorsLayer {
-    let origins = config.merchant.cors_origins.iter().filter_map(|origin| HeaderValue::from_str(origin.as_str()).ok());
+    let origins =
+        config.merchant.cors_origins.iter().filter_map(|origin| HeaderValue::from_str(origin.as_str()).ok());
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
         .allow_methods([Method::POST])

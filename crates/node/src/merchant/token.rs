@@ -95,8 +95,7 @@ impl TokenService for MerchantPort {
         request: Request<RevokeTokenRequest>,
     ) -> Result<Response<RevokeTokenResponse>, Status> {
         respond(request, async |request| {
-            let id: TokenId =
-                request.token_id.parse().map_err(|error| Refusal::field("token_id", error))?;
+            let id: TokenId = request.token_id.parse().map_err(|error| Refusal::field("token_id", error))?;
             let revoked = with_book(&self.book, move |book| book.revoke(id, clock::now())).await?;
             Ok(RevokeTokenResponse { token: Some(describe(&(revoked, None))) })
         })

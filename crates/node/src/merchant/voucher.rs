@@ -36,7 +36,14 @@ use crate::{alliance::Hosted, clock};
 
 /// What a filter of vouchers can ask about.
 const VOUCHER_FIELDS: [&str; 9] = [
-    "state", "mode", "promotion_id", "distributor_id", "funder_id", "card_id", "issue_time", "expire_time",
+    "state",
+    "mode",
+    "promotion_id",
+    "distributor_id",
+    "funder_id",
+    "card_id",
+    "issue_time",
+    "expire_time",
     "redeem_time",
 ];
 /// Vouchers looked through at once, and how often in one call, where a filter may let none through.

@@ -12,16 +12,16 @@ use std::{
 };
 
 use hutong_core::refusal::{Reason, Refusal};
+use hutong_record::UnixMillis;
 use hutong_wire::{
     merchant::v1::{
         CreateWebhookRequest, CreateWebhookResponse, DeadLetter, DeleteWebhookRequest, DeleteWebhookResponse,
-        EventType, ListDeadLettersRequest, ListDeadLettersResponse, ListWebhooksRequest, ListWebhooksResponse,
-        ReplayDeadLettersRequest, ReplayDeadLettersResponse, TestWebhookRequest, TestWebhookResponse, Webhook,
-        webhook_service_server::WebhookService,
+        EventType, ListDeadLettersRequest, ListDeadLettersResponse, ListWebhooksRequest,
+        ListWebhooksResponse, ReplayDeadLettersRequest, ReplayDeadLettersResponse, TestWebhookRequest,
+        TestWebhookResponse, Webhook, webhook_service_server::WebhookService,
     },
     trade,
 };
-use hutong_record::UnixMillis;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status};
 
@@ -179,7 +179,9 @@ impl Webhooks {
         {
             return Err(Refusal::field("message_ids", format!("{unknown} is no dead letter")));
         }
-        let wanted = |letter: &&Dead| request.message_ids.is_empty() || request.message_ids.contains(&letter.message_id);
+        let wanted = |letter: &&Dead| {
+            request.message_ids.is_empty() || request.message_ids.contains(&letter.message_id)
+        };
         let mut answer = ReplayDeadLettersResponse::default();
         let mut taken = Vec::new();
         for letter in dead.iter().filter(wanted).take(REPLAY_MAX) {
@@ -196,7 +198,8 @@ impl Webhooks {
             }
         }
         answer.delivered_count = u32::try_from(taken.len()).unwrap_or(u32::MAX);
-        let forget = move || hook.change_dead(|dead| dead.retain(|letter| !taken.contains(&letter.message_id)));
+        let forget =
+            move || hook.change_dead(|dead| dead.retain(|letter| !taken.contains(&letter.message_id)));
         tokio::task::spawn_blocking(forget).await.map_err(|error| internal(&error))??;
         Ok(answer)
     }
@@ -226,7 +229,10 @@ impl WebhookService for MerchantPort {
             hooks.sort_by_key(|hook| (hook.created, hook.id));
             let key = |hook: &Arc<Hook>| format!("{:016x}-{}", hook.created.ms(), hook.id);
             let (shown, next_page_token) = page(hooks, key, request.page_size, &request.page_token)?;
-            Ok(ListWebhooksResponse { webhooks: shown.iter().map(|h| describe(h)).collect(), next_page_token })
+            Ok(ListWebhooksResponse {
+                webhooks: shown.iter().map(|h| describe(h)).collect(),
+                next_page_token,
+            })
         })
         .await
     }

@@ -193,8 +193,10 @@ fn in_zone(civil: DateTime, zone: &TimeZone) -> Result<jiff::Timestamp, jiff::Er
 fn amount(text: &str, currency: Currency) -> Result<i64, RowProblem> {
     let wrong = |why: String| RowProblem::Amount { text: text.to_owned(), why };
     let bare = text.trim_matches(|c: char| CURRENCY_SIGNS.contains(&c) || c.is_whitespace());
-    let bare = bare.strip_prefix(currency.code()).or_else(|| bare.strip_suffix(currency.code())).unwrap_or(bare);
-    let number = without_groups(bare.trim()).ok_or_else(|| wrong("commas stand before three digits".to_owned()))?;
+    let bare =
+        bare.strip_prefix(currency.code()).or_else(|| bare.strip_suffix(currency.code())).unwrap_or(bare);
+    let number =
+        without_groups(bare.trim()).ok_or_else(|| wrong("commas stand before three digits".to_owned()))?;
     let decimal = Decimal::parse(&number).map_err(wrong)?;
     let places = u32::try_from(currency.decimals()).unwrap_or(0);
     let minor = decimal

@@ -79,26 +79,43 @@ fn malformed(file: &str, line: Option<u64>, cause: impl ToString) -> FileError {
 }
 
 fn from_csv(file: &str, bytes: &[u8], delimiter: u8) -> Result<Vec<(u64, Vec<String>)>, FileError> {
-    let mut reader = csv::ReaderBuilder::new()
-        .has_headers(false)
-        .flexible(true)
-        .delimiter(delimiter)
-        .from_reader(bytes);
+    let mut reader =
+        csv::ReaderBuilder::new().has_headers(false).flexible(true).delimiter(delimiter).from_reader(bytes);
     let mut rows = Vec::new();
+    let mut lines = Lines { bytes, counted: 0, line: 1 };
     for record in reader.records() {
         let record = record.map_err(|error| {
-            let line = error.position().map(csv::Position::line);
+            let line = error.position().map(|position| lines.at(position.byte()));
             let cause = match error.kind() {
                 csv::ErrorKind::Utf8 { .. } => "this is not UTF-8: save the file as CSV UTF-8".to_owned(),
                 _ => error.to_string(),
             };
             malformed(file, line, cause)
         })?;
-        let line = record.position().map_or(0, csv::Position::line);
+        let line = lines.at(record.position().map_or(0, csv::Position::byte));
         let cells: Vec<_> = record.iter().map(str::to_owned).collect();
         keep(file, &mut rows, line, cells)?;
     }
     Ok(rows)
+}
+
+/// Counts lines up to where rows begin. The reader's own count takes blank lines before a row for a part of it.
+struct Lines<'a> {
+    bytes: &'a [u8],
+    counted: usize,
+    line: u64,
+}
+
+impl Lines<'_> {
+    /// The line, from 1, of the row that is read from a byte on.
+    fn at(&mut self, byte: u64) -> u64 {
+        let from = usize::try_from(byte).unwrap_or(usize::MAX).clamp(self.counted, self.bytes.len());
+        let blank = self.bytes[from..].iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
+        let passed = &self.bytes[self.counted..from + blank];
+        self.line += passed.iter().map(|b| u64::from(*b == b'\n')).sum::<u64>();
+        self.counted = from + blank;
+        self.line
+    }
 }
 
 /// Keeps a row unless nothing stands in it.
@@ -112,7 +129,11 @@ fn keep(
         return Ok(());
     }
     if rows.len() > ROWS_MAX {
-        return Err(malformed(file, Some(line), format!("there are more than {ROWS_MAX} rows: split the file")));
+        return Err(malformed(
+            file,
+            Some(line),
+            format!("there are more than {ROWS_MAX} rows: split the file"),
+        ));
     }
     rows.push((line, cells));
     Ok(())
@@ -134,7 +155,11 @@ fn from_workbook(
         None => names.first().cloned().ok_or_else(|| malformed(file, None, "it has no sheet"))?,
     };
     if !names.contains(&name) {
-        return Err(malformed(file, None, format!("there is no sheet `{name}` (there is: {})", names.join(", "))));
+        return Err(malformed(
+            file,
+            None,
+            format!("there is no sheet `{name}` (there is: {})", names.join(", ")),
+        ));
     }
     let mut cells = workbook.worksheet_cells_reader(&name).map_err(broken)?;
     let (mut rows, mut row, mut at, mut kept) = (Vec::new(), Vec::new(), 0, 0);

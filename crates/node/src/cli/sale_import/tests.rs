@@ -17,7 +17,11 @@ fn mapping(text: &str) -> Mapping {
 fn rows(mapping: &Mapping, csv: &str) -> Vec<Result<Option<Sale>, RowProblem>> {
     let sheet = Sheet::of("sales.csv", csv.as_bytes().to_vec(), mapping).unwrap();
     let mut seen = BTreeMap::new();
-    sheet.rows().iter().map(|(_, cells)| row::sale(mapping, &sheet, cells, Currency::CNY, &mut seen)).collect()
+    sheet
+        .rows()
+        .iter()
+        .map(|(_, cells)| row::sale(mapping, &sheet, cells, Currency::CNY, &mut seen))
+        .collect()
 }
 
 fn one(mapping: &Mapping, time: &str, amount: &str, card: &str, reference: &str) -> Result<Sale, RowProblem> {
@@ -40,17 +44,24 @@ fn a_row_says_what_a_sale_is() {
 
 #[test]
 fn a_file_imported_again_has_the_same_request_ids_and_another_till_s_has_others() {
-    let id = |mapping_text: &str, amount| one(&mapping(mapping_text), TIME, amount, "", "A-1").unwrap().request_id;
+    let id =
+        |mapping_text: &str, amount| one(&mapping(mapping_text), TIME, amount, "", "A-1").unwrap().request_id;
     assert_eq!(id(MAPPING, "1.00"), id(MAPPING, "1.00"));
-    assert_eq!(id(MAPPING, "1.00"), id(MAPPING, "2.00"), "the reference names the sale; the node sees the difference");
+    assert_eq!(
+        id(MAPPING, "1.00"),
+        id(MAPPING, "2.00"),
+        "the reference names the sale; the node sees the difference"
+    );
     assert_ne!(id(MAPPING, "1.00"), id(&MAPPING.replace("till-2", "till-3"), "1.00"));
 }
 
 #[test]
 fn without_references_equal_rows_are_counted() {
     let mapping = mapping("time = { column = \"t\" }\namount = { column = \"a\" }");
-    let csv = "t,a\n2026-05-01T08:00:00+08:00,1\n2026-05-01T08:00:00+08:00,1.00\n2026-05-01T08:00:01+08:00,1\n";
-    let ids = || rows(&mapping, csv).into_iter().map(|row| row.unwrap().unwrap().request_id).collect::<Vec<_>>();
+    let csv =
+        "t,a\n2026-05-01T08:00:00+08:00,1\n2026-05-01T08:00:00+08:00,1.00\n2026-05-01T08:00:01+08:00,1\n";
+    let ids =
+        || rows(&mapping, csv).into_iter().map(|row| row.unwrap().unwrap().request_id).collect::<Vec<_>>();
     let first = ids();
     let mut distinct = first.clone();
     distinct.sort_unstable();
@@ -61,11 +72,16 @@ fn without_references_equal_rows_are_counted() {
 #[test]
 fn what_is_no_sale_is_refused_by_row() {
     let mapping = mapping(MAPPING);
-    let reason = |time, amount, card, reference| one(&mapping, time, amount, card, reference).unwrap_err().reason();
-    for time in ["", "2026-05-01", "2026-13-01 08:00:00", "2026-02-30 08:00:00", "yesterday", "1969-12-31 08:00:00"] {
+    let reason =
+        |time, amount, card, reference| one(&mapping, time, amount, card, reference).unwrap_err().reason();
+    for time in
+        ["", "2026-05-01", "2026-13-01 08:00:00", "2026-02-30 08:00:00", "yesterday", "1969-12-31 08:00:00"]
+    {
         assert_eq!(reason(time, "1", "", "A"), "ROW_TIME", "{time}");
     }
-    for amount in ["", "0", "0.00", "-1", "1.005", "1,23", "12,34.5", "abc", "1e20", "NaN", "10000000000000.01", "$"] {
+    for amount in
+        ["", "0", "0.00", "-1", "1.005", "1,23", "12,34.5", "abc", "1e20", "NaN", "10000000000000.01", "$"]
+    {
         assert_eq!(reason(TIME, amount, "", "A"), "ROW_AMOUNT", "{amount}");
     }
     for card in ["13800138000", "zz112233445566778899aabbccddeeff"] {
@@ -133,9 +149,12 @@ fn a_workbook_is_read_with_its_own_dates_and_numbers() {
     let sales: Vec<_> = sheet
         .rows()
         .iter()
-        .map(|(line, cells)| (*line, row::sale(&mapping, &sheet, cells, Currency::CNY, &mut seen).unwrap().unwrap()))
+        .map(|(line, cells)| {
+            (*line, row::sale(&mapping, &sheet, cells, Currency::CNY, &mut seen).unwrap().unwrap())
+        })
         .collect();
-    let told: Vec<_> = sales.iter().map(|(line, s)| (*line, s.minor, s.time.seconds, s.reference.as_str())).collect();
+    let told: Vec<_> =
+        sales.iter().map(|(line, s)| (*line, s.minor, s.time.seconds, s.reference.as_str())).collect();
     assert_eq!(told, [(2, 3_850, 1_777_593_600, "A-1"), (4, 123_400, 1_777_597_200, "A-2")]);
     let missing = Mapping { sheet: Some("Sheet9".to_owned()), ..mapping };
     assert!(Sheet::of("sales.xlsx", bytes.clone(), &missing).unwrap_err().to_string().contains("Sheet9"));

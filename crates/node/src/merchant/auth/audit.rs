@@ -180,7 +180,14 @@ impl LogWriter {
             handle.write_all(b"\n")?;
         }
         let sequence = last.map_or(0, |entry| entry.sequence);
-        Ok(Self { folder: folder.to_owned(), file: handle, bytes, sequence, synced: Instant::now(), dirty: false })
+        Ok(Self {
+            folder: folder.to_owned(),
+            file: handle,
+            bytes,
+            sequence,
+            synced: Instant::now(),
+            dirty: false,
+        })
     }
 
     fn write(&mut self, jobs: &mut Vec<Job>, idle: bool) {
@@ -344,7 +351,8 @@ mod tests {
         }
         let newest = audit.newest(u64::MAX, 1, |_| true).await.unwrap();
         assert_eq!(sequences(&newest), [9_000]);
-        let sizes: u64 = fs::read_dir(folder.path()).unwrap().map(|f| f.unwrap().metadata().unwrap().len()).sum();
+        let sizes: u64 =
+            fs::read_dir(folder.path()).unwrap().map(|f| f.unwrap().metadata().unwrap().len()).sum();
         let most = (OLD_FILES as u64 + 1) * (FILE_BYTES_MAX + GROUP_MAX as u64 * 4_096);
         assert!(sizes <= most, "{sizes}");
         let all = audit.newest(u64::MAX, usize::MAX, |_| true).await.unwrap();

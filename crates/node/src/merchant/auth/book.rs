@@ -122,7 +122,7 @@ pub(crate) struct Shown {
 
 /// Why there is no book.
 #[derive(Debug, thiserror::Error)]
-pub enum BookError {
+pub(crate) enum BookError {
     /// The file cannot be read or written.
     #[error(transparent)]
     File(#[from] DataFolderError),
@@ -232,9 +232,8 @@ impl Book {
     pub(crate) fn count(&self, id: TokenId, now: Instant) -> Result<(), Refusal> {
         let mut tokens = self.lock();
         let Some(live) = tokens.get_mut(&id) else { return Err(Refusal::new(Reason::TokenInvalid)) };
-        let limited = |wait: std::time::Duration| {
-            Refusal::new(Reason::RateLimited).with("retry_ms", wait.as_millis())
-        };
+        let limited =
+            |wait: std::time::Duration| Refusal::new(Reason::RateLimited).with("retry_ms", wait.as_millis());
         live.bucket.take(now).map_err(limited)
     }
 
@@ -302,8 +301,7 @@ impl Book {
 
     /// All tokens, oldest first.
     pub(crate) fn list(&self) -> Vec<(Entry, Option<UnixMillis>)> {
-        let mut all: Vec<_> =
-            self.lock().values().map(|live| (live.entry.clone(), live.last_use)).collect();
+        let mut all: Vec<_> = self.lock().values().map(|live| (live.entry.clone(), live.last_use)).collect();
         all.sort_by_key(|(entry, _)| (entry.created_unix_ms, entry.id));
         all
     }

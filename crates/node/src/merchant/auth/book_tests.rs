@@ -148,8 +148,7 @@ fn no_app_fills_the_book_and_ended_tokens_make_room() {
 #[test]
 fn calls_beyond_the_rate_wait_as_told() {
     let (_folder, book) = book();
-    let (entry, _) =
-        book.create(Wish { calls_per_second: 2, ..wish(&["sale.write"]) }, None, now()).unwrap();
+    let (entry, _) = book.create(Wish { calls_per_second: 2, ..wish(&["sale.write"]) }, None, now()).unwrap();
     // A little ahead, so that the bucket is full whenever it was made.
     let at = Instant::now() + Duration::from_secs(10);
     for _ in 0..4 {

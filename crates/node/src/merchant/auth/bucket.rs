@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn waiting_as_told_is_enough_and_a_clock_that_goes_back_gives_nothing() {
         let start = Instant::now();
-        for rate in [1, 3, 7, 10_000] {
+        for rate in [1, 3, 7, 4_000] {
             let mut bucket = Bucket::new(rate, start);
             taken(&mut bucket, start);
             let wait = bucket.take(start).unwrap_err();

@@ -83,7 +83,11 @@ impl FromStr for Scope {
     type Err = ScopeError;
 
     fn from_str(text: &str) -> Result<Self, ScopeError> {
-        Self::ALL.iter().copied().find(|scope| scope.text() == text).ok_or_else(|| ScopeError { text: text.to_owned() })
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|scope| scope.text() == text)
+            .ok_or_else(|| ScopeError { text: text.to_owned() })
     }
 }
 
@@ -244,7 +248,8 @@ mod tests {
     #[test]
     fn what_is_missing_is_named() {
         let till = BTreeSet::from([Scope::SaleWrite, Scope::VoucherRedeem]);
-        let missing = |call: &str| method(&format!("/hutong.merchant.v1.{call}")).unwrap().need.missing(&till);
+        let missing =
+            |call: &str| method(&format!("/hutong.merchant.v1.{call}")).unwrap().need.missing(&till);
         assert_eq!(missing("SaleService/ReportSale"), None);
         assert_eq!(missing("VoucherService/QualifyVouchers"), None);
         assert_eq!(missing("TokenService/GetCurrentToken"), None);

@@ -35,7 +35,7 @@ pub(super) type HookId = TokenId;
 
 /// Why webhooks cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub enum HookError {
+pub(crate) enum HookError {
     /// A file cannot be read or written.
     #[error(transparent)]
     File(#[from] DataFolderError),

@@ -1,11 +1,7 @@
 //! Posting a message to an address: HTTP/1.1, over TLS unless the address is this machine's. Redirections are not
 //! followed, and what the receiver says beyond its status is not read.
 
-use std::{
-    net::IpAddr,
-    sync::OnceLock,
-    time::Duration,
-};
+use std::{net::IpAddr, sync::OnceLock, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, Uri, header};
@@ -181,14 +177,27 @@ mod tests {
     #[test]
     fn only_encrypted_addresses_and_this_machine_s_are_posted_to() {
         let fits = |url: &str| Target::parse(url, false).is_ok();
-        for good in ["https://example.com/x?y=1", "http://localhost:8080/", "http://127.0.0.1:1/a", "http://[::1]:9/"] {
+        for good in
+            ["https://example.com/x?y=1", "http://localhost:8080/", "http://127.0.0.1:1/a", "http://[::1]:9/"]
+        {
             assert!(fits(good), "{good}");
         }
         let long = format!("https://example.com/{}", "x".repeat(2_048));
         for bad in [
-            "", "/x", "example.com", "ftp://example.com/", "http://example.com/", "http://127.0.0.1.example.com/",
-            "http://192.168.0.1/", "https://user:secret@example.com/", "http://localhost.example.com/", "https://",
-            "http://0.0.0.0/", "javascript:alert(1)", "https://exa mple.com/", &long,
+            "",
+            "/x",
+            "example.com",
+            "ftp://example.com/",
+            "http://example.com/",
+            "http://127.0.0.1.example.com/",
+            "http://192.168.0.1/",
+            "https://user:secret@example.com/",
+            "http://localhost.example.com/",
+            "https://",
+            "http://0.0.0.0/",
+            "javascript:alert(1)",
+            "https://exa mple.com/",
+            &long,
         ] {
             let refusal = Target::parse(bad, false).expect_err(bad);
             assert_eq!(refusal.fact("field"), Some("url"), "{bad}");

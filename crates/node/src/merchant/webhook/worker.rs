@@ -126,7 +126,8 @@ impl Courier {
                 (progress.failed_attempts, progress.last_error) = (attempts, failure.why.clone());
             }
             tracing::debug!(webhook = %self.hook.id, attempts, why = failure.why, "a message was not taken");
-            if attempts >= self.hook.attempts_max && self.give_up(event, &message, attempts, &failure).await? {
+            if attempts >= self.hook.attempts_max && self.give_up(event, &message, attempts, &failure).await?
+            {
                 self.hook.progress().failed_attempts = 0;
                 return Ok(());
             }
