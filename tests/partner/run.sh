@@ -13,7 +13,11 @@ mkdir -p "${2:-$ROOT/target/partner}"
 readonly WORK=$(realpath "${2:-$ROOT/target/partner}")
 readonly TARGET=${CARGO_TARGET_DIR:-$ROOT/target}
 readonly SALES=5
-readonly JAVA_JARS=(grpc-api grpc-context grpc-core grpc-netty grpc-protobuf grpc-stub)
+# Where Debian's packages put grpc-java and what it needs.
+readonly JAVA_FOLDER=${HUTONG_JAVA_JARS:-/usr/share/java}
+readonly JAVA_JARS=(grpc-api grpc-context grpc-core grpc-netty grpc-protobuf grpc-protobuf-lite grpc-stub gson guava
+    netty-buffer netty-codec netty-codec-http netty-codec-http2 netty-common netty-handler netty-handler-proxy
+    netty-resolver netty-transport netty-transport-native-unix-common opencensus-api perfmark-api proto-google-common-protos protobuf)
 # How often a thing that is bound to happen is looked for, and for how long.
 readonly LOOKS=300
 readonly LOOK_SECONDS=0.2
@@ -134,25 +138,31 @@ run_page() {
         example node "$HERE/browser/fetch.mjs"
         return
     fi
-    python3 -m http.server --bind 127.0.0.1 --directory "$HERE/browser" "$PAGE_PORT" > "$WORK/page.log" 2>&1 &
+    rm -rf "$WORK/page.json" "$WORK/profile"
+    python3 "$HERE/browser/serve.py" "$PAGE_PORT" "$WORK/page.json" &
     started+=($!)
     until_true "the page is served" curl --silent --fail "http://localhost:$PAGE_PORT/page.html"
-    "$browser" --headless --no-sandbox --disable-gpu --virtual-time-budget=20000 --timeout=30000 --dump-dom \
-        "http://localhost:$PAGE_PORT/page.html#endpoint=$HUTONG_GIVER&token=$HUTONG_BOT_TOKEN" 2> "$WORK/browser.log" |
-        sed -n 's/.*<p id="told">\(.*\)<\/p>.*/\1/p' | sed 's/&amp;/\&/g' | tee -a "$results"
-    tail -n 1 "$results" | grep -q '"browser/bot"'
+    "$browser" --headless --no-sandbox --disable-gpu --disable-dev-shm-usage --user-data-dir="$WORK/profile" \
+        "http://localhost:$PAGE_PORT/page.html#endpoint=$HUTONG_GIVER&token=$HUTONG_BOT_TOKEN" \
+        > "$WORK/browser.log" 2>&1 &
+    started+=($!)
+    until_true "the page tells" test -s "$WORK/page.json"
+    example cat "$WORK/page.json"
+    grep -q '"browser/bot"' "$WORK/page.json"
 }
 
 run_java() {
-    local jar jars=()
-    for jar in "${JAVA_JARS[@]}"; do jars+=("/usr/share/java/$jar.jar"); done
-    if ! command -v javac > /dev/null || ! ls "${jars[@]}" > /dev/null 2>&1; then
-        echo "no example in Java: it needs a JDK and Debian's libgrpc-java, libprotobuf-java and libnetty-java" >&2
-        return
-    fi
+    local jar path=""
+    for jar in "${JAVA_JARS[@]}"; do
+        if ! command -v javac > /dev/null || [[ ! -e "$JAVA_FOLDER/$jar.jar" ]]; then
+            echo "no example in Java: it needs a JDK and Debian's libgrpc-java with $jar.jar" >&2
+            return
+        fi
+        path="$path:$JAVA_FOLDER/$jar.jar"
+    done
     mkdir -p "$WORK/java"
-    javac -nowarn -cp '/usr/share/java/*' -d "$WORK/java" "$HERE/java/Pos.java"
-    example java -cp "$WORK/java:/usr/share/java/*" Pos "$ROOT/crates/wire/src/generated/descriptor.bin"
+    javac -nowarn -cp "$path" -d "$WORK/java" "$HERE/java/Pos.java"
+    example java -cp "$WORK/java$path" Pos "$ROOT/crates/wire/src/generated/descriptor.bin"
 }
 
 run_examples() {

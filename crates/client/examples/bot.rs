@@ -3,6 +3,8 @@
 //! HUTONG_GIVER is the node's address, HUTONG_BOT_TOKEN a token (scopes promotion.read, touch.write, event.read). Prints
 //! what it said and did as JSON.
 
+#![allow(clippy::print_stdout, reason = "an example says what it did")]
+
 use std::{env, time::Duration};
 
 use hutong_client::{Client, Token, proto, random_request_id};
@@ -40,7 +42,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let heard = heard.await??;
     assert_eq!(heard, proto::EventType::Touch);
     // More than it was given it cannot do.
-    let denied = client.get_summary(proto::GetSummaryRequest::default()).await.unwrap_err();
+    let denied = client.get_summary(proto::GetSummaryRequest::default()).await.expect_err("a bot sees no books");
     assert_eq!(denied.reason(), Some("SCOPE_MISSING"));
     let told =
         serde_json::json!({ "example": "rust/bot", "offers": offers.len(), "touches": 1, "answer": answer });

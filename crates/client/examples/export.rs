@@ -3,6 +3,8 @@
 //! HUTONG_REDEEMER is the node's address, HUTONG_EXPORT_TOKEN a token (scopes voucher.read, report.read, event.read);
 //! HUTONG_OUT the file to write. Prints counts as JSON.
 
+#![allow(clippy::print_stdout, reason = "an example says what it did")]
+
 use std::{collections::BTreeMap, env, fs::File, io::Write as _, time::Duration};
 
 use hutong_client::{Client, Token, proto};

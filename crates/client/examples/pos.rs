@@ -3,6 +3,8 @@
 //! HUTONG_GIVER and HUTONG_REDEEMER are the nodes' addresses, HUTONG_GIVER_TOKEN and HUTONG_REDEEMER_TOKEN their tokens
 //! (scopes sale.write and voucher.redeem), HUTONG_SALES how many sales there are. Prints what it did as JSON.
 
+#![allow(clippy::print_stdout, reason = "an example says what it did")]
+
 use std::env;
 
 use hutong_client::{Client, Error, Token, proto, random_request_id};
