@@ -192,7 +192,7 @@ async fn terms_pages_and_durations_out_of_bounds_are_refused() {
 }
 
 /// Every method that the node has, as `/package.Service/Method`.
-fn methods() -> Vec<String> {
+pub(crate) fn methods() -> Vec<String> {
     let set = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).expect("our own descriptors");
     let services = set.file.iter().flat_map(|file| file.service.iter().map(move |one| (file.package(), one)));
     let paths = services.flat_map(|(package, service)| {

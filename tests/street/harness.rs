@@ -253,6 +253,17 @@ impl Shop {
         parse(hutong(&self.folder).arg("--json").args(arguments).output().expect("it runs"))
     }
 
+    /// What a command says that may end with 1 and still has something to tell; and whether it ended with 0.
+    pub(crate) fn told(&self, arguments: &[&str]) -> (bool, Value) {
+        let output = hutong(&self.folder).arg("--json").args(arguments).output().expect("it runs");
+        let text =
+            String::from_utf8_lossy(if output.stdout.is_empty() { &output.stderr } else { &output.stdout });
+        (
+            output.status.success(),
+            serde_json::from_str(&text).unwrap_or_else(|e| panic!("no JSON ({e}): {text}")),
+        )
+    }
+
     /// A command that must succeed.
     pub(crate) fn cli(&self, arguments: &[&str]) -> Value {
         self.try_cli(arguments).unwrap_or_else(|error| panic!("{} {arguments:?}: {error}", self.name))
@@ -317,6 +328,21 @@ impl Shop {
         let what = format!("{} has lost {}", self.name, shop.name);
         until(&what, async || (!self.link_to(shop).await.connected).then_some(())).await;
     }
+}
+
+/// Starts a node anew with a merchant port that it will have after every restart, too; answers with its endpoint.
+pub(crate) async fn fixed_merchant(shop: &mut Shop) -> String {
+    let endpoint = format!("http://{}", peer_address());
+    shop.stop().await;
+    serve_fixed(shop, &endpoint).await;
+    endpoint
+}
+
+/// Starts a node with the merchant port of an endpoint.
+pub(crate) async fn serve_fixed(shop: &mut Shop, endpoint: &str) {
+    let mut command = shop.serve_command();
+    command.env("HUTONG_MERCHANT__LISTEN", endpoint.trim_start_matches("http://"));
+    shop.serve_as(command).await;
 }
 
 /// Waits until all hold the same records and have drawn the same conclusions from them (CON-1, CON-2).

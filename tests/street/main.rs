@@ -7,6 +7,8 @@ mod bad_frames;
 #[cfg(test)]
 mod bad_streams;
 #[cfg(test)]
+mod browser;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod damage;
@@ -21,6 +23,8 @@ mod harness;
 #[cfg(test)]
 mod idempotency;
 #[cfg(test)]
+mod import;
+#[cfg(test)]
 mod layout;
 #[cfg(test)]
 mod life;
@@ -31,8 +35,12 @@ mod peer;
 #[cfg(test)]
 mod restore;
 #[cfg(test)]
+mod tokens;
+#[cfg(test)]
 mod tour;
 #[cfg(test)]
 mod trade;
 #[cfg(test)]
 mod watch;
+#[cfg(test)]
+mod webhooks;

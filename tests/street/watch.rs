@@ -1,7 +1,9 @@
 //! Watching: every event once, in order, whatever becomes of the stream.
 
+use std::time::Duration;
+
 use futures::future::try_join_all;
-use hutong_client::{Streaming, proto::WatchRequest, proto::WatchResponse};
+use hutong_client::{Client, Streaming, Token, proto::WatchRequest, proto::WatchResponse};
 
 use crate::{
     harness::{Shop, Street, soon},
@@ -16,6 +18,11 @@ const EVENTS: usize = 2 * SALES;
 async fn watch(shop: &Shop, resume_token: &str) -> Streaming<WatchResponse> {
     let request = WatchRequest { resume_token: resume_token.to_owned(), ..Default::default() };
     shop.client().await.watch(request).await.expect("a stream")
+}
+
+/// The number in a token.
+fn place(token: &str) -> u64 {
+    token.split('.').next().unwrap().parse().unwrap()
 }
 
 async fn read(stream: &mut Streaming<WatchResponse>, count: usize) -> Vec<WatchResponse> {
@@ -43,7 +50,7 @@ async fn a_slow_watcher_misses_nothing() {
     let before = shop.digest().await.record_count - EVENTS as u64;
     let mut all = watch(&shop, "0").await;
     let mut first = read(&mut all, 1).await.remove(0);
-    while first.resume_token.parse::<u64>().unwrap() <= before {
+    while place(&first.resume_token) <= before {
         first = read(&mut all, 1).await.remove(0);
     }
     let mut rest = vec![first];
@@ -71,7 +78,7 @@ async fn a_watcher_goes_on_after_a_crash_with_none_missed_and_none_twice() {
         shop.serve().await;
     }
     let token = seen.last().unwrap().resume_token.clone();
-    let left = shop.digest().await.record_count - token.parse::<u64>().unwrap();
+    let left = shop.digest().await.record_count - place(&token);
     seen.extend(read(&mut watch(&shop, &token).await, usize::try_from(left).unwrap()).await);
     let afresh = read(&mut watch(&shop, &start).await, seen.len()).await;
     assert!(seen == afresh, "what was seen in pieces differs from the whole");
@@ -90,4 +97,55 @@ async fn a_foreign_token_is_refused() {
         let error = shop.client().await.watch(request).await.unwrap_err();
         assert_eq!(error.reason(), Some("FIELD_INVALID"), "{token}: {error}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_of_another_journal_is_refused_though_its_number_fits() {
+    let street = Street::new();
+    let (shop, _, _) = two_shops(&street, 10).await;
+    sell(&shop, 2).await;
+    let event = read(&mut watch(&shop, "0").await, 3).await.pop().unwrap();
+    let (number, mark) = event.resume_token.split_once('.').unwrap();
+    let other = format!("{number}.{}", mark.chars().rev().collect::<String>());
+    let request = WatchRequest { resume_token: other, ..Default::default() };
+    let error = shop.client().await.watch(request).await.unwrap_err();
+    assert_eq!(error.reason(), Some("FIELD_INVALID"));
+    let next = read(&mut watch(&shop, number).await, 1).await.pop().unwrap();
+    assert_eq!(next, read(&mut watch(&shop, &event.resume_token).await, 1).await.pop().unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_of_the_sdk_outlives_the_node_from_before_its_first_event() {
+    let street = Street::new();
+    let (mut shop, _teahouse, _) = two_shops(&street, 1_000).await;
+    // The node's ports are free ones, so the client is given a fixed way to them.
+    let endpoint = crate::harness::fixed_merchant(&mut shop).await;
+    let client = Client::connect(&endpoint, &Token::new(&shop.token())).await.unwrap();
+    let before = shop.digest().await.record_count;
+    let mut events = client.watch_on("", "");
+    // The first bookmark is heard while nothing happens.
+    let waiting = tokio::time::timeout(Duration::from_secs(1), events.next()).await;
+    assert!(waiting.is_err(), "nothing has happened: {waiting:?}");
+    let mut seen = Vec::new();
+    for round in 0..3 {
+        shop.kill().await;
+        crate::harness::serve_fixed(&mut shop, &endpoint).await;
+        sell(&shop, 5).await;
+        while seen.len() < 10 * (round + 1) {
+            seen.push(soon("an event", events.next()).await.expect("it comes back").resume_token);
+        }
+    }
+    let places: Vec<_> = seen.iter().map(|token| place(token)).collect();
+    assert_eq!(places, (before + 1..=before + 30).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_ends_at_its_own_deadline() {
+    let street = Street::new();
+    let (shop, _, _) = two_shops(&street, 10).await;
+    let mut request = tonic::Request::new(WatchRequest::default());
+    request.set_timeout(Duration::from_millis(300));
+    let mut stream = shop.client().await.events().watch(request).await.unwrap().into_inner();
+    let ended = soon("the deadline", stream.message()).await.unwrap_err();
+    assert!([tonic::Code::DeadlineExceeded, tonic::Code::Cancelled].contains(&ended.code()), "{ended}");
 }

@@ -3,7 +3,7 @@
 use hutong_wire::merchant::v1::*;
 use tonic::{Request, Streaming};
 
-use crate::{Client, Error, JOIN_TIMEOUT, retry_unavailable};
+use crate::{Client, Error, JOIN_TIMEOUT, POST_TIMEOUT, retry_unavailable};
 
 /// The largest page that a node gives.
 const PAGE_SIZE: i32 = 1_000;
@@ -91,6 +91,18 @@ repeated! {
     reports.list_offences(ListOffencesRequest) -> ListOffencesResponse;
     /// The node itself.
     node.get_status(GetStatusRequest) -> GetStatusResponse;
+    /// The caller's own token.
+    tokens.get_current_token(GetCurrentTokenRequest) -> GetCurrentTokenResponse;
+    /// One page of all tokens.
+    tokens.list_tokens(ListTokensRequest) -> ListTokensResponse;
+    /// Takes a token back; doing it twice changes nothing.
+    tokens.revoke_token(RevokeTokenRequest) -> RevokeTokenResponse;
+    /// One page of what was changed and denied, newest first.
+    tokens.list_audit_entries(ListAuditEntriesRequest) -> ListAuditEntriesResponse;
+    /// One page of all webhooks.
+    webhooks.list_webhooks(ListWebhooksRequest) -> ListWebhooksResponse;
+    /// One page of a webhook's messages that were given up.
+    webhooks.list_dead_letters(ListDeadLettersRequest) -> ListDeadLettersResponse;
     /// Pauses or resumes the links to other nodes; doing it twice changes nothing.
     node.set_federation(SetFederationRequest) -> SetFederationResponse;
 }
@@ -106,6 +118,14 @@ once! {
     alliances.approve_member(ApproveMemberRequest) -> ApproveMemberResponse;
     /// Votes for a shop's removal.
     alliances.remove_member(RemoveMemberRequest) -> RemoveMemberResponse;
+    /// Makes a token for a partner app.
+    tokens.create_token(CreateTokenRequest) -> CreateTokenResponse;
+    /// Makes a weaker token from the caller's own.
+    tokens.attenuate_token(AttenuateTokenRequest) -> AttenuateTokenResponse;
+    /// Adds an address that events are sent to.
+    webhooks.create_webhook(CreateWebhookRequest) -> CreateWebhookResponse;
+    /// Removes one.
+    webhooks.delete_webhook(DeleteWebhookRequest) -> DeleteWebhookResponse;
     /// Tells the allies this shop's name, trade and address.
     alliances.update_profile(UpdateProfileRequest) -> UpdateProfileResponse;
 }
@@ -115,11 +135,12 @@ macro_rules! all_pages {
     ($($(#[$doc:meta])* $all:ident: $list:ident($request:ident { $($field:ident),* }).$items:ident -> $item:ty;)*) => {
         impl Client {
             $($(#[$doc])*
+            #[allow(clippy::needless_update, reason = "some requests have no more fields")]
             pub async fn $all(&self, $($field: &str),*) -> Result<Vec<$item>, Error> {
                 let mut items = Vec::new();
                 let mut page_token = String::new();
                 for _ in 0..PAGES_MAX {
-                    let request = $request { $($field: $field.to_owned(),)* page_size: PAGE_SIZE, page_token };
+                    let request = $request { $($field: $field.to_owned(),)* page_size: PAGE_SIZE, page_token, ..Default::default() };
                     let page = self.$list(request).await?;
                     items.extend(page.$items);
                     if page.next_page_token.is_empty() {
@@ -146,6 +167,14 @@ all_pages! {
     all_offences: list_offences(ListOffencesRequest { alliance_id }).offences -> Offence;
     /// All vouchers that this shop hands out, redeems or funds.
     all_vouchers: list_vouchers(ListVouchersRequest { alliance_id }).vouchers -> Voucher;
+    /// Those of them that a filter lets through, such as `state = ISSUED`.
+    vouchers_where: list_vouchers(ListVouchersRequest { alliance_id, filter }).vouchers -> Voucher;
+    /// All tokens, oldest first.
+    all_tokens: list_tokens(ListTokensRequest {}).tokens -> Token;
+    /// All webhooks, oldest first.
+    all_webhooks: list_webhooks(ListWebhooksRequest {}).webhooks -> Webhook;
+    /// All messages of a webhook that were given up, oldest first.
+    all_dead_letters: list_dead_letters(ListDeadLettersRequest { webhook_id }).dead_letters -> DeadLetter;
     /// This shop and each of its allies.
     all_pairs: list_pairs(ListPairsRequest { alliance_id }).pairs -> Pair;
 }
@@ -158,8 +187,25 @@ impl Client {
         Ok(self.alliances().join_alliance(request).await?.into_inner())
     }
 
+    /// Posts a test message to a webhook now; waits up to [`POST_TIMEOUT`] for its receiver.
+    pub async fn test_webhook(&self, request: TestWebhookRequest) -> Result<TestWebhookResponse, Error> {
+        let mut request = Request::new(request);
+        request.set_timeout(POST_TIMEOUT);
+        Ok(self.webhooks().test_webhook(request).await?.into_inner())
+    }
+
+    /// Posts dead letters again; waits up to [`POST_TIMEOUT`].
+    pub async fn replay_dead_letters(
+        &self,
+        request: ReplayDeadLettersRequest,
+    ) -> Result<ReplayDeadLettersResponse, Error> {
+        let mut request = Request::new(request);
+        request.set_timeout(POST_TIMEOUT);
+        Ok(self.webhooks().replay_dead_letters(request).await?.into_inner())
+    }
+
     /// Every event from the token on. Keep the last `resume_token` that was dealt with, and watch again from there
-    /// when the stream breaks.
+    /// when the stream breaks; [`Client::watch_on`] does that by itself.
     pub async fn watch(&self, request: WatchRequest) -> Result<Streaming<WatchResponse>, Error> {
         Ok(self.events().watch(request).await?.into_inner())
     }

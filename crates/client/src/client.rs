@@ -6,7 +6,8 @@ use hutong_wire::merchant::v1::{
     alliance_service_client::AllianceServiceClient, event_service_client::EventServiceClient,
     node_service_client::NodeServiceClient, promotion_service_client::PromotionServiceClient,
     report_service_client::ReportServiceClient, sale_service_client::SaleServiceClient,
-    voucher_service_client::VoucherServiceClient,
+    token_service_client::TokenServiceClient, voucher_service_client::VoucherServiceClient,
+    webhook_service_client::WebhookServiceClient,
 };
 use tonic::{
     Request, Status,
@@ -24,6 +25,8 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 /// The deadline of joining, which waits for the inviting shop.
 pub const JOIN_TIMEOUT: Duration = Duration::from_secs(60);
+/// The deadline of calls that have the node post messages to a receiver.
+pub const POST_TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest message either way, bytes: a page of 1,000 vouchers has less than two MiB.
 pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Pings on an idle connection, so that a till notices within half a minute that its node is gone.
@@ -33,7 +36,8 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection whose calls carry token, language and deadline.
 pub type Channel = InterceptedService<transport::Channel, Caller>;
 
-/// The secret that opens the merchant port: the text in the node's `merchant.token`. Never shown.
+/// The secret that opens the merchant port: a partner app's own (`hutong token create`), or for the owner the text in the
+/// node's `merchant.token`. Never shown.
 #[derive(Clone)]
 pub struct Token(Zeroizing<String>);
 
@@ -137,6 +141,10 @@ services! {
     reports: ReportServiceClient;
     /// The node, as generated.
     node: NodeServiceClient;
+    /// Tokens, as generated.
+    tokens: TokenServiceClient;
+    /// Webhooks, as generated.
+    webhooks: WebhookServiceClient;
 }
 
 impl Client {

@@ -2,7 +2,9 @@
 //!
 //! [`Client`] has one method for each call of `proto/hutong/merchant/v1`. Each has a deadline, and each failure is an
 //! [`Error`] whose [`Error::reason`] is stable, so that callers can match on it. A mutating call that carries a
-//! `request_id` is repeated with back-off while the node is unavailable; the id makes that safe.
+//! `request_id` is repeated with back-off while the node is unavailable or asks to wait; the id makes that safe.
+//! [`Client::watch_on`] gives events as a stream that comes back by itself, with none missed and none twice. The folder
+//! `examples` holds a till, a bot and an export.
 //!
 //! ```no_run
 //! # async fn sell() -> Result<(), hutong_client::Error> {
@@ -25,12 +27,15 @@ mod calls;
 mod client;
 mod error;
 mod retry;
+mod watch;
 
 pub use client::{
-    CALL_TIMEOUT, CONNECT_TIMEOUT, Channel, Client, JOIN_TIMEOUT, Language, MESSAGE_BYTES_MAX, Token,
+    CALL_TIMEOUT, CONNECT_TIMEOUT, Channel, Client, JOIN_TIMEOUT, Language, MESSAGE_BYTES_MAX, POST_TIMEOUT,
+    Token,
 };
 pub use error::{Error, Refusal};
 pub use hutong_wire::merchant::v1 as proto;
 pub use prost_types::{Duration, Timestamp};
 pub use retry::{ATTEMPTS_MAX, BACKOFF_FIRST, BACKOFF_MAX, random_request_id, retry_unavailable};
 pub use tonic::{Code, Streaming};
+pub use watch::Events;

@@ -28,7 +28,7 @@ pub fn random_request_id() -> String {
     data_encoding::HEXLOWER.encode(&bytes)
 }
 
-/// Makes a call again while it fails with `UNAVAILABLE`, or because the connection broke under it, with back-off and
+/// Makes a call again while it fails with `UNAVAILABLE` or, told when to come back, `RESOURCE_EXHAUSTED`, or because the connection broke under it, with back-off and
 /// jitter, [`ATTEMPTS_MAX`] times in all. Where the node says that another try makes sense only after more than
 /// [`BACKOFF_MAX`] (`RetryInfo`), the caller hears so at once.
 /// Only for calls that carry a `request_id`, the same each time, and for calls that change nothing.
@@ -49,7 +49,7 @@ where
         match attempt().await {
             Ok(response) => return Ok(response.into_inner()),
             Err(status) if may_pass(&status) && made < ATTEMPTS_MAX => {
-                sleep(pause(made)).await;
+                sleep(pause(made).max(retry_delay(&status).unwrap_or_default())).await;
                 made += 1;
             }
             Err(status) => return Err(status.into()),
@@ -59,9 +59,11 @@ where
 
 /// Whether another attempt may fare better: the node is not there, or the connection broke under the call. What the
 /// node itself says, whatever its code, carries details.
-fn may_pass(status: &Status) -> bool {
+pub(crate) fn may_pass(status: &Status) -> bool {
     match status.code() {
         Code::Unavailable => retry_delay(status).is_none_or(|delay| delay <= BACKOFF_MAX),
+        // A token's calls are used up. A node says for how long; a proxy that does not means it.
+        Code::ResourceExhausted => retry_delay(status).is_some_and(|delay| delay <= BACKOFF_MAX),
         Code::Unknown | Code::Internal | Code::Cancelled => status.details().is_empty(),
         _ => false,
     }
@@ -73,7 +75,7 @@ fn retry_delay(status: &Status) -> Option<Duration> {
 }
 
 /// The pause after attempt `made`, half of it random: tills that lost the node together do not come back together.
-fn pause(made: u32) -> Duration {
+pub(crate) fn pause(made: u32) -> Duration {
     let full = BACKOFF_FIRST.saturating_mul(1 << made.saturating_sub(1).min(16)).min(BACKOFF_MAX);
     let random = RandomState::new().build_hasher().finish() % 1_000;
     full / 2 + full * u32::try_from(random).unwrap_or(0) / 2_000
@@ -101,6 +103,10 @@ mod tests {
         };
         assert!(may_pass(&asks(BACKOFF_MAX)));
         assert!(!may_pass(&asks(Duration::from_secs(300))));
+        let used_up = |details| Status::with_error_details(Code::ResourceExhausted, "wait", details);
+        let in_a_second = tonic_types::ErrorDetails::with_retry_info(Some(Duration::from_secs(1)));
+        assert!(may_pass(&used_up(in_a_second)));
+        assert!(!may_pass(&used_up(tonic_types::ErrorDetails::new())));
     }
 
     #[tokio::test]

@@ -48,6 +48,8 @@ pub enum Class {
     Unauthenticated,
     /// This node is at fault.
     Internal,
+    /// The caller asks for more than it may in this time.
+    Exhausted,
 }
 
 macro_rules! reasons {
@@ -213,6 +215,22 @@ reasons! {
     RedemptionUnknown, "REDEMPTION_UNKNOWN", NotFound, "本店没有这笔核销", "no such redemption at this shop";
     /// The redemption was taken back before.
     RedemptionAlreadyVoided, "REDEMPTION_ALREADY_VOIDED", State, "这笔核销已撤销", "the redemption was taken back before";
+    /// The token was good once.
+    TokenExpired, "TOKEN_EXPIRED", Unauthenticated, "令牌已过期", "the token is past its time";
+    /// The token, or one that it was made from, was taken back.
+    TokenRevoked, "TOKEN_REVOKED", Unauthenticated, "令牌已被收回", "the token was taken back";
+    /// The token does not cover the call.
+    ScopeMissing, "SCOPE_MISSING", Forbidden, "令牌没有权限：{scope}", "the token does not have the scope {scope}";
+    /// The token's calls of this moment are used up.
+    RateLimited, "RATE_LIMITED", Exhausted, "调用过于频繁，请稍候", "too many calls with this token: wait a little";
+    /// No token of that id.
+    TokenUnknown, "TOKEN_UNKNOWN", NotFound, "没有这个令牌", "no such token";
+    /// The node keeps as many tokens as it can.
+    TokenLimitReached, "TOKEN_LIMIT_REACHED", State, "令牌数已达上限（{limit}）", "there are {limit} tokens, which is the most";
+    /// No webhook of that id.
+    WebhookUnknown, "WEBHOOK_UNKNOWN", NotFound, "没有这个推送地址", "no such webhook";
+    /// The node keeps as many webhooks as it can.
+    WebhookLimitReached, "WEBHOOK_LIMIT_REACHED", State, "推送地址数已达上限（{limit}）", "there are {limit} webhooks, which is the most";
 }
 
 impl Refusal {

@@ -16,16 +16,19 @@ const VIEWS_CACHE_BYTES: std::ops::RangeInclusive<u64> = 8 << 20..=4 << 30;
 const NAME_CHARS_MAX: usize = 80;
 const CATEGORY_CHARS_MAX: usize = 40;
 const ADVERTISE_MAX: usize = 8;
+const ORIGINS_MAX: usize = 16;
 const HOST_PORT_BYTES_MAX: usize = 255;
 const ENV_PREFIX: &str = "HUTONG_";
 /// Every setting there is, so that a slip in the environment is named as exactly as one in the file.
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 11] = [
     "shop.name",
     "shop.category",
     "peer.listen",
     "peer.advertise",
     "merchant.listen",
     "merchant.allow_plaintext_lan",
+    "merchant.cors_origins",
+    "merchant.webhook_allow_http",
     "storage.views_cache_bytes",
     "log.filter",
     "log.format",
@@ -81,6 +84,11 @@ pub struct Merchant {
     pub listen: SocketAddr,
     /// Whether tokens, cards and vouchers may cross the shop's network unencrypted.
     pub allow_plaintext_lan: bool,
+    /// Web pages whose scripts may call this port, as `https://shop.example.com`, at most 16.
+    #[serde(deserialize_with = "list")]
+    pub cors_origins: Vec<Origin>,
+    /// Whether events may be sent unencrypted to other machines.
+    pub webhook_allow_http: bool,
 }
 
 /// `[storage]`
@@ -122,6 +130,51 @@ pub struct HostPort(String);
 #[error("`{0}` is not an address such as shop.example.com:7710, 192.0.2.7:7710 or [2001:db8::7]:7710")]
 pub struct HostPortError(String);
 
+/// Where a web page comes from, as browsers write it: scheme, host, and port where it is not the usual one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Origin(String);
+
+/// The text is no origin.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not an origin such as https://shop.example.com or http://localhost:8080")]
+pub struct OriginError(String);
+
+impl Origin {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Origin {
+    type Err = OriginError;
+
+    fn from_str(text: &str) -> Result<Self, OriginError> {
+        let wrong = || OriginError(text.to_owned());
+        let rest =
+            text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).ok_or_else(wrong)?;
+        let host = match rest.rsplit_once(':') {
+            Some((host, port)) if !rest.ends_with(']') => {
+                port.parse::<u16>().map_err(|_| wrong())?;
+                host
+            }
+            _ => rest,
+        };
+        let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.:[]".contains(&b);
+        if host.is_empty() || !host.bytes().all(fits) || text.len() > HOST_PORT_BYTES_MAX {
+            return Err(wrong());
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl<'de> Deserialize<'de> for Origin {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -161,7 +214,12 @@ impl Default for Peer {
 
 impl Default for Merchant {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 7711)), allow_plaintext_lan: false }
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7711)),
+            allow_plaintext_lan: false,
+            cors_origins: Vec::new(),
+            webhook_allow_http: false,
+        }
     }
 }
 
@@ -230,7 +288,11 @@ impl<'de> Deserialize<'de> for HostPort {
 }
 
 /// A list, or for the environment one text with commas.
-fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<HostPort>, D::Error> {
+fn list<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: fmt::Display>,
+{
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum List {
@@ -304,6 +366,9 @@ impl Config {
                 ),
             );
         }
+        if self.merchant.cors_origins.len() > ORIGINS_MAX {
+            return wrong("merchant.cors_origins", format!("at most {ORIGINS_MAX} origins"));
+        }
         if self.peer.listen == self.merchant.listen && self.peer.listen.port() != 0 {
             return wrong("merchant.listen", "the same as peer.listen".to_owned());
         }
@@ -321,6 +386,7 @@ impl Config {
     pub fn to_toml(&self) -> String {
         let text = |value: &str| toml::Value::from(value).to_string();
         let advertise: Vec<_> = self.peer.advertise.iter().map(|address| text(address.as_str())).collect();
+        let origins: Vec<_> = self.merchant.cors_origins.iter().map(|origin| text(origin.as_str())).collect();
         let format = match self.log.format {
             LogFormat::Text => "text",
             LogFormat::Json => "json",
@@ -333,6 +399,8 @@ impl Config {
             advertise = advertise.join(", "),
             merchant_listen = self.merchant.listen,
             allow_plaintext_lan = self.merchant.allow_plaintext_lan,
+            cors_origins = origins.join(", "),
+            webhook_allow_http = self.merchant.webhook_allow_http,
             views_cache_bytes = self.storage.views_cache_bytes,
             filter = text(&self.log.filter),
             format = format,

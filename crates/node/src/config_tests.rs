@@ -134,3 +134,32 @@ fn only_a_host_and_a_port_can_be_dialled() {
         assert!(wrong.parse::<HostPort>().is_err(), "{wrong}");
     }
 }
+
+#[test]
+fn pages_are_named_by_their_origin() {
+    let origins = |list: &str| load(&format!("{MINIMAL}[merchant]\ncors_origins = {list}"), &[]);
+    let config =
+        origins(r#"["https://shop.example.com", "http://localhost:8080", "http://[::1]:3000"]"#).unwrap();
+    assert_eq!(config.merchant.cors_origins.len(), 3);
+    let variable = [("HUTONG_MERCHANT__CORS_ORIGINS", "https://a.example, https://b.example:8443")];
+    assert_eq!(load(MINIMAL, &variable).unwrap().merchant.cors_origins.len(), 2);
+    for bad in [
+        "*",
+        "shop.example.com",
+        "https://",
+        "https://a.example/",
+        "https://a.example/x",
+        "https://A.example",
+        "https://a:x",
+    ] {
+        assert!(
+            problem(&format!("{MINIMAL}[merchant]\ncors_origins = [\"{bad}\"]"), &[]).contains("origin"),
+            "{bad}"
+        );
+    }
+    let many = vec!["\"https://a.example\""; 17].join(",");
+    assert!(problem(&format!("{MINIMAL}[merchant]\ncors_origins = [{many}]"), &[]).contains("at most 16"));
+    let shown = origins(r#"["https://shop.example.com"]"#).unwrap();
+    assert_eq!(load(&shown.to_toml(), &[]).unwrap(), shown);
+    assert!(!shown.merchant.webhook_allow_http);
+}

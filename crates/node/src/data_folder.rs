@@ -108,6 +108,21 @@ impl DataFolder {
         self.0.join("merchant.addr")
     }
 
+    /// Partner apps' tokens, hashed, `tokens.json`.
+    pub fn tokens_file(&self) -> PathBuf {
+        self.0.join("tokens.json")
+    }
+
+    /// What callers changed and were denied, `audit/`.
+    pub fn audit_folder(&self) -> PathBuf {
+        self.0.join("audit")
+    }
+
+    /// Addresses that events are sent to, with their secrets, `webhooks/`.
+    pub fn webhooks_folder(&self) -> PathBuf {
+        self.0.join("webhooks")
+    }
+
     /// The folder of all alliances.
     pub fn alliances(&self) -> PathBuf {
         self.0.join("alliances")
@@ -274,6 +289,42 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8], secrecy: Secrecy) -> Result<(
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
 }
 
+/// Puts a file that the owner alone may read in the place of another, whole or not at all, and waits until it is on the
+/// disk.
+pub(crate) fn replace_secret(path: &Path, bytes: &[u8]) -> Result<(), DataFolderError> {
+    let mut fresh = path.as_os_str().to_owned();
+    fresh.push(".new");
+    let fresh = PathBuf::from(fresh);
+    let failed = |source: io::Error| DataFolderError::Io { path: path.to_owned(), source };
+    // What a crash left of an earlier attempt.
+    match fs::remove_file(&fresh) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    write_new(&fresh, bytes, Secrecy::Secret)?;
+    fs::rename(&fresh, path).map_err(failed)?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
+}
+
+/// Reads a secret file of at most so many bytes; nothing where there is none.
+pub(crate) fn read_secret_within(path: &Path, bytes_max: u64) -> Result<Option<Vec<u8>>, DataFolderError> {
+    match read_within(path, Secrecy::Secret, bytes_max) {
+        Ok(mut bytes) => Ok(Some(std::mem::take(&mut *bytes))),
+        Err(DataFolderError::Missing(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes a folder for its owner alone; one that is there is left as it is.
+pub(crate) fn create_secret_folder(path: &Path) -> Result<(), DataFolderError> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path).map_err(|source| DataFolderError::Io { path: path.to_owned(), source })
+}
+
 /// Reads a small file; one that is not there is [`DataFolderError::Missing`].
 pub(crate) fn read_small(path: &Path) -> Result<Vec<u8>, DataFolderError> {
     read(path, Secrecy::Plain).map(|mut bytes| std::mem::take(&mut *bytes))
@@ -285,6 +336,10 @@ pub(crate) fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, DataFolderE
 }
 
 fn read(path: &Path, secrecy: Secrecy) -> Result<Zeroizing<Vec<u8>>, DataFolderError> {
+    read_within(path, secrecy, SMALL_FILE_BYTES_MAX)
+}
+
+fn read_within(path: &Path, secrecy: Secrecy, bytes_max: u64) -> Result<Zeroizing<Vec<u8>>, DataFolderError> {
     let failed = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound => DataFolderError::Missing(path.parent().unwrap_or(path).to_owned()),
         _ => DataFolderError::Io { path: path.to_owned(), source },
@@ -294,13 +349,13 @@ fn read(path: &Path, secrecy: Secrecy) -> Result<Zeroizing<Vec<u8>>, DataFolderE
     if secrecy == Secrecy::Secret {
         refuse_shared(path, &metadata)?;
     }
-    if !metadata.is_file() || metadata.len() > SMALL_FILE_BYTES_MAX {
+    if !metadata.is_file() || metadata.len() > bytes_max {
         return Err(DataFolderError::Damaged { path: path.to_owned(), what: "too large, or not a file" });
     }
     // The full capacity from the start: a buffer that grows would leave unwiped copies behind.
-    let capacity = usize::try_from(SMALL_FILE_BYTES_MAX).unwrap_or(0);
+    let capacity = usize::try_from(bytes_max).unwrap_or(0);
     let mut bytes = Zeroizing::new(Vec::with_capacity(capacity));
-    file.take(SMALL_FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(failed)?;
+    file.take(bytes_max).read_to_end(&mut bytes).map_err(failed)?;
     Ok(bytes)
 }
 

@@ -47,7 +47,7 @@ pub async fn run(data: DataFolder, config: Config) -> anyhow::Result<()> {
     node.open_all().await?;
 
     let peer_port = tokio::spawn(serve_peers(node.clone(), peer_listener));
-    let merchant_port = tokio::spawn(merchant::serve(node.clone(), merchant_listener, &token)?);
+    let merchant_port = tokio::spawn(merchant::serve(node.clone(), &data, merchant_listener, &token)?);
     // Whoever learns the address may end the node at once.
     let asked_to_stop = asked_to_stop();
     data.write_merchant_address(merchant_address)?;

@@ -26,6 +26,7 @@ pub fn refused(refusal: &Refusal, language: Language) -> Status {
         Class::Later => Code::Unavailable,
         Class::Unauthenticated => Code::Unauthenticated,
         Class::Internal => Code::Internal,
+        Class::Exhausted => Code::ResourceExhausted,
     };
     let facts: HashMap<_, _> = refusal.facts.iter().cloned().collect();
     let text = refusal.text(language);
@@ -35,7 +36,7 @@ pub fn refused(refusal: &Refusal, language: Language) -> Status {
     if let (Reason::FieldInvalid, Some(field)) = (refusal.reason, refusal.fact("field")) {
         details.add_bad_request_violation(field, refusal.fact("why").unwrap_or_default());
     }
-    if code == Code::Unavailable {
+    if matches!(code, Code::Unavailable | Code::ResourceExhausted) {
         details.set_retry_info(Some(retry_after(refusal)));
     }
     // The status message is for developers, and ASCII: it travels in a header.

@@ -19,14 +19,17 @@ mod report;
 mod resolve;
 mod right;
 mod sale;
+mod sale_import;
 mod serving;
 mod session;
 mod settings;
 mod show;
 mod sim;
 mod terms;
+mod token;
 mod value;
 mod voucher;
+mod webhook;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
@@ -123,6 +126,12 @@ enum Command {
     /// Cancel debts around the circle; needs no node.
     #[command(subcommand)]
     Netting(netting::NettingCommand),
+    /// Tokens for partner apps: what each may do, until when, and what was done with them.
+    #[command(subcommand)]
+    Token(token::TokenCommand),
+    /// Events sent to an address, signed, for apps that cannot follow them.
+    #[command(subcommand)]
+    Webhook(webhook::WebhookCommand),
     /// Follow events as they happen; with --json one object a line.
     Watch(node::WatchArgs),
     /// How the node and its links stand.
@@ -241,6 +250,8 @@ async fn answer(Cli { globals, command }: Cli) -> anyhow::Result<Answer> {
         Command::Offences => Box::pin(report::offences(&globals)).await,
         Command::Attribution(command) => attribution::run(command),
         Command::Netting(command) => netting::run(command),
+        Command::Token(command) => Box::pin(token::run(&globals, command)).await,
+        Command::Webhook(command) => Box::pin(webhook::run(&globals, command)).await,
         Command::Watch(args) => Box::pin(node::watch(&globals, args)).await,
         Command::Status => Box::pin(node::status(&globals)).await,
         Command::Federation(command) => Box::pin(node::federation(&globals, command)).await,

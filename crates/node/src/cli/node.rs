@@ -89,8 +89,11 @@ pub(crate) async fn federation(globals: &Globals, command: FederationCommand) ->
 pub(crate) async fn watch(globals: &Globals, args: WatchArgs) -> anyhow::Result<Answer> {
     let session = Session::open(globals).await?;
     let mut resume_token = args.from;
-    let request =
-        proto::WatchRequest { alliance_id: session.alliance_id.clone(), resume_token: resume_token.clone() };
+    let request = proto::WatchRequest {
+        alliance_id: session.alliance_id.clone(),
+        resume_token: resume_token.clone(),
+        ..Default::default()
+    };
     let mut events = session.client.watch(request).await?;
     let output = globals.output();
     loop {

@@ -9,7 +9,7 @@ use hutong_core::{
 use hutong_record::UnixMillis;
 use serde_json::{Value, json};
 
-use super::{plain_file::FileError, show};
+use super::{plain_file::FileError, sale_import::MappingError, show};
 
 /// A failure that the node has no part in.
 #[derive(Debug, thiserror::Error)]
@@ -149,6 +149,9 @@ pub(crate) fn json(error: &anyhow::Error) -> Value {
     }
     if let Some(file) = error.downcast_ref::<FileError>() {
         told["reason"] = file.reason().into();
+    }
+    if let Some(mapping) = error.downcast_ref::<MappingError>() {
+        told["reason"] = mapping.reason().into();
     }
     if let Some(refusal) =
         error.downcast_ref::<hutong_client::Error>().and_then(hutong_client::Error::refusal)

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use hutong_client::{Timestamp, proto, random_request_id};
 use serde_json::json;
 
-use super::{Globals, output::Answer, session::Session, show, value};
+use super::{Globals, output::Answer, sale_import, session::Session, show, value};
 
 /// `hutong sale …`
 #[derive(Debug, Subcommand)]
@@ -16,6 +16,41 @@ pub(crate) enum SaleCommand {
 
 A repeat with the same request id gives the first answer, and reports nothing twice.")]
     Report(ReportArgs),
+    /// Report the sales in a till's file; sales that were imported before are not counted again.
+    #[command(after_help = IMPORT_EXAMPLES)]
+    Import(ImportArgs),
+}
+
+const IMPORT_EXAMPLES: &str = "\
+A mapping says which columns mean what (TOML):
+  source = \"till-2\"                    # keeps the references of several tills apart
+  time = { column = \"下单时间\", format = \"%Y-%m-%d %H:%M:%S\", zone = \"Asia/Shanghai\" }
+  amount = { column = \"实收\" }          # 12.50, ¥1,234.50; at most the currency's decimals
+  card = { column = \"会员号\" }           # may be left out, and so may reference
+  reference = { column = \"单号\" }
+  skip = [{ column = \"状态\", equals = \"已退款\" }]
+  sheet = \"Sheet1\"                     # of a workbook; left out: its first one
+  delimiter = \";\"                      # of a CSV file; left out: a comma
+
+Examples:
+  hutong sale import --input sales.csv --mapping till-2.toml --dry-run
+  hutong sale import --input sales.xlsx --mapping till-2.toml
+
+Exits with 1 if a row was refused; the others are imported all the same. A time without format is RFC 3339; a workbook's
+own dates need a zone alone. Without a reference a row is known by what it says and how often it said so before.";
+
+/// A file of sales.
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// The file: .csv (UTF-8) or .xlsx; `-` is CSV from standard input.
+    #[arg(long, value_name = "FILE")]
+    pub(super) input: String,
+    /// Which columns mean what, TOML.
+    #[arg(long, value_name = "FILE")]
+    pub(super) mapping: String,
+    /// Only read and check; nothing is reported.
+    #[arg(long)]
+    pub(super) dry_run: bool,
 }
 
 /// A sale.
@@ -53,7 +88,10 @@ impl RequestIdArg {
 }
 
 pub(crate) async fn run(globals: &Globals, command: SaleCommand) -> anyhow::Result<Answer> {
-    let SaleCommand::Report(args) = command;
+    let args = match command {
+        SaleCommand::Report(args) => args,
+        SaleCommand::Import(args) => return Box::pin(sale_import::run(globals, args)).await,
+    };
     let session = Session::open(globals).await?;
     let request_id = args.request.or_random();
     let request = proto::ReportSaleRequest {

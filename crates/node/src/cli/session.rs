@@ -87,16 +87,24 @@ fn is_named(member: &proto::Member) -> bool {
     member.state() != proto::MemberState::Removed
 }
 
-/// Connects to the node of a data folder.
-pub(crate) async fn connect(data: &DataFolder) -> anyhow::Result<Client> {
+/// Where the node of a data folder answers.
+pub(crate) fn node_endpoint(data: &DataFolder) -> anyhow::Result<String> {
     if !data.is_set_up() {
         return Err(DataFolderError::Missing(data.path().to_owned()).into());
     }
-    let not_running = || Problem::NotRunning { data: data.path().to_owned() };
-    let address = data.read_merchant_address()?.ok_or_else(not_running)?;
+    let address = data.read_merchant_address()?;
+    let address = address.ok_or_else(|| Problem::NotRunning { data: data.path().to_owned() })?;
+    Ok(format!("http://{address}"))
+}
+
+/// Connects to the node of a data folder.
+pub(crate) async fn connect(data: &DataFolder) -> anyhow::Result<Client> {
+    let endpoint = node_endpoint(data)?;
     let token = data.read_token()?;
-    match Client::connect(&format!("http://{address}"), &Token::new(&token)).await {
-        Err(hutong_client::Error::Connect(_)) => Err(not_running().into()),
+    match Client::connect(&endpoint, &Token::new(&token)).await {
+        Err(hutong_client::Error::Connect(_)) => {
+            Err(Problem::NotRunning { data: data.path().to_owned() }.into())
+        }
         other => Ok(other?),
     }
 }

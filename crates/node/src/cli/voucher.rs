@@ -61,6 +61,9 @@ Where another shop holds the right to an anywhere voucher, its home is asked, fo
         /// At most so many.
         #[arg(long, value_name = "COUNT", default_value_t = 100)]
         limit: usize,
+        /// Only those, such as `state = ISSUED AND expire_time < 2026-06-01T00:00:00Z`.
+        #[arg(long, default_value = "")]
+        filter: String,
     },
     /// Note that this shop sent a customer to another one without a voucher.
     #[command(
@@ -216,7 +219,7 @@ pub(crate) async fn run(globals: &Globals, command: VoucherCommand) -> anyhow::R
         VoucherCommand::Revoke(args) => right::revoke(&session, args).await,
         VoucherCommand::Reserve(args) => right::reserve(&session, args).await,
         VoucherCommand::Release(args) => right::release(&session, args).await,
-        VoucherCommand::List { limit } => list(&session, limit).await,
+        VoucherCommand::List { limit, filter } => list(&session, limit, &filter).await,
         VoucherCommand::Touch(args) => touch(&session, args).await,
     }
 }
@@ -335,14 +338,19 @@ async fn void(session: &Session, args: VoidArgs) -> anyhow::Result<Answer> {
     Ok(Answer::new(json, text).hint(format!("request id {request_id}")))
 }
 
-async fn list(session: &Session, limit: usize) -> anyhow::Result<Answer> {
+async fn list(session: &Session, limit: usize, filter: &str) -> anyhow::Result<Answer> {
     let (mut vouchers, mut page_token) = (Vec::new(), String::new());
     while vouchers.len() < limit {
         let page_size = i32::try_from((limit - vouchers.len()).min(PAGE_SIZE_MAX)).unwrap_or(i32::MAX);
         let alliance_id = session.alliance_id.clone();
         let page = session
             .client
-            .list_vouchers(proto::ListVouchersRequest { alliance_id, page_size, page_token })
+            .list_vouchers(proto::ListVouchersRequest {
+                alliance_id,
+                page_size,
+                page_token,
+                filter: filter.to_owned(),
+            })
             .await?;
         vouchers.extend(page.vouchers);
         page_token = page.next_page_token;

@@ -17,7 +17,7 @@ const TIMEOUT_DIGITS_MAX: usize = 8;
 /// One call.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Call {
-    /// Where it comes from. All callers show the same token, so this is what tells them apart.
+    /// Where it comes from. Tills of a shop often show one token, so this is what tells them apart.
     pub(super) caller: Option<IpAddr>,
     /// For texts.
     pub(super) language: Language,
@@ -33,6 +33,14 @@ impl Call {
         }
     }
 
+    /// Ends when the caller has stopped waiting; never where it waits for ever.
+    pub(super) async fn expired(&self) {
+        match self.deadline {
+            Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+            None => std::future::pending().await,
+        }
+    }
+
     /// How long the call can wait for others: so long at most, and never so long that the caller has hung up.
     pub(super) fn patience(&self, most: Duration) -> Duration {
         let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
@@ -41,7 +49,7 @@ impl Call {
 }
 
 /// How long the caller waits, if it says so.
-fn timeout(metadata: &MetadataMap) -> Option<Duration> {
+pub(super) fn timeout(metadata: &MetadataMap) -> Option<Duration> {
     let text = metadata.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if digits.len() > TIMEOUT_DIGITS_MAX || !digits.bytes().all(|b| b.is_ascii_digit()) {

@@ -5,6 +5,7 @@ mod alliance;
 mod auth;
 mod call;
 mod event;
+mod filter;
 mod guess;
 mod node;
 mod promotion;
@@ -13,11 +14,14 @@ mod redeem;
 mod report;
 mod right;
 mod sale;
+mod token;
 mod voucher;
+mod webhook;
 
 use std::{sync::Arc, time::Duration};
 
 use futures::StreamExt as _;
+use http::{HeaderName, HeaderValue, Method, header};
 use hutong_core::refusal::{Language, Refusal};
 use hutong_record::AllianceId;
 use hutong_wire::{
@@ -26,15 +30,18 @@ use hutong_wire::{
         alliance_service_server::AllianceServiceServer, event_service_server::EventServiceServer,
         node_service_server::NodeServiceServer, promotion_service_server::PromotionServiceServer,
         report_service_server::ReportServiceServer, sale_service_server::SaleServiceServer,
-        voucher_service_server::VoucherServiceServer,
+        token_service_server::TokenServiceServer, voucher_service_server::VoucherServiceServer,
+        webhook_service_server::WebhookServiceServer,
     },
     status, trade,
 };
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::{Request, Response, Status, service::interceptor::InterceptedService, transport::Server};
+use tonic::{Request, Response, Status, transport::Server};
+use tonic_web::GrpcWebLayer;
+use tower_http::cors::{AllowOrigin, CorsLayer};
 
-use crate::{alliance::Hosted, node::Node};
+use crate::{alliance::Hosted, config::Config, data_folder::DataFolder, node::Node};
 
 /// The largest request: a promotion for 64 shops takes some 12 KB, a dry run of 100 QR codes 30 KB.
 const REQUEST_BYTES_MAX: usize = 256 * 1_024;
@@ -48,6 +55,8 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// After a failed accept. With no file descriptors left the next one fails too, and would at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long a browser remembers which calls its pages may make.
+const CORS_MAX_AGE: Duration = Duration::from_secs(3_600);
 /// Entries of a page when the caller names no number, and at the most.
 const PAGE_DEFAULT: usize = 100;
 const PAGE_MAX: usize = 1_000;
@@ -57,22 +66,32 @@ const PAGE_MAX: usize = 1_000;
 struct MerchantPort {
     node: Arc<Node>,
     guesses: Arc<guess::Guesses>,
+    book: Arc<auth::Book>,
+    audit: auth::Audit,
+    webhooks: Arc<webhook::Webhooks>,
 }
 
-/// Serves the merchant port until the node stops; callers show `token`.
+/// Serves the merchant port until the node stops; whoever shows the owner's token may do everything.
+///
+/// # Errors
+/// The tokens, webhooks or audit log in the data folder cannot be read.
 pub fn serve(
     node: Arc<Node>,
+    data: &DataFolder,
     listener: TcpListener,
     token: &str,
 ) -> anyhow::Result<impl Future<Output = Result<(), tonic::transport::Error>> + Send + 'static> {
-    let port = MerchantPort { node: node.clone(), guesses: Arc::default() };
-    let auth = auth::TokenCheck::new(token);
-    macro_rules! guarded {
+    let book = Arc::new(auth::Book::open(data.tokens_file())?);
+    let audit = auth::Audit::open(data.audit_folder())?;
+    let webhooks = Arc::new(webhook::Webhooks::open(node.clone(), data.webhooks_folder())?);
+    let gate = auth::Gate::new(token, book.clone(), audit.clone(), CALL_TIMEOUT);
+    let cors = cors(node.config());
+    let hooks = webhooks.clone();
+    let port =
+        MerchantPort { node: node.clone(), guesses: Arc::default(), book, audit: audit.clone(), webhooks };
+    macro_rules! service {
         ($server:ident) => {
-            InterceptedService::new(
-                $server::new(port.clone()).max_decoding_message_size(REQUEST_BYTES_MAX),
-                auth.clone(),
-            )
+            $server::new(port.clone()).max_decoding_message_size(REQUEST_BYTES_MAX)
         };
     }
     let descriptors = [FILE_DESCRIPTOR_SET, tonic_health::pb::FILE_DESCRIPTOR_SET];
@@ -89,16 +108,23 @@ pub fn serve(
         .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
         .tcp_nodelay(true)
+        // Browsers speak gRPC-Web over HTTP/1.
+        .accept_http1(true)
+        .layer(cors)
+        .layer(GrpcWebLayer::new())
+        .layer(gate)
         .add_service(health)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
-        .add_service(guarded!(SaleServiceServer))
-        .add_service(guarded!(VoucherServiceServer))
-        .add_service(guarded!(PromotionServiceServer))
-        .add_service(guarded!(AllianceServiceServer))
-        .add_service(guarded!(ReportServiceServer))
-        .add_service(guarded!(EventServiceServer))
-        .add_service(guarded!(NodeServiceServer));
+        .add_service(service!(SaleServiceServer))
+        .add_service(service!(VoucherServiceServer))
+        .add_service(service!(PromotionServiceServer))
+        .add_service(service!(AllianceServiceServer))
+        .add_service(service!(ReportServiceServer))
+        .add_service(service!(EventServiceServer))
+        .add_service(service!(NodeServiceServer))
+        .add_service(service!(TokenServiceServer))
+        .add_service(service!(WebhookServiceServer));
     Ok(async move {
         health_reporter.set_service_status("", tonic_health::ServingStatus::Serving).await;
         let stop = node.stop().clone().cancelled_owned();
@@ -112,8 +138,34 @@ pub fn serve(
             }
             accepted
         });
-        router.serve_with_incoming_shutdown(incoming, stop).await
+        let served = router.serve_with_incoming_shutdown(incoming, stop).await;
+        hooks.finish().await;
+        audit.flush().await;
+        served
     })
+}
+
+/// Which web pages may call: those of the configured origins. A page of any other is kept out by its browser.
+fn cors(config: &Config) -> CorsLayer {
+    let origins =
+        config.merchant.cors_origins.iter().filter_map(|origin| HeaderValue::from_str(origin.as_str()).ok());
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins))
+        .allow_methods([Method::POST])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            header::ACCEPT_LANGUAGE,
+            HeaderName::from_static("grpc-timeout"),
+            HeaderName::from_static("x-grpc-web"),
+            HeaderName::from_static("x-user-agent"),
+        ])
+        .expose_headers([
+            HeaderName::from_static("grpc-status"),
+            HeaderName::from_static("grpc-message"),
+            HeaderName::from_static("grpc-status-details-bin"),
+        ])
+        .max_age(CORS_MAX_AGE)
 }
 
 impl MerchantPort {

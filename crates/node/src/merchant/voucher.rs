@@ -10,6 +10,7 @@ use hutong_core::{
     report,
     voucher::{Presented, Voucher, VoucherKey},
 };
+use hutong_record::UnixMillis;
 use hutong_wire::{
     merchant::v1::{
         GetVoucherRequest, GetVoucherResponse, IssueVoucherRequest, IssueVoucherResponse,
@@ -27,10 +28,27 @@ use tonic::{Request, Response, Status};
 use super::{
     MerchantPort,
     call::Call,
+    filter::{Filter, Value},
     page_size, respond,
     sale::{handed_out, unexpected},
 };
 use crate::{alliance::Hosted, clock};
+
+/// What a filter of vouchers can ask about.
+const VOUCHER_FIELDS: [&str; 9] = [
+    "state",
+    "mode",
+    "promotion_id",
+    "distributor_id",
+    "funder_id",
+    "card_id",
+    "issue_time",
+    "expire_time",
+    "redeem_time",
+];
+/// Vouchers looked through at once, and how often in one call, where a filter may let none through.
+const FILTER_CHUNK: usize = 500;
+const FILTER_ROUNDS_MAX: usize = 20;
 
 #[tonic::async_trait]
 impl VoucherService for MerchantPort {
@@ -157,16 +175,34 @@ impl MerchantPort {
     async fn list(&self, request: ListVouchersRequest) -> Result<ListVouchersResponse, Refusal> {
         let hosted = self.hosted(&request.alliance_id)?;
         let size = page_size(request.page_size)?;
-        let after: Option<VoucherKey> = match request.page_token.as_str() {
+        let filter = Filter::parse(&request.filter, &VOUCHER_FIELDS)?;
+        let mut after: Option<VoucherKey> = match request.page_token.as_str() {
             "" => None,
             token => Some(token.parse().map_err(|_| Refusal::field("page_token", "is not one of ours"))?),
         };
-        let mut found = hosted.query(move |view| report::vouchers(view, after.as_ref(), size + 1)).await?;
-        let more = found.len() > size;
-        found.truncate(size);
-        let last = found.last().map(|voucher| voucher.token.body().key.to_string());
-        let next_page_token = last.filter(|_| more).unwrap_or_default();
-        Ok(ListVouchersResponse { vouchers: describe(&hosted, found).await?, next_page_token })
+        let (rounds, chunk) = if filter.is_empty() { (1, size) } else { (FILTER_ROUNDS_MAX, FILTER_CHUNK) };
+        let mut vouchers: Vec<VoucherMessage> = Vec::new();
+        for _ in 0..rounds {
+            let mut found =
+                hosted.query(move |view| report::vouchers(view, after.as_ref(), chunk + 1)).await?;
+            let more = found.len() > chunk;
+            found.truncate(chunk);
+            after = found.last().map(|voucher| voucher.token.body().key).filter(|_| more);
+            for voucher in describe(&hosted, found).await? {
+                if let (true, Some(last)) = (vouchers.len() == size, vouchers.last()) {
+                    let next_page_token = last.id.clone();
+                    return Ok(ListVouchersResponse { vouchers, next_page_token });
+                }
+                if filter.holds(|field| voucher_value(&voucher, field)) {
+                    vouchers.push(voucher);
+                }
+            }
+            if after.is_none() || vouchers.len() == size {
+                break;
+            }
+        }
+        let next_page_token = after.map(|key| key.to_string()).unwrap_or_default();
+        Ok(ListVouchersResponse { vouchers, next_page_token })
     }
 
     async fn touch(&self, request: RecordTouchRequest) -> Result<RecordTouchResponse, Refusal> {
@@ -184,6 +220,25 @@ impl MerchantPort {
             Answer::Touched { touch } => Ok(RecordTouchResponse { touch_id: touch.to_string() }),
             other => Err(unexpected(&other)),
         }
+    }
+}
+
+/// What a filter sees of a voucher.
+fn voucher_value<'a>(voucher: &'a VoucherMessage, field: &str) -> Value<'a> {
+    let word = |name: &'static str, prefix| Value::Text(name.strip_prefix(prefix).unwrap_or(name));
+    let time = |time: Option<&prost_types::Timestamp>| {
+        Value::Time(time.and_then(|time| trade::time_or(field, Some(time), UnixMillis::EPOCH).ok()))
+    };
+    match field {
+        "state" => word(voucher.state().as_str_name(), "VOUCHER_STATE_"),
+        "mode" => word(voucher.mode().as_str_name(), "VOUCHER_MODE_"),
+        "promotion_id" => Value::Text(&voucher.promotion_id),
+        "distributor_id" => Value::Text(&voucher.distributor_id),
+        "funder_id" => Value::Text(&voucher.funder_id),
+        "card_id" => Value::Text(&voucher.card_id),
+        "issue_time" => time(voucher.issue_time.as_ref()),
+        "expire_time" => time(voucher.expire_time.as_ref()),
+        _ => time(voucher.redeem_time.as_ref()),
     }
 }
 
