@@ -27,6 +27,8 @@ mod life;
 #[cfg(test)]
 mod modes;
 #[cfg(test)]
+mod operate;
+#[cfg(test)]
 mod peer;
 #[cfg(test)]
 mod restore;
@@ -34,5 +36,7 @@ mod restore;
 mod tour;
 #[cfg(test)]
 mod trade;
+#[cfg(test)]
+mod versions;
 #[cfg(test)]
 mod watch;

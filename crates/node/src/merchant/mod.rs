@@ -34,7 +34,7 @@ use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, service::interceptor::InterceptedService, transport::Server};
 
-use crate::{alliance::Hosted, node::Node};
+use crate::{alliance::Hosted, metrics::calls::CountCalls, node::Node};
 
 /// The largest request: a promotion for 64 shops takes some 12 KB, a dry run of 100 QR codes 30 KB.
 const REQUEST_BYTES_MAX: usize = 256 * 1_024;
@@ -81,6 +81,7 @@ pub fn serve(
         descriptors.iter().fold(builder, |b, set| b.register_encoded_file_descriptor_set(set))
     };
     let (health_reporter, health) = tonic_health::server::health_reporter();
+    let counted = CountCalls::new(node.telemetry().metrics.clone(), "merchant", &descriptors);
     let router = Server::builder()
         .timeout(CALL_TIMEOUT)
         .concurrency_limit_per_connection(CALLS_PER_CONNECTION_MAX)
@@ -89,6 +90,7 @@ pub fn serve(
         .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
         .tcp_nodelay(true)
+        .layer(counted)
         .add_service(health)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
