@@ -208,6 +208,7 @@ fn span(me: ShopId, told: &Told) -> Span {
     let (name, span_id, parent_span_id, kind) = match told.step {
         Step::Wrote { command } => (command.to_owned(), root, Vec::new(), SpanKind::Producer),
         Step::TookIn { kind } => {
+            let kind = kind.strip_prefix("KIND_").unwrap_or(kind).to_ascii_lowercase();
             (format!("take in {kind}"), span_id_at(me, &told.record), root, SpanKind::Consumer)
         }
     };
@@ -260,14 +261,14 @@ mod tests {
     fn nodes_agree_on_a_record_s_trace_and_stand_below_its_author() {
         let (author, other) = (ShopId::new([1; 32]), ShopId::new([2; 32]));
         let wrote = span(author, &told(7, Step::Wrote { command: "redeem" }));
-        let took = span(other, &told(7, Step::TookIn { kind: "REDEMPTION" }));
+        let took = span(other, &told(7, Step::TookIn { kind: "KIND_RECEIPT" }));
         assert_eq!(wrote.trace_id, took.trace_id);
         assert_eq!((wrote.trace_id.len(), wrote.span_id.len(), took.span_id.len()), (16, 8, 8));
         assert_eq!((wrote.parent_span_id.as_slice(), &took.parent_span_id), (&[][..], &wrote.span_id));
         assert_ne!(took.span_id, wrote.span_id);
         assert_eq!(
             (took.name.as_str(), took.end_time_unix_nano - took.start_time_unix_nano),
-            ("take in REDEMPTION", 5_000_000)
+            ("take in receipt", 5_000_000)
         );
         let another = span(author, &told(8, Step::Wrote { command: "redeem" }));
         assert_ne!(another.trace_id, wrote.trace_id);
