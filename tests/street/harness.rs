@@ -117,6 +117,8 @@ impl Street {
             "food",
             "--merchant-listen",
             "127.0.0.1:0",
+            "--metrics-listen",
+            "127.0.0.1:0",
         ]);
         let answer = parse(init.args(["--peer-listen", &peer.to_string()]).output().expect("it runs"));
         let phrase = answer.expect("init")["recovery_phrase"].as_str().unwrap().to_owned();
@@ -238,6 +240,14 @@ impl Shop {
         address.trim().parse().expect("an address")
     }
 
+    /// Everything that its metrics say.
+    pub(crate) async fn metrics(&self) -> String {
+        let address = std::fs::read_to_string(self.folder.join("metrics.addr")).expect("it tells metrics");
+        let (status, text) = get(address.trim(), "/metrics").await;
+        assert_eq!(status, 200, "{text}");
+        text
+    }
+
     pub(crate) fn token(&self) -> String {
         std::fs::read_to_string(self.folder.join("merchant.token")).expect("a token")
     }
@@ -343,6 +353,20 @@ pub(crate) async fn serve_fixed(shop: &mut Shop, endpoint: &str) {
     let mut command = shop.serve_command();
     command.env("HUTONG_MERCHANT__LISTEN", endpoint.trim_start_matches("http://"));
     shop.serve_as(command).await;
+}
+
+/// One request in plain HTTP: the status, and the body.
+pub(crate) async fn get(address: &str, path: &str) -> (u16, String) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    let mut stream = tokio::net::TcpStream::connect(address).await.expect("somebody listens");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("it reads");
+    let mut answer = String::new();
+    soon("an answer", stream.read_to_string(&mut answer)).await.expect("text");
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    let body = answer.split_once("\r\n\r\n").expect("a body").1.to_owned();
+    (status, body)
 }
 
 /// Waits until all hold the same records and have drawn the same conclusions from them (CON-1, CON-2).

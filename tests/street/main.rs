@@ -31,6 +31,8 @@ mod life;
 #[cfg(test)]
 mod modes;
 #[cfg(test)]
+mod operate;
+#[cfg(test)]
 mod peer;
 #[cfg(test)]
 mod restore;
@@ -40,6 +42,8 @@ mod tokens;
 mod tour;
 #[cfg(test)]
 mod trade;
+#[cfg(test)]
+mod versions;
 #[cfg(test)]
 mod watch;
 #[cfg(test)]

@@ -38,6 +38,8 @@ const ALLIANCES: &str = "alliances";
 const JOURNAL: &str = "journal";
 /// Of the data folder, besides the alliances. The merchant token is made anew.
 const FILES: [&str; 3] = ["shop.key", "identity.bin", "hutong.toml"];
+/// Which program wrote the rest: a node refuses to start on what a newer one wrote. Not in folders from before it.
+const FORMAT_FILE: &str = "format";
 /// Of an alliance's folder, besides the journal; the second is not in a founder's.
 const ALLIANCE_FILES: [&str; 2] = ["charter.bin", "invited-by.bin"];
 
@@ -194,8 +196,11 @@ fn fill(data: &DataFolder, file: &Path, passphrase: &Passphrase) -> Result<Conte
 }
 
 /// The files to keep, an alliance's segments in their order.
-fn names(data: &DataFolder) -> Result<Vec<String>, BackupError> {
+pub(crate) fn names(data: &DataFolder) -> Result<Vec<String>, BackupError> {
     let mut names: Vec<String> = FILES.map(str::to_owned).into();
+    if data.path().join(FORMAT_FILE).exists() {
+        names.push(FORMAT_FILE.to_owned());
+    }
     for id in data.alliance_ids()? {
         let folder = format!("{ALLIANCES}/{id}");
         for name in ALLIANCE_FILES.map(|name| format!("{folder}/{name}")) {
@@ -228,7 +233,7 @@ fn is_segment(name: &str) -> bool {
 fn is_ours(name: &str) -> bool {
     let parts: Vec<_> = name.split('/').collect();
     match parts[..] {
-        [file] => FILES.contains(&file),
+        [file] => FILES.contains(&file) || file == FORMAT_FILE,
         [ALLIANCES, id, file] => id.parse::<AllianceId>().is_ok() && ALLIANCE_FILES.contains(&file),
         [ALLIANCES, id, JOURNAL, segment] => id.parse::<AllianceId>().is_ok() && is_segment(segment),
         _ => false,

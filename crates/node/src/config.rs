@@ -20,7 +20,7 @@ const ORIGINS_MAX: usize = 16;
 const HOST_PORT_BYTES_MAX: usize = 255;
 const ENV_PREFIX: &str = "HUTONG_";
 /// Every setting there is, so that a slip in the environment is named as exactly as one in the file.
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 15] = [
     "shop.name",
     "shop.category",
     "peer.listen",
@@ -30,6 +30,10 @@ const KEYS: [&str; 11] = [
     "merchant.cors_origins",
     "merchant.webhook_allow_http",
     "storage.views_cache_bytes",
+    "metrics.enabled",
+    "metrics.listen",
+    "tracing.endpoint",
+    "tracing.percent",
     "log.filter",
     "log.format",
 ];
@@ -49,6 +53,12 @@ pub struct Config {
     /// What the node keeps.
     #[serde(default)]
     pub storage: Storage,
+    /// What the node counts.
+    #[serde(default)]
+    pub metrics: Metrics,
+    /// Where traces go.
+    #[serde(default)]
+    pub tracing: Tracing,
     /// What the node says.
     #[serde(default)]
     pub log: Log,
@@ -97,6 +107,26 @@ pub struct Merchant {
 pub struct Storage {
     /// Cache of the views, 8 MiB to 4 GiB.
     pub views_cache_bytes: u64,
+}
+
+/// `[metrics]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Metrics {
+    /// Whether metrics are told.
+    pub enabled: bool,
+    /// Where: plain HTTP, no token. Counts, sums and ids of members are to be seen there, nothing else.
+    pub listen: SocketAddr,
+}
+
+/// `[tracing]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tracing {
+    /// A collector of OTLP over gRPC, `http://host:port`; empty: no traces.
+    pub endpoint: String,
+    /// The share of records that is traced, 0 to 100; the same records on every node with the same share.
+    pub percent: u8,
 }
 
 /// `[log]`
@@ -226,6 +256,18 @@ impl Default for Merchant {
 impl Default for Storage {
     fn default() -> Self {
         Self { views_cache_bytes: 64 << 20 }
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { enabled: true, listen: SocketAddr::from(([127, 0, 0, 1], 7712)) }
+    }
+}
+
+impl Default for Tracing {
+    fn default() -> Self {
+        Self { endpoint: String::new(), percent: 100 }
     }
 }
 
@@ -376,8 +418,27 @@ impl Config {
             let (least, most) = (VIEWS_CACHE_BYTES.start(), VIEWS_CACHE_BYTES.end());
             return wrong("storage.views_cache_bytes", format!("between {least} and {most}"));
         }
+        self.check_watching()?;
         if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.log.filter) {
             return wrong("log.filter", error.to_string());
+        }
+        Ok(())
+    }
+
+    fn check_watching(&self) -> Result<(), ConfigError> {
+        let wrong = |key, problem: String| Err(ConfigError::Value { key, problem });
+        let metrics = self.metrics.listen;
+        let taken = [("peer.listen", self.peer.listen), ("merchant.listen", self.merchant.listen)];
+        if let Some((other, _)) = taken.iter().find(|(_, at)| *at == metrics && metrics.port() != 0) {
+            return wrong("metrics.listen", format!("the same as {other}"));
+        }
+        let endpoint = &self.tracing.endpoint;
+        let is_collector = |uri: &http::Uri| uri.scheme_str() == Some("http") && uri.port().is_some();
+        if !endpoint.is_empty() && !endpoint.parse().is_ok_and(|uri: http::Uri| is_collector(&uri)) {
+            return wrong("tracing.endpoint", format!("`{endpoint}` is not such as http://127.0.0.1:4317"));
+        }
+        if self.tracing.percent > 100 {
+            return wrong("tracing.percent", format!("0 to 100, not {}", self.tracing.percent));
         }
         Ok(())
     }
@@ -402,6 +463,10 @@ impl Config {
             cors_origins = origins.join(", "),
             webhook_allow_http = self.merchant.webhook_allow_http,
             views_cache_bytes = self.storage.views_cache_bytes,
+            metrics_enabled = self.metrics.enabled,
+            metrics_listen = self.metrics.listen,
+            tracing_endpoint = text(&self.tracing.endpoint),
+            tracing_percent = self.tracing.percent,
             filter = text(&self.log.filter),
             format = format,
         )

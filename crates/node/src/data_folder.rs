@@ -8,7 +8,7 @@ use std::{
 };
 
 use data_encoding::BASE64URL_NOPAD;
-use hutong_record::AllianceId;
+use hutong_record::{AllianceId, UnixMillis};
 use rand::{TryRng as _, rngs::SysRng};
 use zeroize::Zeroizing;
 
@@ -66,6 +66,24 @@ pub enum DataFolderError {
     },
 }
 
+/// Something that the operator did, and when: for `hutong doctor` and for metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Note {
+    /// `hutong backup` wrote a backup and read it back.
+    Backup,
+    /// `hutong check-phrase` was shown this shop's recovery phrase.
+    Phrase,
+}
+
+impl Note {
+    const fn file(self) -> &'static str {
+        match self {
+            Self::Backup => "last-backup",
+            Self::Phrase => "phrase-checked",
+        }
+    }
+}
+
 /// Holds the data folder for this process until it is dropped.
 #[derive(Debug)]
 pub struct NodeLock {
@@ -121,6 +139,57 @@ impl DataFolder {
     /// Addresses that events are sent to, with their secrets, `webhooks/`.
     pub fn webhooks_folder(&self) -> PathBuf {
         self.0.join("webhooks")
+    }
+
+    /// Where metrics are really told, `metrics.addr`; there only while the node runs.
+    pub fn metrics_address_file(&self) -> PathBuf {
+        self.0.join("metrics.addr")
+    }
+
+    /// Notes that something was done at a moment.
+    pub fn note(&self, note: Note, at: UnixMillis) -> Result<(), DataFolderError> {
+        let path = self.0.join(note.file());
+        let written = crate::format::replace(&path, format!("{}\n", at.ms()).as_bytes());
+        written.map_err(|source| DataFolderError::Io { path, source })
+    }
+
+    /// When something was done last; nothing where it never was.
+    pub fn noted(&self, note: Note) -> Result<Option<UnixMillis>, DataFolderError> {
+        let path = self.0.join(note.file());
+        let bytes = match read_small(&path) {
+            Err(DataFolderError::Missing(_)) => return Ok(None),
+            read => read?,
+        };
+        let at = std::str::from_utf8(&bytes).ok().and_then(|text| text.trim().parse().ok());
+        match at.and_then(|ms| UnixMillis::new(ms).ok()) {
+            Some(at) => Ok(Some(at)),
+            None => Err(DataFolderError::Damaged { path, what: "not a moment" }),
+        }
+    }
+
+    /// When the node was set up, as its key file tells; nothing where there is none.
+    pub fn set_up_at(&self) -> Option<UnixMillis> {
+        let written = fs::metadata(self.key_file()).ok()?.modified().ok()?;
+        let since_epoch = written.duration_since(std::time::UNIX_EPOCH).ok()?;
+        UnixMillis::new(i64::try_from(since_epoch.as_millis()).ok()?).ok()
+    }
+
+    /// Says where metrics are told.
+    pub fn write_metrics_address(&self, bound: SocketAddr) -> Result<(), DataFolderError> {
+        let path = self.metrics_address_file();
+        let written = crate::format::replace(&path, format!("{bound}\n").as_bytes());
+        written.map_err(|source| DataFolderError::Io { path, source })
+    }
+
+    /// Takes the word back.
+    pub fn remove_metrics_address(&self) -> Result<(), DataFolderError> {
+        let path = self.metrics_address_file();
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(DataFolderError::Io { path, source })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The folder of all alliances.
@@ -427,6 +496,19 @@ mod tests {
         data.remove_merchant_address().unwrap();
         data.remove_merchant_address().unwrap();
         assert_eq!(data.read_merchant_address().unwrap(), None);
+    }
+
+    #[test]
+    fn what_was_done_is_remembered_and_nonsense_is_named() {
+        let (_temporary, data) = folder();
+        assert_eq!(data.noted(Note::Backup).unwrap(), None);
+        let at = UnixMillis::new(1_770_000_000_000).unwrap();
+        data.note(Note::Backup, at).unwrap();
+        assert_eq!((data.noted(Note::Backup).unwrap(), data.noted(Note::Phrase).unwrap()), (Some(at), None));
+        for bad in ["", "yesterday", "99999999999999999999"] {
+            fs::write(data.path().join("last-backup"), bad).unwrap();
+            assert!(matches!(data.noted(Note::Backup), Err(DataFolderError::Damaged { .. })), "{bad}");
+        }
     }
 
     #[test]

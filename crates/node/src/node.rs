@@ -31,6 +31,7 @@ use crate::{
         hub::{self, Event, HubHandle},
     },
     identity_file::Secrets,
+    telemetry::Telemetry,
     transport::{Caller, Connections, Credential, Dialer, Door, GuestKey},
 };
 
@@ -55,6 +56,7 @@ pub struct Node {
     laying_out: tokio::sync::Mutex<()>,
     peer_address: SocketAddr,
     started: UnixMillis,
+    telemetry: Telemetry,
     alliances: RwLock<BTreeMap<AllianceId, Running>>,
     paused: watch::Sender<bool>,
     stop: CancellationToken,
@@ -75,6 +77,7 @@ impl Node {
         config: Config,
         secrets: Secrets,
         peer_address: SocketAddr,
+        telemetry: Telemetry,
         stop: CancellationToken,
     ) -> Arc<Self> {
         let Secrets { signing, decryption, identity } = secrets;
@@ -92,6 +95,7 @@ impl Node {
             config,
             peer_address,
             started: clock::now(),
+            telemetry,
             alliances: RwLock::default(),
             paused: watch::Sender::new(false),
             stop,
@@ -107,6 +111,16 @@ impl Node {
     /// Who this shop is.
     pub const fn identity(&self) -> &hutong_record::Identity {
         &self.identity
+    }
+
+    /// Where the node's files lie.
+    pub const fn data(&self) -> &DataFolder {
+        &self.data
+    }
+
+    /// What the node counts with.
+    pub const fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
     }
 
     /// The node's settings.
@@ -220,7 +234,7 @@ impl Node {
     ) -> Result<(Hosted, mpsc::UnboundedReceiver<crate::alliance::Notice>), OpenError> {
         let (sender, notices) = mpsc::unbounded_channel();
         let cache = self.config.storage.views_cache_bytes;
-        Hosted::open(&self.folder(id), self.me(), self.keys.clone(), cache, sender)
+        Hosted::open(&self.folder(id), self.me(), self.keys.clone(), cache, sender, self.telemetry.clone())
             .map(|hosted| (hosted, notices))
     }
 
@@ -230,7 +244,7 @@ impl Node {
         notices: mpsc::UnboundedReceiver<crate::alliance::Notice>,
     ) -> Arc<Hosted> {
         let hosted = Arc::new(hosted);
-        let hub = hub::start(hosted.clone(), notices, self.stop.clone());
+        let hub = hub::start(hosted.clone(), notices, self.telemetry.metrics.clone(), self.stop.clone());
         let running = Running { hosted: hosted.clone(), hub: hub.clone() };
         self.alliances.write().unwrap_or_else(PoisonError::into_inner).insert(hosted.id(), running);
         let dialling = Dialling {
@@ -238,6 +252,7 @@ impl Node {
             hub,
             dialer: Dialer::new(self.credential.clone(), self.connections.clone()),
             paused: self.paused.subscribe(),
+            metrics: self.telemetry.metrics.clone(),
         };
         self.tasks.spawn(dialling.run(self.stop.clone()));
         self.tasks.spawn(self.clone().keep_house(hosted.clone()));

@@ -38,6 +38,7 @@ pub(crate) async fn init(folder: &Path, name: &str, category: &str, peer_port: u
     let mut command = hutong(folder)?;
     command.args(["init", "--name", name, "--category", category, "--json"]);
     command.args(["--peer-listen", peer_listen.as_str(), "--merchant-listen", "127.0.0.1:0"]);
+    command.args(["--metrics-listen", "127.0.0.1:0"]);
     let output = command.output().await.context("`hutong init` does not start")?;
     ensure!(
         output.status.success(),

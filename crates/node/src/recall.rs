@@ -36,6 +36,7 @@ pub(crate) async fn restore(
     data.create()?;
     write_new(&data.config_file(), config.to_toml().as_bytes(), Secrecy::Plain)?;
     data.create_token()?;
+    crate::format::mark(data)?;
     identity_file::write(data, seed, &identity)?;
     let bootstrap = Bootstrap { inviter: link.inviter, addresses: link.addresses };
     AllianceFolder::new(data.alliance(link.charter.id)).create_lost(&link.charter, &bootstrap)?;

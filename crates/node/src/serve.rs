@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+use hutong_record::ShopId;
 use hutong_wire::peer::v1::{join_service_server::JoinServiceServer, sync_service_server::SyncServiceServer};
 use tokio::{
     net::TcpListener,
@@ -14,8 +15,13 @@ use crate::{
     config::Config,
     data_folder::DataFolder,
     federation::{hub::MESSAGE_BYTES_MAX, service::PeerPort},
+    format::{self, Prepared},
     identity_file, merchant,
+    metrics::{self, Exposition, Sampler, calls::CountCalls},
     node::Node,
+    supervisor,
+    telemetry::Telemetry,
+    trace,
     transport::{self, ListenLimits},
 };
 
@@ -32,6 +38,9 @@ const JOIN_MESSAGE_BYTES_MAX: usize = 4_096;
 /// The folder is in use or damaged, a port is taken, or a journal failed.
 pub async fn run(data: DataFolder, config: Config) -> anyhow::Result<()> {
     let _lock = data.lock()?;
+    if let Prepared::Copied(copy) = format::prepare(&data)? {
+        tracing::info!(copy = %copy.display(), "another version wrote this data: a copy of it was kept");
+    }
     let secrets = identity_file::load(&data)?;
     let token = data.read_token()?;
     let peer_listener = TcpListener::bind(config.peer.listen)
@@ -43,22 +52,34 @@ pub async fn run(data: DataFolder, config: Config) -> anyhow::Result<()> {
     let (peer_address, merchant_address) = (peer_listener.local_addr()?, merchant_listener.local_addr()?);
 
     let stop = CancellationToken::new();
-    let node = Node::new(data.clone(), config, secrets, peer_address, stop.clone());
-    node.open_all().await?;
+    let exposition = Exposition::default();
+    let metrics_listener = bind_metrics(&config).await;
+    let telemetry = telemetry(&config, &exposition, secrets.identity.id(), &stop)?;
+    let node = Node::new(data.clone(), config, secrets, peer_address, telemetry, stop.clone());
+    supervisor::while_starting(node.open_all()).await?;
 
     let peer_port = tokio::spawn(serve_peers(node.clone(), peer_listener));
     let merchant_port = tokio::spawn(merchant::serve(node.clone(), &data, merchant_listener, &token)?);
     // Whoever learns the address may end the node at once.
     let asked_to_stop = asked_to_stop();
+    if let Some(listener) = metrics_listener {
+        data.write_metrics_address(listener.local_addr()?)?;
+        let sampler = Arc::new(Sampler::new(node.clone(), exposition));
+        tokio::spawn(metrics::serve(listener, sampler, stop.clone()));
+    }
     data.write_merchant_address(merchant_address)?;
+    supervisor::ready(&format!("peers at {peer_address}, tills at {merchant_address}"));
     tracing::info!(shop = %node.me(), %peer_address, %merchant_address, "the node serves");
 
     let outcome = tokio::select! {
         () = asked_to_stop => Ok(()),
         failed = writers_fail(&node) => Err(failed),
+        never = beat() => match never {},
     };
     tracing::info!("the node stops");
+    supervisor::stopping();
     data.remove_merchant_address()?;
+    data.remove_metrics_address()?;
     stop.cancel();
     let stopped = tokio::time::timeout(GRACE, async {
         let _ = tokio::join!(peer_port, merchant_port);
@@ -70,13 +91,55 @@ pub async fn run(data: DataFolder, config: Config) -> anyhow::Result<()> {
     outcome
 }
 
+/// Opens the address for metrics. Where it is taken the shop trades on without them.
+async fn bind_metrics(config: &Config) -> Option<TcpListener> {
+    let address = config.metrics.enabled.then_some(config.metrics.listen)?;
+    match TcpListener::bind(address).await {
+        Ok(listener) => Some(listener),
+        Err(error) => {
+            tracing::warn!(%address, %error, "metrics.listen cannot be opened: no metrics are told");
+            None
+        }
+    }
+}
+
+fn telemetry(
+    config: &Config,
+    exposition: &Exposition,
+    me: ShopId,
+    stop: &CancellationToken,
+) -> anyhow::Result<Telemetry> {
+    let metrics = exposition.metrics.clone();
+    let (endpoint, percent) = (config.tracing.endpoint.as_str(), config.tracing.percent);
+    let spans = match endpoint {
+        "" => None,
+        _ => Some(
+            trace::start(endpoint, percent, me, metrics.clone(), stop.clone()).context("tracing.endpoint")?,
+        ),
+    };
+    Ok(Telemetry { metrics, spans })
+}
+
+/// Tells the supervisor that the node lives, for as long as this task is run at all; a writer or hub that has failed
+/// ends the node by itself.
+async fn beat() -> std::convert::Infallible {
+    let Some(every) = supervisor::watchdog() else { return std::future::pending().await };
+    let mut interval = tokio::time::interval(every);
+    loop {
+        interval.tick().await;
+        supervisor::alive();
+    }
+}
+
 async fn serve_peers(node: Arc<Node>, listener: TcpListener) -> Result<(), tonic::transport::Error> {
     let incoming =
         transport::listen(listener, node.credential(), node.door().clone(), ListenLimits::default());
     let port = PeerPort(node.clone());
     let sync = SyncServiceServer::new(port.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let join = JoinServiceServer::new(port).max_decoding_message_size(JOIN_MESSAGE_BYTES_MAX);
+    let metrics = node.telemetry().metrics.clone();
     transport::server()
+        .layer(CountCalls::new(metrics, "peer", &[hutong_wire::FILE_DESCRIPTOR_SET]))
         .add_service(sync)
         .add_service(join)
         .serve_with_incoming_shutdown(incoming, node.stop().clone().cancelled_owned())

@@ -22,7 +22,8 @@ use hutong_store::{
 use prost::Message as _;
 use rand::{TryRng as _, rngs::SysRng};
 
-use super::seat::SeatMark;
+use super::{measured::MeasuredDisk, seat::SeatMark};
+use crate::metrics::Metrics;
 
 const CHARTER_FILE: &str = "charter.bin";
 const BOOTSTRAP_FILE: &str = "invited-by.bin";
@@ -172,10 +173,12 @@ impl AllianceFolder {
         me: ShopId,
         keys: Arc<ShopKeys>,
         cache_bytes: u64,
+        metrics: Arc<Metrics>,
     ) -> Result<(Ledger<SledViews>, Option<Bootstrap>), OpenError> {
         let charter = Charter::parse(Bytes::from(self.read(CHARTER_FILE)?))?;
         let bootstrap = self.bootstrap()?;
         let disk = OsDisk::open(self.0.join(JOURNAL_FOLDER)).map_err(|e| self.file(JOURNAL_FOLDER, e))?;
+        let disk = MeasuredDisk::new(disk, metrics);
         let mut seed = [0; 4];
         SysRng.try_fill_bytes(&mut seed).map_err(|_| OpenError::System("random bytes"))?;
         let journal = SegmentJournal::open(disk, JournalConfig::new(u32::from_le_bytes(seed)))?;

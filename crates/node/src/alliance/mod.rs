@@ -2,6 +2,7 @@
 
 mod folder;
 mod home;
+mod measured;
 mod seat;
 mod writer;
 
@@ -28,9 +29,9 @@ pub use folder::{AllianceFolder, Bootstrap, OpenError};
 pub use home::HomeAnswer;
 pub use writer::{IngestJob, Notice};
 
-use writer::Job;
+use writer::{Job, Till};
 
-use crate::clock;
+use crate::{clock, metrics::command_name, telemetry::Telemetry};
 
 /// Jobs that wait for the writer. Full: tills are told to come again (`BUSY`), peers likewise.
 const JOBS_MAX: usize = 1_024;
@@ -68,8 +69,10 @@ impl Hosted {
         keys: Arc<ShopKeys>,
         cache_bytes: u64,
         notices: mpsc::UnboundedSender<Notice>,
+        telemetry: Telemetry,
     ) -> Result<Self, OpenError> {
-        let (ledger, bootstrap) = folder.open(me, keys.clone(), cache_bytes)?;
+        let metrics = telemetry.metrics.clone();
+        let (ledger, bootstrap) = folder.open(me, keys.clone(), cache_bytes, metrics)?;
         let (views, reader) = (ledger.views(), ledger.reader());
         let (jobs, queue) = mpsc::channel(JOBS_MAX);
         let (state_sender, state) = watch::channel(Arc::new(ledger.alliance().clone()));
@@ -81,6 +84,7 @@ impl Hosted {
             signing: signing_sender,
             notices,
             seat: folder.seat(),
+            telemetry,
         };
         writer::start(ledger, queue, outlets)?;
         Ok(Self { me, keys, bootstrap, views, reader, jobs, state, position, signing })
@@ -147,7 +151,8 @@ impl Hosted {
         // Whatever came of it, the ledger decides.
         let _ = tokio::time::timeout(QUESTION_WAIT, signing.wait_for(asked)).await;
         let (reply, answer) = oneshot::channel();
-        self.jobs.try_send(Job::Execute { command: Box::new(command), reply }).map_err(
+        let till = Till::new(reply, command_name(&command));
+        self.jobs.try_send(Job::Execute { command: Box::new(command), till }).map_err(
             |error| match error {
                 mpsc::error::TrySendError::Full(_) => Refusal::new(Reason::Busy),
                 mpsc::error::TrySendError::Closed(_) => Refusal::new(Reason::Stopped),
@@ -260,6 +265,12 @@ impl Hosted {
     /// The views cannot be read.
     pub fn open_invitations(&self, at: UnixMillis) -> Result<Vec<[u8; 32]>, ViewError> {
         hutong_core::command::open_invitations(&*self.views, at)
+    }
+
+    /// Jobs that wait for the writer, and the most that may.
+    pub fn queued_jobs(&self) -> (usize, usize) {
+        let most = self.jobs.max_capacity();
+        (most - self.jobs.capacity(), most)
     }
 
     /// Bytes of journal and views on disk.

@@ -2,10 +2,10 @@
 //! being synced the next one gathers, so there is no timer. Nobody is answered before the sync: the order is
 //! [`hutong_store::writer`]'s.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use hutong_core::{alliance::Alliance, command::Command, ingest::Head, refusal::Refusal};
-use hutong_record::{ShopId, proto};
+use hutong_record::{ShopId, UnixMillis, proto};
 use hutong_store::{
     journal::Lsn,
     ledger::{Committed, Executed, HeadAnswer, Ledger, LedgerError, Patience, Signing},
@@ -17,15 +17,38 @@ use rand::{SeedableRng as _, TryRng as _, rngs::StdRng, rngs::SysRng};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{OpenError, seat::SeatMark};
-use crate::clock;
+use crate::{
+    clock,
+    metrics::{CommandLabels, IngestLabels, NameLabels, Outcome, ReasonLabels},
+    telemetry::Telemetry,
+    trace::{Step, Told},
+};
 
 type Reply = oneshot::Sender<Result<Executed, Refusal>>;
+
+/// Of one commit; whoever catches up does not trace what is long past.
+const TRACED_MAX: u64 = 64;
+
+/// Who waits for a command, and since when.
+pub(super) struct Till {
+    reply: Reply,
+    command: &'static str,
+    queued: Instant,
+    queued_at: UnixMillis,
+}
+
+impl Till {
+    /// Waits from now on.
+    pub(super) fn new(reply: Reply, command: &'static str) -> Self {
+        Self { reply, command, queued: Instant::now(), queued_at: clock::now() }
+    }
+}
 
 /// What the writer is asked to do.
 pub(super) enum Job {
     Execute {
         command: Box<Command>,
-        reply: Reply,
+        till: Till,
     },
     Ingest(IngestJob),
     Examine(IngestJob),
@@ -41,10 +64,10 @@ pub(super) enum Job {
     Tick,
 }
 
-impl From<Job> for writer::Job<Reply, LinkId> {
+impl From<Job> for writer::Job<Till, LinkId> {
     fn from(job: Job) -> Self {
         match job {
-            Job::Execute { command, reply } => Self::Execute { command, till: reply },
+            Job::Execute { command, till } => Self::Execute { command, till },
             Job::Ingest(IngestJob { link, shop, runs }) => Self::Ingest { peer: link, shop, runs },
             Job::Examine(IngestJob { link, shop, runs }) => Self::Examine { peer: link, shop, runs },
             Job::Alarm { link, proof } => Self::Alarm { peer: link, proof },
@@ -105,14 +128,21 @@ pub(super) struct Outlets {
     pub(super) notices: mpsc::UnboundedSender<Notice>,
     /// Which files this shop signs on.
     pub(super) seat: SeatMark,
+    /// Who watches.
+    pub(super) telemetry: Telemetry,
 }
 
 /// What a turn has told so far.
 #[derive(Default)]
-struct Told {
+struct Turn {
     roster_changed: bool,
     /// A peer's records were refused for now.
     later: bool,
+    /// The journal's head before the last commit.
+    position: Lsn,
+    /// Where logs ended before the last commit; kept where records are traced.
+    heads: BTreeMap<ShopId, u64>,
+    begun: Option<UnixMillis>,
 }
 
 /// Starts the thread. It ends when all senders of jobs are gone, or when the journal fails.
@@ -156,7 +186,7 @@ fn turn(
     jobs: &mut mpsc::Receiver<Job>,
 ) -> Result<(), LedgerError> {
     let next = || jobs.try_recv().ok().map(Into::into);
-    let mut told = Told::default();
+    let mut told = Turn::begin(writer.ledger(), outlets.telemetry.spans.is_some());
     let mut tell = |ledger: &Ledger<SledViews>, news| outlets.tell(ledger, news, &mut told);
     writer.turn(first.into(), next, &clock::now, rng, &mut tell)?;
     if told.roster_changed && told.later {
@@ -167,23 +197,83 @@ fn turn(
 }
 
 impl Outlets {
-    fn tell(&self, ledger: &Ledger<SledViews>, news: News<Reply, LinkId>, told: &mut Told) {
+    fn tell(&self, ledger: &Ledger<SledViews>, news: News<Till, LinkId>, told: &mut Turn) {
         match news {
             News::Committed(committed) => {
                 told.roster_changed |= committed.roster_changed;
+                self.count_commit(ledger, &committed, told);
                 self.publish(ledger, committed);
                 self.publish_signing(ledger);
             }
             // The till may have hung up meanwhile; its answer is kept under its request id.
-            News::Answered { till, outcome } => drop(till.send(*outcome)),
+            News::Answered { till, outcome } => {
+                self.count_answer(ledger, &till, &outcome);
+                drop(till.reply.send(*outcome));
+            }
             News::Ingested { peer, shop, outcome } => {
                 told.later |= outcome == Err(Refused::Later);
+                let labels = IngestLabels { outcome: ingest_word(&outcome) };
+                self.telemetry.metrics.ingests.get_or_create(&labels).inc();
                 self.notify(Notice::Ingested { link: peer, shop, outcome: link_outcome(outcome) });
             }
             News::Show { peer, shop, from_sequence } => {
                 self.notify(Notice::Show { link: peer, shop, from_sequence });
             }
             News::Disproved { peer } => self.notify(Notice::Disproved { link: peer }),
+        }
+    }
+
+    fn count_answer(&self, ledger: &Ledger<SledViews>, till: &Till, outcome: &Result<Executed, Refusal>) {
+        let (metrics, command) = (&self.telemetry.metrics, till.command);
+        let came_to = if outcome.is_ok() { Outcome::Done } else { Outcome::Refused };
+        metrics.commands.get_or_create(&CommandLabels { command, outcome: came_to }).inc();
+        let waited = till.queued.elapsed().as_secs_f64();
+        metrics.command_seconds.get_or_create(&NameLabels { command }).observe(waited);
+        match outcome {
+            Err(refusal) => {
+                metrics.refusals.get_or_create(&ReasonLabels { reason: refusal.reason.code() }).inc();
+            }
+            Ok(executed) => {
+                let Some(spans) = &self.telemetry.spans else { return };
+                let (author, step) = (ledger.alliance().me(), Step::Wrote { command });
+                let (begun, ended) = (till.queued_at, clock::now());
+                for record in &executed.records {
+                    spans.tell(Told { record: *record, author, step, begun, ended });
+                }
+            }
+        }
+    }
+
+    fn count_commit(&self, ledger: &Ledger<SledViews>, committed: &Committed, turn: &mut Turn) {
+        let records = committed.position.0.saturating_sub(turn.position.0);
+        turn.position = committed.position;
+        if records > 0 {
+            #[allow(clippy::cast_precision_loss, reason = "a group has at most thousands")]
+            self.telemetry.metrics.group_records.observe(records as f64);
+        }
+        self.trace_taken_in(ledger, committed, turn);
+    }
+
+    /// Tells of other shops' records that have just become durable here.
+    fn trace_taken_in(&self, ledger: &Ledger<SledViews>, committed: &Committed, turn: &mut Turn) {
+        let Some(spans) = &self.telemetry.spans else { return };
+        let (me, ended) = (ledger.alliance().me(), clock::now());
+        let begun = turn.begun.unwrap_or(ended);
+        for (shop, head) in committed.heads.iter().filter(|(shop, _)| *shop != me) {
+            let before = turn.heads.insert(*shop, head.sequence).unwrap_or_default();
+            if head.sequence.saturating_sub(before) > TRACED_MAX {
+                continue;
+            }
+            let mut next = before + 1;
+            while next <= head.sequence {
+                let records = ledger.reader().read_log(*shop, next, usize::MAX).unwrap_or_default();
+                let Some(last) = records.last() else { break };
+                next = last.header().sequence + 1;
+                for record in &records {
+                    let step = Step::TookIn { kind: record.header().kind.as_str_name() };
+                    spans.tell(Told { record: record.id(), author: *shop, step, begun, ended });
+                }
+            }
         }
     }
 
@@ -243,6 +333,28 @@ impl Outlets {
     fn notify(&self, notice: Notice) {
         // The hub is gone only when the node stops.
         let _ = self.notices.send(notice);
+    }
+}
+
+impl Turn {
+    fn begin(ledger: &Ledger<SledViews>, traced: bool) -> Self {
+        let reader = ledger.reader();
+        let mut turn = Self { position: reader.head(), ..Self::default() };
+        if traced {
+            turn.heads = reader.frontier().into_iter().map(|(shop, head)| (shop, head.sequence)).collect();
+            turn.begun = Some(clock::now());
+        }
+        turn
+    }
+}
+
+const fn ingest_word(outcome: &Result<Head, Refused>) -> &'static str {
+    match outcome {
+        Ok(_) => "accepted",
+        Err(Refused::Faulty) => "faulty",
+        Err(Refused::Later) => "later",
+        Err(Refused::Diverged) => "diverged",
+        Err(Refused::Earlier) => "earlier",
     }
 }
 

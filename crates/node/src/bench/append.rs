@@ -19,6 +19,7 @@ use super::{
 use crate::{
     alliance::{AllianceFolder, Hosted},
     clock,
+    telemetry::Telemetry,
 };
 
 const WRITERS: [usize; 2] = [1, 64];
@@ -75,7 +76,7 @@ fn found(plan: &Plan, name: &str) -> anyhow::Result<Hosted> {
     let folder = AllianceFolder::new(plan.home.folder(name)?);
     folder.create(&charter, None)?;
     let (notices, _nobody) = mpsc::unbounded_channel();
-    Ok(Hosted::open(&folder, identity.id(), Arc::new(keys), CACHE_BYTES, notices)?)
+    Ok(Hosted::open(&folder, identity.id(), Arc::new(keys), CACHE_BYTES, notices, Telemetry::default())?)
 }
 
 async fn write(hosted: &Arc<Hosted>, writers: usize, each: usize) -> anyhow::Result<Latencies> {

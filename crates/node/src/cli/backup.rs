@@ -17,8 +17,9 @@ use super::{Globals, output::Answer, problem::Problem, show};
 use crate::{
     alliance::AllianceFolder,
     backup::{self, Contents, Passphrase},
-    config::{Config, HostPort, Log, Merchant, Peer, Shop, Storage},
-    data_folder::DataFolder,
+    clock,
+    config::{Config, HostPort, Log, Merchant, Metrics, Peer, Shop, Storage, Tracing},
+    data_folder::{DataFolder, Note},
     identity_file, recall,
 };
 
@@ -86,6 +87,7 @@ pub(crate) fn backup(globals: &Globals, args: BackupArgs) -> anyhow::Result<Answ
     let data = globals.data()?;
     let passphrase = passphrase(&args.passphrase_file)?;
     let contents = backup::write(&data, &args.output, &passphrase)?;
+    data.note(Note::Backup, clock::now())?;
     let written =
         format!("{} {}", say(globals, "written and read back:", "已写入并校验："), args.output.display());
     Ok(answer(globals, &contents, &args.output, &written))
@@ -138,6 +140,8 @@ fn config(args: RestoreArgs) -> Config {
         peer: Peer { listen: args.peer_listen.unwrap_or(peer.listen), advertise: args.advertise },
         merchant: Merchant { listen: args.merchant_listen.unwrap_or(merchant.listen), ..merchant },
         storage: Storage::default(),
+        metrics: Metrics::default(),
+        tracing: Tracing::default(),
         log: Log::default(),
     }
 }

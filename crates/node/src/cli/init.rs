@@ -12,8 +12,9 @@ use zeroize::Zeroizing;
 use super::{Globals, output::Answer};
 use crate::{
     clock,
-    config::{Config, HostPort, Log, Merchant, Peer, Shop, Storage},
+    config::{Config, HostPort, Log, Merchant, Metrics, Peer, Shop, Storage, Tracing},
     data_folder::{DataFolder, Secrecy, write_new},
+    format,
     identity_file::{self, PhraseLanguage},
 };
 
@@ -38,6 +39,9 @@ pub(crate) struct InitArgs {
     /// Where tills and apps connect; this machine only [default: 127.0.0.1:7711].
     #[arg(long, value_name = "ADDRESS:PORT")]
     merchant_listen: Option<SocketAddr>,
+    /// Where metrics are told to collectors [default: 127.0.0.1:7712].
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    metrics_listen: Option<SocketAddr>,
     /// Where other nodes find this one from outside; repeatable.
     #[arg(long, value_name = "HOST:PORT")]
     advertise: Vec<HostPort>,
@@ -54,12 +58,14 @@ pub(crate) fn run(globals: &Globals, args: InitArgs) -> anyhow::Result<Answer> {
 }
 
 fn config(args: InitArgs) -> Config {
-    let (peer, merchant) = (Peer::default(), Merchant::default());
+    let (peer, merchant, metrics) = (Peer::default(), Merchant::default(), Metrics::default());
     Config {
         shop: Shop { name: args.name, category: args.category },
         peer: Peer { listen: args.peer_listen.unwrap_or(peer.listen), advertise: args.advertise },
         merchant: Merchant { listen: args.merchant_listen.unwrap_or(merchant.listen), ..merchant },
         storage: Storage::default(),
+        metrics: Metrics { listen: args.metrics_listen.unwrap_or(metrics.listen), ..metrics },
+        tracing: Tracing::default(),
         log: Log::default(),
     }
 }
@@ -78,6 +84,7 @@ fn set_up(
         data.create_token()?;
         let seed = identity_file::random_seed()?;
         let secrets = identity_file::create(data, &seed, clock::now())?;
+        format::mark(data)?;
         Ok((secrets.identity, identity_file::phrase(&seed, language)))
     };
     let result = steps();
@@ -130,7 +137,14 @@ mod tests {
 
     fn args(name: &str) -> InitArgs {
         let (name, category) = (name.to_owned(), "food".to_owned());
-        InitArgs { name, category, peer_listen: None, merchant_listen: None, advertise: Vec::new() }
+        InitArgs {
+            name,
+            category,
+            peer_listen: None,
+            merchant_listen: None,
+            metrics_listen: None,
+            advertise: Vec::new(),
+        }
     }
 
     #[test]

@@ -6,12 +6,15 @@
 mod alliance;
 mod attribution;
 mod backup;
+mod bundle;
 mod decimal;
 mod doctor;
 mod init;
 mod netting;
 mod node;
 mod output;
+mod pages;
+mod phrase;
 mod plain_file;
 mod problem;
 mod promotion;
@@ -148,6 +151,10 @@ enum Command {
     Backup(backup::BackupArgs),
     /// Bring a node back from a backup, or from its recovery phrase alone.
     Restore(backup::RestoreArgs),
+    /// Check that the recovery phrase on paper is this shop's.
+    CheckPhrase(phrase::PhraseArgs),
+    /// Gather what somebody who helps needs to see, without secrets.
+    SupportBundle(bundle::BundleArgs),
     /// Check or show the configuration.
     #[command(subcommand)]
     Config(settings::ConfigCommand),
@@ -157,6 +164,8 @@ enum Command {
         /// For which shell.
         shell: clap_complete::Shell,
     },
+    /// Write manual pages.
+    Man(pages::ManArgs),
     /// See a street of shops at work on this machine.
     Demo(demo::DemoArgs),
     /// Measure what this machine can do.
@@ -258,6 +267,9 @@ async fn answer(Cli { globals, command }: Cli) -> anyhow::Result<Answer> {
         Command::Doctor => Box::pin(doctor::run(&globals)).await,
         Command::Backup(args) => backup::backup(&globals, args),
         Command::Restore(args) => Box::pin(backup::restore(&globals, args)).await,
+        Command::CheckPhrase(args) => phrase::run(&globals, &args),
+        Command::SupportBundle(args) => Box::pin(bundle::run(&globals, args)).await,
+        Command::Man(args) => pages::run(&args),
         Command::Config(command) => settings::run(&globals, command),
         Command::Completions { shell } => Ok(completions(shell)),
         Command::Sim(args) => Box::pin(sim::run(&globals, args)).await,

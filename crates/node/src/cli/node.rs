@@ -59,6 +59,7 @@ fn alliance_text(alliance: &proto::AllianceStatus) -> String {
         ("records", alliance.record_count.to_string()),
         ("not folded yet", alliance.unfolded_count.to_string()),
         ("signing", show::signing(&alliance.signing_doubt, Language::En).to_owned()),
+        ("standing", alliance.own_standing.clone()),
         ("journal", show::bytes(alliance.journal_bytes)),
         ("views", show::bytes(alliance.views_bytes)),
     ]);
@@ -67,15 +68,36 @@ fn alliance_text(alliance: &proto::AllianceStatus) -> String {
             show::label(&link.shop_name, &link.shop_id),
             if link.connected { "yes" } else { "no" }.to_owned(),
             link.record_count.to_string(),
+            show::time(link.last_record_time.as_ref()),
             show::time(link.last_heard_time.as_ref()),
+            freshness(link),
+            link.program_version.clone(),
             link.last_error.clone(),
         ]
     };
     let links = table(
-        ["link", "connected", "records", "last heard", "last error"],
+        [
+            "member",
+            "connected",
+            "records",
+            "last record",
+            "last heard",
+            "stale since",
+            "program",
+            "last error",
+        ],
         alliance.links.iter().map(row).collect(),
     );
     format!("{head}\n\n{links}")
+}
+
+/// Since when this node may have missed something of a member. While linked it misses nothing for longer than a moment.
+fn freshness(link: &proto::Link) -> String {
+    match (&link.stale_since_time, link.connected) {
+        (_, true) => "fresh".to_owned(),
+        (None, false) => "ever".to_owned(),
+        (since, false) => show::time(since.as_ref()),
+    }
 }
 
 pub(crate) async fn federation(globals: &Globals, command: FederationCommand) -> anyhow::Result<Answer> {

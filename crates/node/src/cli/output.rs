@@ -51,6 +51,11 @@ impl Answer {
         self
     }
 
+    /// The value alone; null where everything was printed before.
+    pub(crate) fn into_json(self) -> Value {
+        self.json.unwrap_or_default()
+    }
+
     /// The code to end with.
     pub(crate) fn exit_code(&self) -> ExitCode {
         self.exit_code

@@ -206,6 +206,11 @@ pub(crate) fn status_json(status: &proto::GetStatusResponse) -> Value {
             "record_count": link.record_count,
             "last_heard_time": time_json(link.last_heard_time.as_ref()),
             "last_error": link.last_error,
+            "standing": link.standing,
+            "last_record_time": time_json(link.last_record_time.as_ref()),
+            "program_version": link.program_version,
+            "logs_behind": link.logs_behind,
+            "stale_since_time": time_json(link.stale_since_time.as_ref()),
         })
     };
     let alliance = |alliance: &proto::AllianceStatus| {
@@ -217,6 +222,13 @@ pub(crate) fn status_json(status: &proto::GetStatusResponse) -> Value {
             "views_bytes": alliance.views_bytes,
             "unfolded_count": alliance.unfolded_count,
             "signing_doubt": alliance.signing_doubt,
+            "own_standing": alliance.own_standing,
+            "lost_record_count": alliance.lost_record_count,
+            "duty_count": alliance.duty_count,
+            "risk_open": money_json(alliance.risk_open.as_ref()),
+            "queued_job_count": alliance.queued_job_count,
+            "queued_job_count_max": alliance.queued_job_count_max,
+            "clock_ahead_ms": alliance.clock_ahead_ms,
             "links": alliance.links.iter().map(link).collect::<Vec<_>>(),
         })
     };
@@ -229,6 +241,8 @@ pub(crate) fn status_json(status: &proto::GetStatusResponse) -> Value {
         "federation_paused": status.federation_paused,
         "memory_bytes": status.memory_bytes,
         "memory_bytes_peak": status.memory_bytes_peak,
+        "open_file_count": status.open_file_count,
+        "open_file_count_max": status.open_file_count_max,
     })
 }
 

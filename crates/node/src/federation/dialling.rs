@@ -18,9 +18,11 @@ use tokio_util::sync::CancellationToken;
 use super::{
     hub::{Event, HubHandle},
     link::{self, LinkGuard},
+    version,
 };
 use crate::{
     alliance::Hosted,
+    metrics::{DialLabels, DialOutcome, Metrics},
     transport::{DialError, Dialer, Tcp},
 };
 
@@ -45,6 +47,8 @@ pub struct Dialling {
     pub dialer: Dialer,
     /// Whether federation is paused.
     pub paused: watch::Receiver<bool>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
 }
 
 /// A member that can be dialled.
@@ -116,6 +120,8 @@ impl Dialling {
         back_off: &mut BTreeMap<ShopId, BackOff>,
         rng: &mut StdRng,
     ) {
+        let came_to = if outcome.is_ok() { DialOutcome::Connected } else { DialOutcome::Failed };
+        self.metrics.dials.get_or_create(&DialLabels { outcome: came_to }).inc();
         match outcome {
             // Forgotten once the link has lived a while: a peer that answers and goes at once is not dialled at once.
             Ok(()) => back_off.entry(shop).or_default().not_before = Some(Instant::now() + PROBATION),
@@ -209,19 +215,22 @@ async fn open_stream(
 ) -> Result<(), String> {
     let channel =
         dialer.dial(target.key, Tcp::to(address)).await.map_err(|error: DialError| error.to_string())?;
-    let (new, outbound, stop) = link::open(hub, target.shop, true);
+    let (new, outbound, stop) = link::open(hub, target.shop, true, None);
     let id = new.id;
     let guard = LinkGuard::new(hub.clone(), id);
     // The hub says Hello first; the other side answers the call when it has read that.
     hub.send(Event::LinkUp(new)).await.map_err(|e| e.to_string())?;
     let requests =
         ReceiverStream::new(outbound).map(|frame| SyncRequest { frame: Some(frame::to_wire(frame)) });
+    let mut request = tonic::Request::new(requests);
+    version::tell(request.metadata_mut());
     let response = SyncServiceClient::new(channel)
         .max_decoding_message_size(super::hub::MESSAGE_BYTES_MAX)
-        .sync(requests)
+        .sync(request)
         .await;
     match response {
         Ok(response) => {
+            hub.table().is_of_version(target.shop, version::told(response.metadata()));
             let inbound = response.into_inner();
             tokio::spawn(link::pump(
                 hub.clone(),

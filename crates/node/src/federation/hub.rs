@@ -22,12 +22,15 @@ use super::{link::NewLink, table::LinkTable};
 use crate::{
     alliance::{Hosted, IngestJob, Notice},
     clock,
+    metrics::{Direction, DirectionLabels, FrameLabels, Metrics, frame_name},
 };
 
 /// The hub looks after its state machine at least this often, for the clock may have been set back meanwhile.
 const REST_MS_MAX: i64 = 10_000;
 /// Whoever has opened a link says Hello within this time.
 const HELLO_WAIT: Duration = Duration::from_secs(15);
+/// How often it is noted how far links are ahead of this node.
+const REVIEW: Duration = Duration::from_secs(1);
 /// How long members are waited for after an ordinary start.
 const QUESTION: Duration = Duration::from_millis(QUESTION_MS.unsigned_abs());
 /// Events that wait for the hub; full: links are not read.
@@ -106,6 +109,7 @@ impl HubHandle {
 pub fn start(
     hosted: Arc<Hosted>,
     notices: mpsc::UnboundedReceiver<Notice>,
+    metrics: Arc<Metrics>,
     stop: CancellationToken,
 ) -> HubHandle {
     let (events, inbox) = mpsc::channel(EVENTS_MAX);
@@ -124,6 +128,8 @@ pub fn start(
         hosted,
         question,
         looks: BTreeMap::new(),
+        metrics,
+        reviewed: tokio::time::Instant::now(),
     };
     tokio::spawn(hub.run(inbox, notices, stop));
     handle
@@ -168,6 +174,8 @@ struct Hub {
     question: Question,
     /// How often a link was asked where its branch of a log leaves ours.
     looks: BTreeMap<(LinkId, ShopId), u32>,
+    metrics: Arc<Metrics>,
+    reviewed: tokio::time::Instant,
 }
 
 impl Hub {
@@ -194,6 +202,7 @@ impl Hub {
             self.tick();
             self.drain();
             self.confirm();
+            self.review();
         }
         self.close_all();
         self.drain();
@@ -322,6 +331,7 @@ impl Hub {
                     known.heard = true;
                     self.table.heard(known.peer, now);
                 }
+                self.count(Direction::In, &frame);
                 self.replica.frame_received(link, frame, now);
             }
             Event::Malformed { link, error } => {
@@ -343,7 +353,9 @@ impl Hub {
             return;
         }
         let now = clock::now();
-        self.table.connected(link.peer, now);
+        self.table.connected(link.peer, link.version.clone(), now);
+        let direction = if link.dialled { Direction::Out } else { Direction::In };
+        self.metrics.links_opened.get_or_create(&DirectionLabels { direction }).inc();
         let (id, peer) = (link.id, link.peer);
         tracing::info!(peer = peer.short(), dialled = link.dialled, "link up");
         self.links.insert(id, link);
@@ -360,6 +372,7 @@ impl Hub {
     /// Lets go of a link. What was queued still goes out; then its stream ends, for the sender is gone.
     fn forget(&mut self, id: LinkId) -> Option<NewLink> {
         let link = self.links.remove(&id)?;
+        self.metrics.links_closed.inc();
         self.looks.retain(|(at, _), _| *at != id);
         if !self.links.values().any(|l| l.peer == link.peer) {
             tracing::info!(peer = link.peer.short(), "link down");
@@ -426,11 +439,37 @@ impl Hub {
     }
 
     fn send(&mut self, link: LinkId, frame: Frame) {
+        self.count(Direction::Out, &frame);
         let Some(known) = self.links.get(&link) else { return };
         if known.out.try_send(frame).is_err() {
             tracing::warn!(peer = known.peer.short(), "the peer does not read: link cut");
             self.cut(link);
             self.replica.link_down(link, clock::now());
+        }
+    }
+
+    fn count(&self, direction: Direction, frame: &Frame) {
+        self.metrics.frames.get_or_create(&FrameLabels { direction, frame: frame_name(frame) }).inc();
+        let Frame::Records { runs, pushed, .. } = frame else { return };
+        let (records, bytes) = runs.iter().fold((0, 0), |(records, bytes), run| {
+            (records + run.len() as u64, bytes + hutong_sync::raw_run_bytes(run) as u64)
+        });
+        let labels = DirectionLabels { direction };
+        self.metrics.sync_records.get_or_create(&labels).inc_by(records);
+        self.metrics.sync_bytes.get_or_create(&labels).inc_by(bytes);
+        if direction == Direction::In && !pushed {
+            self.metrics.round_trips.inc();
+        }
+    }
+
+    /// Notes from time to time of how many logs each link's other end has more.
+    fn review(&mut self) {
+        if self.reviewed.elapsed() < REVIEW {
+            return;
+        }
+        self.reviewed = tokio::time::Instant::now();
+        for status in self.links.keys().filter_map(|id| self.replica.link_status(*id)) {
+            self.table.behind(status.peer, status.logs_ahead as u64);
         }
     }
 

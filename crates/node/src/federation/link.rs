@@ -31,6 +31,8 @@ pub struct NewLink {
     pub opened: tokio::time::Instant,
     /// Whether anything has come over it.
     pub heard: bool,
+    /// The program's version at the other end, where it is known yet.
+    pub version: Option<String>,
 }
 
 /// Tells the hub that a link is down, should whoever was to open or pump it be dropped on the way.
@@ -63,11 +65,17 @@ impl Drop for LinkGuard {
 pub type Outbound = mpsc::Receiver<Frame>;
 
 /// A new link's two ends: for the hub, and for the stream.
-pub fn open(hub: &HubHandle, peer: ShopId, dialled: bool) -> (NewLink, Outbound, CancellationToken) {
+pub fn open(
+    hub: &HubHandle,
+    peer: ShopId,
+    dialled: bool,
+    version: Option<String>,
+) -> (NewLink, Outbound, CancellationToken) {
     let (out, outbound) = mpsc::channel(OUT_FRAMES_MAX);
     let stop = CancellationToken::new();
     let opened = tokio::time::Instant::now();
-    let new = NewLink { id: hub.next_link(), peer, dialled, out, stop: stop.clone(), opened, heard: false };
+    let (id, heard) = (hub.next_link(), false);
+    let new = NewLink { id, peer, dialled, out, stop: stop.clone(), opened, heard, version };
     (new, outbound, stop)
 }
 

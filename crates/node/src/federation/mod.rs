@@ -8,5 +8,6 @@ pub mod hub;
 pub mod link;
 pub mod service;
 mod table;
+mod version;
 
 pub use table::{LinkState, LinkTable};

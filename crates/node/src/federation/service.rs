@@ -24,6 +24,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{
     hub::Event,
     link::{self, LinkGuard},
+    version,
 };
 use crate::{
     node::Node,
@@ -53,6 +54,7 @@ impl SyncService for PeerPort {
         let Caller::Member(peer) = caller(&request)? else {
             return Err(refuse(&Refusal::new(Reason::NotMember)));
         };
+        let program = version::told(request.metadata());
         let mut inbound = request.into_inner();
         let first = inbound.message().await?.and_then(|message| message.frame);
         let hello = first.map(frame::from_wire).and_then(Result::ok);
@@ -60,7 +62,7 @@ impl SyncService for PeerPort {
             return Err(refuse(&Refusal::field("frame", "the first frame is Hello")));
         };
         let hub = self.0.hub_for(*alliance, peer).ok_or_else(|| refuse(&Refusal::new(Reason::NotMember)))?;
-        let (new, outbound, stop) = link::open(&hub, peer, false);
+        let (new, outbound, stop) = link::open(&hub, peer, false, program);
         let id = new.id;
         let guard = LinkGuard::new(hub.clone(), id);
         let gone = |_| refuse(&Refusal::new(Reason::Stopped));
@@ -73,7 +75,10 @@ impl SyncService for PeerPort {
         let responses = ReceiverStream::new(outbound)
             .map(|frame| Ok(SyncResponse { frame: Some(frame::to_wire(frame)) }))
             .take_until(stop.cancelled_owned());
-        Ok(Response::new(Box::pin(responses)))
+        let responses: Responses = Box::pin(responses);
+        let mut response = Response::new(responses);
+        version::tell(response.metadata_mut());
+        Ok(response)
     }
 }
 

@@ -16,6 +16,10 @@ pub struct LinkState {
     pub last_heard: Option<UnixMillis>,
     /// Why the last attempt to connect failed.
     pub last_error: Option<String>,
+    /// The program's version there, as it said when the last link came up.
+    pub version: Option<String>,
+    /// Logs of which it says that it has more than this node.
+    pub logs_behind: u64,
 }
 
 /// How this node stands with every member it has tried or heard.
@@ -43,13 +47,23 @@ impl LinkTable {
         self.lock().values().filter_map(|state| state.last_heard).max()
     }
 
-    pub(super) fn connected(&self, shop: ShopId, at: UnixMillis) {
-        let state = LinkState { connected: true, last_heard: Some(at), last_error: None };
+    pub(super) fn connected(&self, shop: ShopId, version: Option<String>, at: UnixMillis) {
+        let (last_heard, last_error) = (Some(at), None);
+        let state = LinkState { connected: true, last_heard, last_error, version, logs_behind: 0 };
         self.lock().insert(shop, state);
     }
 
     pub(super) fn heard(&self, shop: ShopId, at: UnixMillis) {
         self.lock().entry(shop).or_default().last_heard = Some(at);
+    }
+
+    pub(super) fn behind(&self, shop: ShopId, logs: u64) {
+        self.lock().entry(shop).or_default().logs_behind = logs;
+    }
+
+    /// What is learned of a link's other end only when it answers.
+    pub(super) fn is_of_version(&self, shop: ShopId, version: Option<String>) {
+        self.lock().entry(shop).or_default().version = version;
     }
 
     pub(super) fn disconnected(&self, shop: ShopId) {
@@ -76,8 +90,8 @@ mod tests {
         let at = |ms| UnixMillis::new(ms).unwrap();
         let table = LinkTable::default();
         assert_eq!((table.is_cut_off(), table.last_heard()), (true, None));
-        table.connected(one, at(10));
-        table.connected(other, at(20));
+        table.connected(one, None, at(10));
+        table.connected(other, None, at(20));
         table.heard(one, at(30));
         table.disconnected(one);
         assert_eq!((table.is_cut_off(), table.last_heard()), (false, Some(at(30))));

@@ -41,7 +41,9 @@ use tonic::{Request, Response, Status, transport::Server};
 use tonic_web::GrpcWebLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-use crate::{alliance::Hosted, config::Config, data_folder::DataFolder, node::Node};
+use crate::{
+    alliance::Hosted, config::Config, data_folder::DataFolder, metrics::calls::CountCalls, node::Node,
+};
 
 /// The largest request: a promotion for 64 shops takes some 12 KB, a dry run of 100 QR codes 30 KB.
 const REQUEST_BYTES_MAX: usize = 256 * 1_024;
@@ -100,6 +102,7 @@ pub fn serve(
         descriptors.iter().fold(builder, |b, set| b.register_encoded_file_descriptor_set(set))
     };
     let (health_reporter, health) = tonic_health::server::health_reporter();
+    let counted = CountCalls::new(node.telemetry().metrics.clone(), "merchant", &descriptors);
     let router = Server::builder()
         .timeout(CALL_TIMEOUT)
         .concurrency_limit_per_connection(CALLS_PER_CONNECTION_MAX)
@@ -112,6 +115,7 @@ pub fn serve(
         .accept_http1(true)
         .layer(cors)
         .layer(GrpcWebLayer::new())
+        .layer(counted)
         .layer(gate)
         .add_service(health)
         .add_service(reflection().build_v1()?)

@@ -1,6 +1,14 @@
 //! The node itself, for its operator.
 
-use hutong_core::{refusal::Refusal, report};
+use std::collections::BTreeMap;
+
+use hutong_core::{
+    duty,
+    refusal::Refusal,
+    report::{self, Summary},
+};
+use hutong_record::{ShopId, proto::Profile};
+use hutong_store::{journal::LogHead, views::SledViews};
 use hutong_wire::{
     merchant::v1::{
         AllianceStatus, GetStatusRequest, GetStatusResponse, Link, SetFederationRequest,
@@ -11,7 +19,15 @@ use hutong_wire::{
 use tonic::{Request, Response, Status};
 
 use super::{MerchantPort, respond};
-use crate::{alliance::Hosted, federation::hub::HubHandle};
+use crate::{
+    alliance::Hosted,
+    clock,
+    federation::{LinkState, hub::HubHandle},
+    metrics::{
+        process::Process,
+        sample::{DUTIES_MAX, standing_word},
+    },
+};
 
 #[tonic::async_trait]
 impl NodeService for MerchantPort {
@@ -40,7 +56,7 @@ impl MerchantPort {
         for (hosted, hub) in self.node.all() {
             alliances.push(alliance_status(&hosted, &hub).await?);
         }
-        let (memory_bytes, memory_bytes_peak) = memory();
+        let process = Process::now();
         Ok(GetStatusResponse {
             version: env!("CARGO_PKG_VERSION").into(),
             shop_id: self.node.me().to_string(),
@@ -48,53 +64,80 @@ impl MerchantPort {
             peer_address: self.node.peer_address().to_string(),
             alliances,
             federation_paused: self.node.is_paused(),
-            memory_bytes,
-            memory_bytes_peak,
+            memory_bytes: process.memory_bytes,
+            memory_bytes_peak: process.memory_bytes_peak,
+            open_file_count: process.open_files,
+            open_file_count_max: process.open_files_max,
         })
     }
 }
 
 async fn alliance_status(hosted: &Hosted, hub: &HubHandle) -> Result<AllianceStatus, Refusal> {
     let alliance = hosted.alliance();
-    let table = hub.table().snapshot();
+    let (charter, now) = (alliance.charter(), clock::now());
+    let late_entry_ms = charter.late_entry_ms_max;
     let others: Vec<_> =
         alliance.roster().iter().map(|(shop, _)| shop).filter(|s| *s != hosted.me()).collect();
     let shops = others.clone();
-    let profiles = hosted.query(move |view| {
-        others.iter().map(|shop| report::profile(view, *shop)).collect::<Result<Vec<_>, _>>()
-    });
-    let link = |(shop, profile): (&hutong_record::ShopId, Option<hutong_record::proto::Profile>)| {
-        let state = table.get(shop).cloned().unwrap_or_default();
-        Link {
-            shop_id: shop.to_string(),
-            shop_name: profile.map(|p| p.name).unwrap_or_default(),
-            connected: state.connected,
-            record_count: hosted.reader().head_of(*shop).map_or(0, |head| head.sequence),
-            last_heard_time: state.last_heard.map(trade::timestamp),
-            last_error: state.last_error.unwrap_or_default(),
-        }
+    let read = move |view: &SledViews| {
+        let profiles =
+            others.iter().map(|shop| report::profile(view, *shop)).collect::<Result<Vec<_>, _>>()?;
+        let duties = duty::due(view, now, late_entry_ms, DUTIES_MAX)?.len();
+        Ok((profiles, duties, Summary::load(view)?.risk_open_minor))
     };
-    let links = shops.iter().zip(profiles.await?).map(link).collect();
+    let (profiles, duties, risk_open) = hosted.query(read).await?;
+    let heads: BTreeMap<_, _> = hosted.reader().frontier().into_iter().collect();
+    let table = hub.table().snapshot();
+    let link = |(shop, profile): (&ShopId, Option<Profile>)| {
+        let standing = alliance.roster().shop(*shop).map_or("", |member| standing_word(member.standing));
+        let name = profile.map(|profile| profile.name).unwrap_or_default();
+        let state = table.get(shop).cloned().unwrap_or_default();
+        link_message(*shop, name, standing, heads.get(shop), state)
+    };
+    let links = shops.iter().zip(profiles).map(link).collect();
     let (journal_bytes, views_bytes) = hosted.bytes_on_disk();
+    let (queued, queued_max) = hosted.queued_jobs();
+    let own = alliance.roster().shop(hosted.me());
+    let newest = heads.iter().filter(|(shop, _)| **shop != hosted.me()).map(|(_, head)| head.time).max();
     Ok(AllianceStatus {
         alliance_id: hosted.id().to_string(),
-        name: alliance.charter().name.clone(),
+        name: charter.name.clone(),
         record_count: hosted.reader().record_count(),
         journal_bytes,
         views_bytes,
         unfolded_count: hosted.unfolded_count().await?,
         links,
         signing_doubt: hosted.signing().borrow().doubt_code().unwrap_or_default().into(),
+        own_standing: own.map_or("", |member| standing_word(member.standing)).into(),
+        lost_record_count: hosted.reader().damage().iter().map(|damage| damage.records).sum(),
+        duty_count: duties as u64,
+        risk_open: Some(trade::minor_message(risk_open, charter.currency)),
+        queued_job_count: queued as u64,
+        queued_job_count_max: queued_max as u64,
+        clock_ahead_ms: newest.map_or(0, |at| at.ms_since(now).max(0)),
     })
 }
 
-/// Resident memory now and at its peak, bytes, as Linux tells; zero elsewhere.
-fn memory() -> (u64, u64) {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let kilobytes = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        line.split_whitespace().next()?.parse::<u64>().ok()
-    };
-    let bytes = |name| kilobytes(name).unwrap_or_default() * 1_024;
-    (bytes("VmRSS:"), bytes("VmHWM:"))
+fn link_message(
+    shop: ShopId,
+    shop_name: String,
+    standing: &str,
+    head: Option<&LogHead>,
+    state: LinkState,
+) -> Link {
+    let last_record = head.map(|head| head.time);
+    let stale_since = if state.connected { None } else { last_record.max(state.last_heard) };
+    Link {
+        shop_id: shop.to_string(),
+        shop_name,
+        connected: state.connected,
+        record_count: head.map_or(0, |head| head.sequence),
+        last_heard_time: state.last_heard.map(trade::timestamp),
+        last_error: state.last_error.unwrap_or_default(),
+        standing: standing.into(),
+        last_record_time: last_record.map(trade::timestamp),
+        program_version: state.version.unwrap_or_default(),
+        logs_behind: if state.connected { state.logs_behind } else { 0 },
+        stale_since_time: stale_since.map(trade::timestamp),
+    }
 }

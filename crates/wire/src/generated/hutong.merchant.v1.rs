@@ -1830,6 +1830,11 @@ pub struct GetStatusResponse {
     pub memory_bytes: u64,
     #[prost(uint64, tag = "8")]
     pub memory_bytes_peak: u64,
+    /// Open files and sockets, and the most that the system allows; 0 where it does not tell.
+    #[prost(uint64, tag = "20")]
+    pub open_file_count: u64,
+    #[prost(uint64, tag = "21")]
+    pub open_file_count_max: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct AllianceStatus {
@@ -1855,6 +1860,26 @@ pub struct AllianceStatus {
     /// signs, too) or FORKED; empty: it signs.
     #[prost(string, tag = "20")]
     pub signing_doubt: ::prost::alloc::string::String,
+    /// How this shop stands in the roster: member, pending, removed or frozen; empty: it is not in it.
+    #[prost(string, tag = "21")]
+    pub own_standing: ::prost::alloc::string::String,
+    /// Records that damage has made unreadable, as found at the start.
+    #[prost(uint64, tag = "22")]
+    pub lost_record_count: u64,
+    /// What this node owes others and has not done yet, counted up to 1000.
+    #[prost(uint64, tag = "23")]
+    pub duty_count: u64,
+    /// Discounts accepted at this shop's risk whose right has not arrived.
+    #[prost(message, optional, tag = "24")]
+    pub risk_open: ::core::option::Option<Money>,
+    /// Jobs that wait for the writer, and the most that may.
+    #[prost(uint64, tag = "25")]
+    pub queued_job_count: u64,
+    #[prost(uint64, tag = "26")]
+    pub queued_job_count_max: u64,
+    /// How far the newest record of another member lies ahead of this node's clock, milliseconds; 0: none does.
+    #[prost(int64, tag = "27")]
+    pub clock_ahead_ms: i64,
 }
 /// One member, as this node is connected to it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1875,6 +1900,21 @@ pub struct Link {
     /// Why the last attempt to connect failed; absent: it did not.
     #[prost(string, tag = "6")]
     pub last_error: ::prost::alloc::string::String,
+    /// How it stands in the roster: member, pending, removed or frozen.
+    #[prost(string, tag = "20")]
+    pub standing: ::prost::alloc::string::String,
+    /// When its newest record that this node holds was made, by its clock; absent: none is held.
+    #[prost(message, optional, tag = "21")]
+    pub last_record_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// The program that it runs, as it said when the last link came up; empty: not known.
+    #[prost(string, tag = "22")]
+    pub program_version: ::prost::alloc::string::String,
+    /// Logs of which it says that it has more than this node; 0 while not linked.
+    #[prost(uint64, tag = "23")]
+    pub logs_behind: u64,
+    /// What this node knows of it is as old as this: absent while linked, or where nothing is known.
+    #[prost(message, optional, tag = "24")]
+    pub stale_since_time: ::core::option::Option<::prost_types::Timestamp>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SetFederationRequest {

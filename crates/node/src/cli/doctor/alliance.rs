@@ -1,0 +1,291 @@
+//! What the running node says of its alliances and members.
+
+use hutong_client::{Timestamp, proto};
+use hutong_record::UnixMillis;
+
+use super::Findings;
+use crate::cli::show;
+
+/// More records waiting to be folded than a burst explains.
+const UNFOLDED_MAX: u64 = 10_000;
+/// What this node knows of a member may be so old: a day in which it was closed.
+const STALE_MS_MAX: i64 = 36 * 60 * 60 * 1_000;
+/// sled writes about five times what is put in; views this much larger than the journal have not been cleaned up.
+const VIEWS_TIMES_MAX: u64 = 20;
+/// Small views have no meaningful ratio, bytes.
+const VIEWS_BYTES_MIN: u64 = 256 << 20;
+/// Of the writer's queue, in use.
+const QUEUE_SHARE: u64 = 50;
+/// A few are always under way.
+const DUTIES_MAX: u64 = 100;
+/// Of those that concern many, so many are named.
+const NAMED_MAX: usize = 5;
+
+pub(super) fn check(findings: &mut Findings, status: &proto::GetStatusResponse, now: UnixMillis) {
+    if status.federation_paused {
+        let advice =
+            findings.say("go on with `hutong federation resume`", "用 `hutong federation resume` 恢复");
+        findings.warn("federation", findings.say("paused", "已暂停"), advice);
+    } else {
+        findings.ok("federation", findings.say("on", "已开启"));
+    }
+    check_peer_versions(findings, status);
+    for alliance in &status.alliances {
+        check_membership(findings, alliance);
+        check_signing(findings, alliance);
+        check_storage(findings, alliance);
+        check_queue(findings, alliance);
+        check_duties(findings, alliance);
+        check_forks(findings, alliance);
+        if !status.federation_paused {
+            check_links(findings, alliance);
+            check_stale(findings, alliance, now);
+            check_behind(findings, alliance);
+        }
+    }
+}
+
+fn name(alliance: &proto::AllianceStatus) -> String {
+    show::label(&alliance.name, &alliance.alliance_id)
+}
+
+fn named<'a>(links: impl Iterator<Item = &'a proto::Link>) -> String {
+    let mut names: Vec<_> = links.map(|link| show::label(&link.shop_name, &link.shop_id)).collect();
+    let more = names.len().saturating_sub(NAMED_MAX);
+    names.truncate(NAMED_MAX);
+    let text = names.join(", ");
+    if more == 0 { text } else { format!("{text}, +{more}") }
+}
+
+fn check_membership(findings: &mut Findings, alliance: &proto::AllianceStatus) {
+    let name = name(alliance);
+    match alliance.own_standing.as_str() {
+        "member" => findings.ok("membership", name),
+        "" | "pending" => {
+            let found = format!("{name}: {}", findings.say("not admitted yet", "尚未接纳"));
+            let advice = findings.say(
+                "ask core members to vote (`hutong alliance approve`)",
+                "请核心成员投票（`hutong alliance approve`）",
+            );
+            findings.warn("membership", found, advice);
+        }
+        "removed" => {
+            let found = format!("{name}: {}", findings.say("voted out", "已被除名"));
+            let advice = findings.say(
+                "vouchers and debts up to the seal stand; talk to the core members",
+                "封存点之前的券与账仍有效；请联系核心成员",
+            );
+            findings.fail("membership", found, advice);
+        }
+        _ => {
+            let found = format!(
+                "{name}: {}",
+                findings.say("frozen, its log has two branches", "已冻结，日志出现分叉")
+            );
+            let advice = findings.say(
+                "stop every copy of this node; core members must admit the shop anew",
+                "停掉本店节点的所有副本；须由核心成员重新接纳",
+            );
+            findings.fail("membership", found, advice);
+        }
+    }
+}
+
+pub(super) fn check_signing(findings: &mut Findings, alliance: &proto::AllianceStatus) {
+    let name = name(alliance);
+    let found = format!("{name}: {}", show::signing(&alliance.signing_doubt, findings.language));
+    let advice = match alliance.signing_doubt.as_str() {
+        "" => return findings.ok("signing", found),
+        "STARTED" | "TAIL_TORN" => {
+            let advice = findings.say("ask again in a few seconds", "请几秒后再查");
+            return findings.warn("signing", found, advice);
+        }
+        "SHARED" => findings.say(
+            "find the other node that runs with this shop's keys and stop it for good, then start this one anew",
+            "找到并永久停掉使用同一密钥的另一个节点，然后重启本节点",
+        ),
+        "FORKED" => findings.say(
+            "stop every copy of this node; then core members must admit the shop anew",
+            "停掉本店节点的所有副本；之后须由核心成员重新接纳本店",
+        ),
+        _ => findings.say(
+            "connect to other members: at least two of them, or the only one, must be reachable",
+            "连接其他成员：至少要有两个（或唯一的一个）在线",
+        ),
+    };
+    findings.fail("signing", found, advice);
+}
+
+fn check_storage(findings: &mut Findings, alliance: &proto::AllianceStatus) {
+    let name = name(alliance);
+    let lag = format!(
+        "{name}: {} {}",
+        alliance.unfolded_count,
+        findings.say("records not folded yet", "条记录待处理")
+    );
+    if alliance.unfolded_count > UNFOLDED_MAX {
+        let advice = findings.say("it is catching up; ask again in a minute", "正在追赶，请稍后再查");
+        findings.warn("fold-lag", lag, advice);
+    } else {
+        findings.ok("fold-lag", lag);
+    }
+    let (journal, views) = (alliance.journal_bytes, alliance.views_bytes);
+    let sizes = format!(
+        "{name}: {} {}, {} {}",
+        findings.say("journal", "日志"),
+        show::bytes(journal),
+        findings.say("views", "视图"),
+        show::bytes(views),
+    );
+    if views > VIEWS_BYTES_MIN && views > journal.saturating_mul(VIEWS_TIMES_MAX) {
+        let advice = findings.say(
+            "stop the node, remove the folder `views` of the alliance, start it: they are folded anew",
+            "停止节点，删除该联盟的 views 目录后再启动：会重新生成",
+        );
+        findings.warn("views", sizes, advice);
+    } else {
+        findings.ok("views", sizes);
+    }
+    if alliance.lost_record_count == 0 {
+        return findings.ok(
+            "damage",
+            format!(
+                "{name}: {} {}",
+                alliance.record_count,
+                findings.say("records can be read", "条记录可读")
+            ),
+        );
+    }
+    let found = format!(
+        "{name}: {} {}",
+        alliance.lost_record_count,
+        findings.say("records cannot be read any more", "条记录已无法读取")
+    );
+    let advice = findings.say(
+        "check the disk (smartctl); back up now; restore onto a sound disk, allies have the records",
+        "检查磁盘（smartctl）；立即备份；在完好的磁盘上恢复，盟店仍有这些记录",
+    );
+    findings.fail("damage", found, advice);
+}
+
+fn check_queue(findings: &mut Findings, alliance: &proto::AllianceStatus) {
+    let (queued, most) = (alliance.queued_job_count, alliance.queued_job_count_max);
+    let found = format!("{}: {queued}/{most}", name(alliance));
+    if queued.saturating_mul(100) <= most.saturating_mul(QUEUE_SHARE) {
+        return findings.ok("queue", found);
+    }
+    let advice = findings.say(
+        "the disk is too slow for this many tills: see hutong_journal_sync_seconds",
+        "磁盘跟不上：查看 hutong_journal_sync_seconds",
+    );
+    findings.warn("queue", found, advice);
+}
+
+fn check_duties(findings: &mut Findings, alliance: &proto::AllianceStatus) {
+    let found = format!("{}: {}", name(alliance), alliance.duty_count);
+    if alliance.duty_count <= DUTIES_MAX {
+        findings.ok("duties", found);
+    } else {
+        let advice = findings.say(
+            "look at `signing` and `fold-lag` first: this node owes others answers that it cannot give",
+            "先看 signing 与 fold-lag：本节点欠其他店的答复无法发出",
+        );
+        findings.warn("duties", found, advice);
+    }
+    let Some(risk) = alliance.risk_open.as_ref().filter(|risk| risk.minor > 0) else {
+        return findings.ok("risk", format!("{}: 0", name(alliance)));
+    };
+    let found = format!("{}: {}", name(alliance), show::money(Some(risk)));
+    let advice = findings.say(
+        "these discounts are this shop's loss unless the vouchers' homes confirm: get connected to them",
+        "若发券店不予确认，这些优惠由本店承担：请尽快恢复与其连接",
+    );
+    findings.warn("risk", found, advice);
+}
+
+fn check_forks(findings: &mut Findings, alliance: &proto::AllianceStatus) {
+    let forked = || alliance.links.iter().filter(|link| link.standing == "frozen");
+    if forked().next().is_none() {
+        return findings.ok("forks", format!("{}: 0", name(alliance)));
+    }
+    let found = format!("{}: {}", name(alliance), named(forked()));
+    let advice = findings.say(
+        "their logs have two signed branches: call them; core members decide on admitting them anew",
+        "其日志有两个已签名的分支：请联系该店；由核心成员决定是否重新接纳",
+    );
+    findings.warn("forks", found, advice);
+}
+
+pub(super) fn check_links(findings: &mut Findings, alliance: &proto::AllianceStatus) {
+    let connected = alliance.links.iter().filter(|link| link.connected).count();
+    let (all, name) = (alliance.links.len(), name(alliance));
+    let found = format!("{name}: {connected}/{all} {}", findings.say("connected", "已连接"));
+    if all == 0 || connected > 0 {
+        return findings.ok("links", found);
+    }
+    let errors = alliance.links.iter().filter(|link| !link.last_error.is_empty());
+    let errors: Vec<_> =
+        errors.take(3).map(|link| format!("{}: {}", link.shop_name, link.last_error)).collect();
+    let advice = findings.say(
+        "check this machine's network and firewall, and peer.advertise on both sides",
+        "检查本机网络和防火墙，以及双方的 peer.advertise",
+    );
+    findings.warn("links", [vec![found], errors].concat().join("; "), advice);
+}
+
+fn check_stale(findings: &mut Findings, alliance: &proto::AllianceStatus, now: UnixMillis) {
+    let is_stale =
+        |since: &Timestamp| now.ms().saturating_sub(since.seconds.saturating_mul(1_000)) > STALE_MS_MAX;
+    let stale = || {
+        let members = alliance.links.iter().filter(|link| link.standing == "member");
+        members.filter(|link| link.stale_since_time.as_ref().is_some_and(is_stale))
+    };
+    if stale().next().is_none() {
+        return findings.ok("stale-members", format!("{}: 0", name(alliance)));
+    }
+    let found = format!("{}: {}", name(alliance), named(stale()));
+    let advice = findings.say(
+        "nothing new of them for a day and a half: call them; `hutong status` says since when",
+        "一天半没有其新消息：请联系对方；`hutong status` 显示起始时间",
+    );
+    findings.warn("stale-members", found, advice);
+}
+
+fn check_behind(findings: &mut Findings, alliance: &proto::AllianceStatus) {
+    let behind = alliance.links.iter().map(|link| link.logs_behind).max().unwrap_or(0);
+    let found = format!("{}: {behind} {}", name(alliance), findings.say("logs", "个日志"));
+    if behind == 0 {
+        return findings.ok("behind", found);
+    }
+    let advice = findings.say(
+        "it is catching up; if it stays so, look for refused records in the log",
+        "正在追赶；若持续如此，请查日志中被拒的记录",
+    );
+    findings.warn("behind", found, advice);
+}
+
+/// Programs may differ while shops upgrade one after the other; a whole version apart is worth knowing.
+fn check_peer_versions(findings: &mut Findings, status: &proto::GetStatusResponse) {
+    let links = || status.alliances.iter().flat_map(|alliance| &alliance.links);
+    let own = series(&status.version);
+    let others =
+        || links().filter(|link| !link.program_version.is_empty() && series(&link.program_version) != own);
+    if others().next().is_none() {
+        return findings.ok("peer-versions", findings.say("alike", "一致"));
+    }
+    let told: Vec<_> = others()
+        .take(NAMED_MAX)
+        .map(|link| format!("{} {}", show::label(&link.shop_name, &link.shop_id), link.program_version))
+        .collect();
+    let advice = findings.say(
+        "upgrade the older ones: what the newer can do, they cannot",
+        "请升级较旧的一方：它缺少新版功能",
+    );
+    findings.warn("peer-versions", told.join(", "), advice);
+}
+
+/// Major and minor version.
+fn series(version: &str) -> Option<(&str, &str)> {
+    let mut parts = version.split('.');
+    Some((parts.next()?, parts.next()?))
+}
