@@ -42,7 +42,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let heard = heard.await??;
     assert_eq!(heard, proto::EventType::Touch);
     // More than it was given it cannot do.
-    let denied = client.get_summary(proto::GetSummaryRequest::default()).await.expect_err("a bot sees no books");
+    let denied =
+        client.get_summary(proto::GetSummaryRequest::default()).await.expect_err("a bot sees no books");
     assert_eq!(denied.reason(), Some("SCOPE_MISSING"));
     let told =
         serde_json::json!({ "example": "rust/bot", "offers": offers.len(), "touches": 1, "answer": answer });

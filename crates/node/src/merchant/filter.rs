@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn what_is_no_filter_is_refused_with_why() {
         let long = "code = OK AND ".repeat(100);
-        let many = vec!["code = OK"; 9].join(" AND ");
+        let many = ["code = OK"; 9].join(" AND ");
         for bad in [
             "code",
             "code =",

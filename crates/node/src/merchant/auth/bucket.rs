@@ -75,7 +75,8 @@ mod tests {
             let mut bucket = Bucket::new(rate, start);
             taken(&mut bucket, start);
             let wait = bucket.take(start).unwrap_err();
-            assert!(bucket.take(start + wait).is_ok(), "{rate}");
+            let after = taken(&mut bucket, start + wait);
+            assert!(after > 0, "{rate}");
             assert!(bucket.take(start).is_err(), "{rate}");
         }
         let mut none = Bucket::new(0, start);

@@ -196,13 +196,12 @@ impl Hook {
             writing: Mutex::default(),
             progress: Mutex::new(Progress { resume_token, dead: stored.dead, ..Progress::default() }),
         })
-        .map(|hook| {
+        .inspect(|hook| {
             if Target::parse(&stored.url, allow_http).is_err() {
                 let error = "merchant.webhook_allow_http does not allow this address";
                 hook.progress().last_error = error.to_owned();
                 hook.stop.cancel();
             }
-            hook
         })
     }
 
