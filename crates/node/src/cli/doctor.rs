@@ -141,9 +141,9 @@ impl Findings {
             let advice = if check.advice.is_empty() {
                 String::new()
             } else {
-                format!("\n{:>20}→ {}", "", check.advice)
+                format!("\n{:>21}→ {}", "", check.advice)
             };
-            format!("{:<5} {:<14}{}{advice}", check.verdict.word(), check.name, check.found)
+            format!("{:<5} {:<15}{}{advice}", check.verdict.word(), check.name, check.found)
         };
         let json = json!({
             "healthy": self.healthy(),
