@@ -14,6 +14,7 @@
 //! | `replay`, `till`, `wallet` | customers, tills, vouchers in pockets |
 //! | `faults` | what goes wrong on purpose |
 //! | `ledger`, `gather`, `audit` | the demo's books, the nodes' books, the comparison |
+//! | `settlement` | what is owed in the end, and what of it cancels |
 //! | `report` | what is shown |
 
 mod audit;
@@ -30,6 +31,7 @@ mod plan;
 mod reason;
 mod replay;
 mod report;
+mod settlement;
 mod setup;
 mod street;
 mod till;
@@ -166,7 +168,7 @@ async fn show(args: &DemoArgs, home: &Path, fleet: &mut Fleet) -> anyhow::Result
         killed: faults.killed,
     };
     let findings = audit(&evidence);
-    Ok(Report::new(span, times, &evidence, findings, faults))
+    Report::new(span, times, &evidence, findings, faults)
 }
 
 /// Starts the nodes, founds the alliance and publishes the promotions.

@@ -3,12 +3,14 @@
 use std::{collections::BTreeMap, io::Write, time::Duration};
 
 use comfy_table::{Cell, CellAlignment, Table, presets::UTF8_HORIZONTAL_ONLY};
+use hutong_core::netting::Debt;
 use serde::Serialize;
 
 use super::{
     audit::{Evidence, Findings, pair_of},
     faults::FaultLog,
     replay::Span,
+    settlement::{self, Settlement},
     street::Shop,
 };
 
@@ -30,6 +32,8 @@ pub(super) struct Report {
     state_digests_equal: bool,
     pairs_agree: bool,
     double_redemptions: u64,
+    /// What is owed in the end, and what of it cancels around the circle.
+    settlement: Settlement,
     elapsed_s: f64,
     setup_s: f64,
     replay_s: f64,
@@ -118,13 +122,13 @@ impl Report {
         evidence: &Evidence<'_>,
         findings: Findings,
         faults: FaultLog,
-    ) -> Self {
+    ) -> anyhow::Result<Self> {
         let accounts = &evidence.books.accounts;
         let mut refusals = BTreeMap::new();
         for ((_, reason), count) in &evidence.ledger.refusals {
             *refusals.entry(reason.clone()).or_default() += count;
         }
-        Self {
+        Ok(Self {
             visits: span.visits,
             days: span.days,
             vouchers_issued: accounts.iter().map(|a| a.issued).sum(),
@@ -138,6 +142,7 @@ impl Report {
             state_digests_equal: findings.state_digests_equal,
             pairs_agree: findings.pairs_agree,
             double_redemptions: findings.double_redemptions,
+            settlement: Settlement::of(&debts(evidence))?,
             elapsed_s: (times.setup + times.replay + times.settle).as_secs_f64(),
             setup_s: times.setup.as_secs_f64(),
             replay_s: times.replay.as_secs_f64(),
@@ -148,7 +153,7 @@ impl Report {
             invariants_failed: failures(evidence, &findings, &faults),
             faults,
             nodes: Shop::all().map(|shop| NodeLine::of(evidence, shop)).collect(),
-        }
+        })
     }
 
     /// Broken invariants, each with its id.
@@ -218,6 +223,15 @@ impl Report {
         writeln!(out, "Each two shops agree on what is between them: {}", yes(self.pairs_agree))?;
         writeln!(out, "Vouchers used twice: {}", self.double_redemptions)?;
         writeln!(out, "Requests sent twice, answered the same: {}", self.repeats)?;
+        let owed = &self.settlement;
+        writeln!(
+            out,
+            "Gross debt {}, netting cancelled {} ({:.1} %), left to pay {}",
+            dollar_text(owed.gross_debt_cents),
+            dollar_text(owed.cancelled_cents),
+            owed.cancelled_percent,
+            dollar_text(owed.left_cents)
+        )?;
         writeln!(out, "Broken promises: {}", self.invariants_failed.len())?;
         Ok(())
     }
@@ -348,6 +362,13 @@ fn pair_lines(evidence: &Evidence<'_>) -> Vec<PairLine> {
         .collect()
 }
 
+/// What each two shops owe each other, by the first one's node; the audit has compared it with the other's.
+fn debts(evidence: &Evidence<'_>) -> Vec<Debt<Shop>> {
+    let pairs = Shop::all().flat_map(|shop| Shop::all().skip(shop.index() + 1).map(move |ally| (shop, ally)));
+    let balance = |shop, ally| pair_of(evidence, shop, ally).balance.map_or(0, |money| money.minor);
+    pairs.filter_map(|(shop, ally)| settlement::debt(shop, ally, balance(shop, ally))).collect()
+}
+
 fn failures(evidence: &Evidence<'_>, findings: &Findings, faults: &FaultLog) -> Vec<String> {
     let lists = [&evidence.ledger.violations, &faults.violations, &findings.violations];
     let mut failures: Vec<String> = lists.iter().flat_map(|l| &l.list).map(ToString::to_string).collect();
@@ -369,9 +390,13 @@ fn right(count: u64) -> Cell {
 }
 
 fn dollars(cents: i64) -> Cell {
+    Cell::new(dollar_text(cents)).set_alignment(CellAlignment::Right)
+}
+
+fn dollar_text(cents: i64) -> String {
     let sign = if cents < 0 { "-" } else { "" };
     let cents = cents.unsigned_abs();
-    Cell::new(format!("{sign}{}.{:02}", cents / 100, cents % 100)).set_alignment(CellAlignment::Right)
+    format!("{sign}{}.{:02}", cents / 100, cents % 100)
 }
 
 #[cfg(test)]
@@ -407,7 +432,7 @@ mod tests {
         };
         let span = Span { days: 1, visits: 10 };
         let times = Times { replay: Duration::from_secs(2), ..Default::default() };
-        Report::new(span, times, &evidence, Findings::default(), FaultLog::default())
+        Report::new(span, times, &evidence, Findings::default(), FaultLog::default()).unwrap()
     }
 
     #[test]
@@ -423,7 +448,8 @@ mod tests {
         assert_eq!(object["invariants_failed"][0], "VOU-1: for the test");
         assert_eq!(object["nodes"].as_array().unwrap().len(), 13);
         assert_eq!(object["visits_per_s"], 5.0);
-        for key in ["pairs", "state_digests_equal", "pairs_agree", "double_redemptions", "elapsed_s"] {
+        assert_eq!(object["settlement"]["gross_debt_cents"], 0);
+        for key in ["pairs", "state_digests_equal", "pairs_agree", "double_redemptions", "elapsed_s", "settlement"] {
             assert!(!object[key].is_null(), "{key}");
         }
     }
