@@ -393,10 +393,6 @@ pub(crate) fn parse_response(key: &[u8]) -> Option<(RecordId, ShopId)> {
     Some((RecordId::try_from(rest.get(..32)?).ok()?, ShopId::try_from(rest.get(32..)?).ok()?))
 }
 
-pub(crate) fn statements(pair: PairId) -> Vec<u8> {
-    key(STATEMENT, &[pair.as_bytes()])
-}
-
 pub(crate) fn statements_of(pair: PairId, number: u32, author: ShopId) -> Vec<u8> {
     key(STATEMENT, &[pair.as_bytes(), &number.to_be_bytes(), author.as_bytes()])
 }
@@ -404,11 +400,6 @@ pub(crate) fn statements_of(pair: PairId, number: u32, author: ShopId) -> Vec<u8
 pub(crate) fn statement(pair: PairId, number: u32, author: ShopId, sequence: u64) -> Vec<u8> {
     let (number, sequence) = (number.to_be_bytes(), sequence.to_be_bytes());
     key(STATEMENT, &[pair.as_bytes(), &number, author.as_bytes(), &sequence])
-}
-
-/// The author in a key of [`statement`].
-pub(crate) fn parse_statement(key: &[u8]) -> Option<ShopId> {
-    ShopId::try_from(key.get(1 + PairId::BYTES + 4..)?.get(..32)?).ok()
 }
 
 pub(crate) fn payment(pair: PairId, notice: RecordId) -> Vec<u8> {

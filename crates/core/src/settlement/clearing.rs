@@ -181,7 +181,9 @@ fn matching(
 /// Hash over the records behind some debts.
 pub(crate) fn digest<'r>(records: impl Iterator<Item = &'r [RecordId; 2]>) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new_derive_key("hutong 2026 v1 netting balances");
-    records.flatten().for_each(|record| drop(hasher.update(record.as_bytes())));
+    for record in records.flatten() {
+        hasher.update(record.as_bytes());
+    }
     *hasher.finalize().as_bytes()
 }
 

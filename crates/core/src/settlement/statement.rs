@@ -149,7 +149,9 @@ impl Statement {
             hasher.update(shop.as_bytes()).update(&sequence.to_be_bytes());
         }
         hasher.update(&(self.nettings.len() as u64).to_be_bytes());
-        self.nettings.iter().for_each(|run| drop(hasher.update(run.as_bytes())));
+        for run in &self.nettings {
+            hasher.update(run.as_bytes());
+        }
         let sums = [
             self.opening_minor,
             self.lines_minor,
@@ -158,7 +160,9 @@ impl Statement {
             self.closing_minor,
             self.disputed_minor,
         ];
-        sums.iter().for_each(|sum| drop(hasher.update(&sum.to_be_bytes())));
+        for sum in sums {
+            hasher.update(&sum.to_be_bytes());
+        }
         hasher.update(&self.lines_digest).update(&self.previous.unwrap_or_default());
         *hasher.finalize().as_bytes()
     }
