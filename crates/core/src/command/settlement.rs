@@ -87,14 +87,14 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             table::read(self.view, &table::redemption(respond.receipt))?.ok_or_else(unknown)?;
         let voucher = report::voucher(self.view, &entry.voucher)?.ok_or_else(unknown)?;
         let currency = self.alliance.charter().currency;
-        let promotion =
-            Promotion::load(self.view, entry.voucher.promotion, currency)?.ok_or_else(unknown)?;
-        let used =
-            voucher.use_of(respond.receipt).ok_or(Refusal::new(Reason::RedemptionAlreadyVoided))?;
+        let promotion = Promotion::load(self.view, entry.voucher.promotion, currency)?.ok_or_else(unknown)?;
+        let used = voucher.use_of(respond.receipt).ok_or(Refusal::new(Reason::RedemptionAlreadyVoided))?;
         let issuer = promotion.distributor(voucher.token.body().issuer()).ok_or_else(unknown)?.shop;
         match respond.answer {
             A::Concede => self.check_concession(respond.receipt, used)?,
-            A::Accept | A::Dispute | A::Withdraw => self.check_response(respond, used, &promotion, entry.entered)?,
+            A::Accept | A::Dispute | A::Withdraw => {
+                self.check_response(respond, used, &promotion, entry.entered)?
+            }
             A::Unspecified => return Err(Refusal::field("answer", "is missing").into()),
         }
         let message = proto::ReceiptResponse {
@@ -134,9 +134,9 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             return Err(Refusal::new(Reason::NotReceiptParty).into());
         }
         let before = response::by(self.view, (me, used.redeemer), respond.receipt, me)?;
-        let open = before.as_ref().is_some_and(|said| {
-            matches!(said.answer, Answered::Disputed(_)) && said.withdrawn.is_none()
-        });
+        let open = before
+            .as_ref()
+            .is_some_and(|said| matches!(said.answer, Answered::Disputed(_)) && said.withdrawn.is_none());
         match respond.answer {
             A::Withdraw if open => return Ok(()),
             A::Withdraw => return Err(Refusal::new(Reason::NoDispute).into()),
@@ -196,8 +196,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             }
             None => {
                 let end = self.check_end(sign, open, before)?;
-                let (cut, nettings) =
-                    statement::cut_now(self.view, me, ally, &statement::included(before))?;
+                let (cut, nettings) = statement::cut_now(self.view, me, ally, &statement::included(before))?;
                 (end, cut, nettings)
             }
         };
@@ -346,10 +345,8 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         if !clearing::is_backed(run, &balances, Some(self.me())) {
             return Err(Refusal::new(Reason::BalanceDiffers).into());
         }
-        let consent = proto::NettingConsent {
-            run_id: copy(run.id.as_bytes()),
-            period_end_unix_ms: run.period.ms(),
-        };
+        let consent =
+            proto::NettingConsent { run_id: copy(run.id.as_bytes()), period_end_unix_ms: run.period.ms() };
         let message = proto::Netting { netting: Some(proto::netting::Netting::Consent(consent)) };
         Ok(alloc::vec![Self::for_all(Kind::Netting, &message)])
     }

@@ -45,8 +45,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         }
         voucher.reservations.retain(|r| r.key != message.reservation_key);
         voucher.uses.push(used.clone());
-        let entry =
-            ReceiptEntry { voucher: genuine.token.body().key, entered: self.record.header().time };
+        let entry = ReceiptEntry { voucher: genuine.token.body().key, entered: self.record.header().time };
         table::write(self.view, table::redemption(self.id()), &entry);
         self.put_used(&voucher, &genuine)?;
         self.expose_risks(&voucher, &genuine.promotion)?;

@@ -102,7 +102,12 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         if said { Ok(()) } else { Err(ignore("answered before")) }
     }
 
-    fn withdraw(&mut self, receipt: RecordId, named: &[ShopId], request: &crate::answer::RequestTag) -> Handled {
+    fn withdraw(
+        &mut self,
+        receipt: RecordId,
+        named: &[ShopId],
+        request: &crate::answer::RequestTag,
+    ) -> Handled {
         let mut withdrawn = false;
         for pair in self.pairs_with(named) {
             let key = table::response(pair, receipt, self.author());
@@ -121,7 +126,12 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
     }
 
     /// The receipt's author gives in: what the receipt booked is taken back, and the voucher stays used.
-    fn concede(&mut self, receipt: RecordId, named: &[ShopId], request: &crate::answer::RequestTag) -> Handled {
+    fn concede(
+        &mut self,
+        receipt: RecordId,
+        named: &[ShopId],
+        request: &crate::answer::RequestTag,
+    ) -> Handled {
         let (voucher, genuine) = self.voucher_of_receipt(receipt)?;
         let used = voucher.use_of(receipt).ok_or_else(|| ignore("taken back before"))?.clone();
         if used.redeemer != self.author() || used.standing != UseStanding::ByRight {
@@ -171,8 +181,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         if message.ally_id.as_ref() != ally.as_bytes() {
             return Err(ignore("about another ally"));
         }
-        let (content, annex) =
-            Statement::parse(&message).ok_or_else(|| ignore("statement is malformed"))?;
+        let (content, annex) = Statement::parse(&message).ok_or_else(|| ignore("statement is malformed"))?;
         if content.end > self.record.header().time {
             return Err(ignore("of a period that is not over"));
         }

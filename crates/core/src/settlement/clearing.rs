@@ -190,9 +190,10 @@ pub(crate) fn digest<'r>(records: impl Iterator<Item = &'r [RecordId; 2]>) -> [u
 /// Whether all balances of a run were disclosed by both shops as it says; of one shop: all that this shop is in.
 pub(crate) fn is_backed(run: &Run, balances: &Balances, of: Option<ShopId>) -> bool {
     let wanted = |debt: &&RunDebt| of.is_none_or(|shop| debt.debtor == shop || debt.creditor == shop);
-    let found = run.debts.iter().filter(wanted).map(|debt| {
-        balances.of(debt.debtor, debt.creditor).filter(|(found, _)| found.minor == debt.minor)
-    });
+    let found =
+        run.debts.iter().filter(wanted).map(|debt| {
+            balances.of(debt.debtor, debt.creditor).filter(|(found, _)| found.minor == debt.minor)
+        });
     let Some(records) = found.map(|found| found.map(|(_, records)| records)).collect::<Option<Vec<_>>>()
     else {
         return false;

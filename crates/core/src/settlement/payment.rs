@@ -46,11 +46,7 @@ pub enum Outcome {
 }
 
 /// A payment that this shop made or got.
-pub fn find(
-    view: &(impl Reader + ?Sized),
-    me: ShopId,
-    id: RecordId,
-) -> Result<Option<Payment>, ViewError> {
+pub fn find(view: &(impl Reader + ?Sized), me: ShopId, id: RecordId) -> Result<Option<Payment>, ViewError> {
     let ally: Option<ShopId> = table::read(view, &table::payment_of(id))?;
     ally.map_or(Ok(None), |ally| table::read(view, &table::payment(PairId::of(me, ally), id)))
 }

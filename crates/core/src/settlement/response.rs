@@ -76,8 +76,8 @@ pub fn of_pair(view: &(impl Reader + ?Sized), me: ShopId, ally: ShopId) -> Resul
     let mut all: BTreeMap<RecordId, Vec<(ShopId, Response)>> = BTreeMap::new();
     let prefix = table::responses(PairId::of(me, ally));
     for (receipt, shop, said) in table::collect(view, &prefix, |key, value| {
-        let (receipt, shop) = table::parse_response(key)
-            .ok_or_else(|| ViewError::Damaged("table of responses".into()))?;
+        let (receipt, shop) =
+            table::parse_response(key).ok_or_else(|| ViewError::Damaged("table of responses".into()))?;
         Ok((receipt, shop, table::decode::<Response>(key, value)?))
     })? {
         if is_in_time(view, receipt, &said)? {
@@ -87,11 +87,7 @@ pub fn of_pair(view: &(impl Reader + ?Sized), me: ShopId, ally: ShopId) -> Resul
     Ok(Responses(all))
 }
 
-fn is_in_time(
-    view: &(impl Reader + ?Sized),
-    receipt: RecordId,
-    said: &Response,
-) -> Result<bool, ViewError> {
+fn is_in_time(view: &(impl Reader + ?Sized), receipt: RecordId, said: &Response) -> Result<bool, ViewError> {
     let Answered::Disputed(at) = said.answer else { return Ok(true) };
     let entered: Option<table::ReceiptEntry> = table::read(view, &table::redemption(receipt))?;
     Ok(entered.is_some_and(|receipt| at.ms_since(receipt.entered) <= DISPUTE_MS_MAX))

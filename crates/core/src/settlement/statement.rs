@@ -169,7 +169,8 @@ impl Statement {
 
     /// Parses a statement's record: form and bounds, not whether it is right.
     pub(crate) fn parse(message: &proto::Statement) -> Option<(Self, Annex)> {
-        let mark = |mark: &proto::CutMark| Some((ShopId::try_from(mark.shop_id.as_ref()).ok()?, mark.sequence));
+        let mark =
+            |mark: &proto::CutMark| Some((ShopId::try_from(mark.shop_id.as_ref()).ok()?, mark.sequence));
         let cut: Vec<_> = message.cut.iter().map(mark).collect::<Option<_>>()?;
         let run = |id: &bytes::Bytes| RecordId::try_from(id.as_ref()).ok();
         let nettings: Vec<_> = message.netting_ids.iter().map(run).collect::<Option<_>>()?;
@@ -263,11 +264,7 @@ impl Annex {
 }
 
 /// All statements between two shops: those that are agreed, then the one that is not.
-pub fn cases(
-    view: &(impl Reader + ?Sized),
-    me: ShopId,
-    ally: ShopId,
-) -> Result<Vec<Case>, ViewError> {
+pub fn cases(view: &(impl Reader + ?Sized), me: ShopId, ally: ShopId) -> Result<Vec<Case>, ViewError> {
     let mut cases: Vec<Case> = Vec::new();
     loop {
         let number = u32::try_from(cases.len() + 1).unwrap_or(u32::MAX);
@@ -462,9 +459,10 @@ impl Sums {
         self.lines += minor;
         self.count = self.count.saturating_add(1);
         let day = at.at.day(self.offset_minutes);
-        let (count, sum, hasher) = self.days.entry(day).or_insert_with(|| {
-            (0, 0, blake3::Hasher::new_derive_key("hutong 2026 v1 statement lines"))
-        });
+        let (count, sum, hasher) = self
+            .days
+            .entry(day)
+            .or_insert_with(|| (0, 0, blake3::Hasher::new_derive_key("hutong 2026 v1 statement lines")));
         *count = count.saturating_add(1);
         *sum += minor;
         for hasher in [&mut self.hasher, hasher] {

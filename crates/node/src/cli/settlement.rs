@@ -37,7 +37,9 @@ pub(crate) enum SettlementCommand {
     #[command(subcommand)]
     Statement(StatementCommand),
     /// Say that this shop paid an ally.
-    #[command(after_help = "Example:\n  hutong settlement pay 张记包子 --amount 128.50 --reference BANK-4711")]
+    #[command(
+        after_help = "Example:\n  hutong settlement pay 张记包子 --amount 128.50 --reference BANK-4711"
+    )]
     Pay(PayArgs),
     /// Say that an ally's payment came (or, with --deny, that it did not).
     Confirm(ConfirmArgs),
@@ -379,10 +381,7 @@ async fn dispute(session: &Session, args: DisputeArgs) -> anyhow::Result<Answer>
     send_response(session, request).await
 }
 
-async fn send_response(
-    session: &Session,
-    request: proto::RespondToReceiptRequest,
-) -> anyhow::Result<Answer> {
+async fn send_response(session: &Session, request: proto::RespondToReceiptRequest) -> anyhow::Result<Answer> {
     let request_id = request.request_id.clone();
     let record_id = session.client.respond_to_receipt(request).await?.record_id;
     let json = json!({ "request_id": request_id, "record_id": record_id });
@@ -394,8 +393,7 @@ async fn statement(session: &Session, command: StatementCommand) -> anyhow::Resu
     match command {
         StatementCommand::Show { ally, number, end } => {
             let [ally_id] = session.shops([ally.as_str()]).await?;
-            let request =
-                proto::GetStatementRequest { alliance_id, ally_id, number, period_end_time: end };
+            let request = proto::GetStatementRequest { alliance_id, ally_id, number, period_end_time: end };
             tell(session, session.client.get_statement(request).await?.statement).await
         }
         StatementCommand::List { ally } => {
@@ -617,7 +615,8 @@ async fn net(session: &Session, command: NetCommand) -> anyhow::Result<Answer> {
             let consent_by_itself = rule == Switch::On;
             let request = proto::SetNettingRuleRequest { alliance_id, consent_by_itself };
             session.client.set_netting_rule(request).await?;
-            let text = if consent_by_itself { "the node consents by itself" } else { "consents are given by hand" };
+            let text =
+                if consent_by_itself { "the node consents by itself" } else { "consents are given by hand" };
             return Ok(Answer::new(json!({ "consent_by_itself": consent_by_itself }), text));
         }
     };

@@ -59,6 +59,7 @@ use self::{
     plan::Baskets,
     replay::{Span, Street},
     report::{Report, Times},
+    settlement::Settlement,
     street::{DAY_MS, DAYS_ALL, EmbeddedVisits, FIRST_DAY, Shop},
 };
 
@@ -167,8 +168,13 @@ async fn show(args: &DemoArgs, home: &Path, fleet: &mut Fleet) -> anyhow::Result
         shop_of: &street.shop_of,
         killed: faults.killed,
     };
-    let findings = audit(&evidence);
-    Report::new(span, times, &evidence, findings, faults)
+    let mut findings = audit(&evidence);
+    let pairs = audit::pairs_that_traded(&evidence);
+    let debts: Vec<_> =
+        pairs.iter().filter_map(|(one, other, cents)| settlement::debt(*one, *other, *cents)).collect();
+    let settled = Settlement::of(&debts)?.on_record(&street.links, &street.shop_of, &pairs).await?;
+    settled.check(&mut findings.violations);
+    Ok(Report::new(span, times, &evidence, findings, faults, settled))
 }
 
 /// Starts the nodes, founds the alliance and publishes the promotions.

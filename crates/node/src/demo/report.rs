@@ -3,14 +3,13 @@
 use std::{collections::BTreeMap, io::Write, time::Duration};
 
 use comfy_table::{Cell, CellAlignment, Table, presets::UTF8_HORIZONTAL_ONLY};
-use hutong_core::netting::Debt;
 use serde::Serialize;
 
 use super::{
     audit::{Evidence, Findings, pair_of},
     faults::FaultLog,
     replay::Span,
-    settlement::{self, Settlement},
+    settlement::Settlement,
     street::Shop,
 };
 
@@ -122,13 +121,14 @@ impl Report {
         evidence: &Evidence<'_>,
         findings: Findings,
         faults: FaultLog,
-    ) -> anyhow::Result<Self> {
+        settlement: Settlement,
+    ) -> Self {
         let accounts = &evidence.books.accounts;
         let mut refusals = BTreeMap::new();
         for ((_, reason), count) in &evidence.ledger.refusals {
             *refusals.entry(reason.clone()).or_default() += count;
         }
-        Ok(Self {
+        Self {
             visits: span.visits,
             days: span.days,
             vouchers_issued: accounts.iter().map(|a| a.issued).sum(),
@@ -142,7 +142,7 @@ impl Report {
             state_digests_equal: findings.state_digests_equal,
             pairs_agree: findings.pairs_agree,
             double_redemptions: findings.double_redemptions,
-            settlement: Settlement::of(&debts(evidence))?,
+            settlement,
             elapsed_s: (times.setup + times.replay + times.settle).as_secs_f64(),
             setup_s: times.setup.as_secs_f64(),
             replay_s: times.replay.as_secs_f64(),
@@ -153,7 +153,7 @@ impl Report {
             invariants_failed: failures(evidence, &findings, &faults),
             faults,
             nodes: Shop::all().map(|shop| NodeLine::of(evidence, shop)).collect(),
-        })
+        }
     }
 
     /// Broken invariants, each with its id.
@@ -231,6 +231,13 @@ impl Report {
             dollar_text(owed.cancelled_cents),
             owed.cancelled_percent,
             dollar_text(owed.left_cents)
+        )?;
+        writeln!(
+            out,
+            "Statements signed by both: {} of {}; netted by records: {}",
+            owed.statements_agreed,
+            owed.pairs,
+            yes(owed.netted_by_records)
         )?;
         writeln!(out, "Broken promises: {}", self.invariants_failed.len())?;
         Ok(())
@@ -362,13 +369,6 @@ fn pair_lines(evidence: &Evidence<'_>) -> Vec<PairLine> {
         .collect()
 }
 
-/// What each two shops owe each other, by the first one's node; the audit has compared it with the other's.
-fn debts(evidence: &Evidence<'_>) -> Vec<Debt<Shop>> {
-    let pairs = Shop::all().flat_map(|shop| Shop::all().skip(shop.index() + 1).map(move |ally| (shop, ally)));
-    let balance = |shop, ally| pair_of(evidence, shop, ally).balance.map_or(0, |money| money.minor);
-    pairs.filter_map(|(shop, ally)| settlement::debt(shop, ally, balance(shop, ally))).collect()
-}
-
 fn failures(evidence: &Evidence<'_>, findings: &Findings, faults: &FaultLog) -> Vec<String> {
     let lists = [&evidence.ledger.violations, &faults.violations, &findings.violations];
     let mut failures: Vec<String> = lists.iter().flat_map(|l| &l.list).map(ToString::to_string).collect();
@@ -432,7 +432,7 @@ mod tests {
         };
         let span = Span { days: 1, visits: 10 };
         let times = Times { replay: Duration::from_secs(2), ..Default::default() };
-        Report::new(span, times, &evidence, Findings::default(), FaultLog::default()).unwrap()
+        Report::new(span, times, &evidence, Findings::default(), FaultLog::default(), Settlement::default())
     }
 
     #[test]
@@ -449,7 +449,9 @@ mod tests {
         assert_eq!(object["nodes"].as_array().unwrap().len(), 13);
         assert_eq!(object["visits_per_s"], 5.0);
         assert_eq!(object["settlement"]["gross_debt_cents"], 0);
-        for key in ["pairs", "state_digests_equal", "pairs_agree", "double_redemptions", "elapsed_s", "settlement"] {
+        for key in
+            ["pairs", "state_digests_equal", "pairs_agree", "double_redemptions", "elapsed_s", "settlement"]
+        {
             assert!(!object[key].is_null(), "{key}");
         }
     }

@@ -1,9 +1,13 @@
 //! What is owed at the end, and how much of it cancels around the circle.
 
+use std::{collections::HashMap, sync::Arc};
+
+use anyhow::Context as _;
 use hutong_core::netting::{self, Debt};
+use hutong_wire::merchant::v1::{self as pb, settlement_service_client::SettlementServiceClient};
 use serde::Serialize;
 
-use super::street::Shop;
+use super::{gather, ledger::Violations, link::Link, street::Shop};
 
 /// All balances of the street, netted.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Serialize)]
@@ -18,6 +22,12 @@ pub(super) struct Settlement {
     pub(super) left_cents: i64,
     /// `cancelled_cents` of `gross_debt_cents`, in percent.
     pub(super) cancelled_percent: f64,
+    /// Pairs that traded.
+    pub(super) pairs: usize,
+    /// Of them, those whose two shops signed the same statement, over the balance that the audit has seen.
+    pub(super) statements_agreed: usize,
+    /// The same cancelled by records: every balance disclosed by both, and every touched shop's consent.
+    pub(super) netted_by_records: bool,
 }
 
 /// What one pair's balance says: a debt, unless they are even. Positive: the second owes the first.
@@ -41,8 +51,101 @@ impl Settlement {
             cancelled_cents: netting.cleared,
             left_cents: netting.remainder,
             cancelled_percent: netting.cleared as f64 * 100.0 / netting.total.max(1) as f64,
+            ..Self::default()
         })
     }
+
+    /// Has all pairs settle over the merchant API, as their owners would: statements signed by both, balances disclosed, a
+    /// netting run proposed and consented to.
+    ///
+    /// # Errors
+    /// A node stays down or refuses what it should not.
+    pub(super) async fn on_record(
+        mut self,
+        links: &[Arc<Link>],
+        shop_of: &HashMap<String, Shop>,
+        pairs: &[(Shop, Shop, i64)],
+    ) -> anyhow::Result<Self> {
+        let ids: HashMap<Shop, &String> = shop_of.iter().map(|(id, shop)| (*shop, id)).collect();
+        let id = |shop: Shop| ids.get(&shop).map(|id| (*id).clone()).context("a shop without an id");
+        let link = |shop: Shop| &*links[shop.index()];
+        self.pairs = pairs.len();
+        for (shop, ally, _) in pairs {
+            sign(link(*shop), id(*ally)?).await?;
+        }
+        gather::settle(links).await?;
+        for (shop, ally, balance_cents) in pairs {
+            let signed = sign(link(*ally), id(*shop)?).await?;
+            let closing = signed.closing.map_or(0, |money| money.minor);
+            let agreed = signed.state() == pb::StatementState::Agreed && closing == -balance_cents;
+            self.statements_agreed += usize::from(agreed);
+        }
+        gather::settle(links).await?;
+        for (shop, ally, _) in pairs {
+            publish(link(*shop), id(*ally)?).await?;
+            publish(link(*ally), id(*shop)?).await?;
+        }
+        gather::settle(links).await?;
+        if self.cancelled_cents > 0 {
+            self.netted_by_records = self.net(links).await?;
+        }
+        Ok(self)
+    }
+
+    /// All who traded must have agreed, and what cancels must be cancelled.
+    pub(super) fn check(&self, violations: &mut Violations) {
+        violations.require(self.statements_agreed == self.pairs, "CON-1", || {
+            format!("{} of {} pairs agreed on a statement", self.statements_agreed, self.pairs)
+        });
+        violations.require(self.netted_by_records == (self.cancelled_cents > 0), "MON-1", || {
+            format!("{} cents that cancel were not cancelled by records", self.cancelled_cents)
+        });
+    }
+
+    /// One shop proposes, all consent. Whether it took effect everywhere and cancelled what it should.
+    async fn net(&self, links: &[Arc<Link>]) -> anyhow::Result<bool> {
+        let ask = |carrier| async move {
+            let request = pb::ProposeNettingRequest::default();
+            SettlementServiceClient::new(carrier).propose_netting(request).await
+        };
+        let run = links[0].call("ProposeNetting", ask).await?.done()?.run.context("no run")?;
+        gather::settle(links).await?;
+        for link in links {
+            let ask = |carrier| {
+                let request = pb::ConsentToNettingRequest { run_id: run.id.clone(), ..Default::default() };
+                async move { SettlementServiceClient::new(carrier).consent_to_netting(request).await }
+            };
+            link.call("ConsentToNetting", ask).await?.done()?;
+        }
+        gather::settle(links).await?;
+        let mut all = true;
+        for link in links {
+            let ask = |carrier| {
+                let request = pb::GetNettingRequest { run_id: run.id.clone(), ..Default::default() };
+                async move { SettlementServiceClient::new(carrier).get_netting(request).await }
+            };
+            let run = link.call("GetNetting", ask).await?.done()?.run.context("no run")?;
+            let cleared = run.cleared.map_or(0, |money| money.minor);
+            all &= run.in_effect && cleared == self.cancelled_cents;
+        }
+        Ok(all)
+    }
+}
+
+async fn sign(link: &Link, ally_id: String) -> anyhow::Result<pb::Statement> {
+    let ask = |carrier| {
+        let request = pb::SignStatementRequest { ally_id: ally_id.clone(), ..Default::default() };
+        async move { SettlementServiceClient::new(carrier).sign_statement(request).await }
+    };
+    link.call("SignStatement", ask).await?.done()?.statement.context("no statement")
+}
+
+async fn publish(link: &Link, ally_id: String) -> anyhow::Result<()> {
+    let ask = |carrier| {
+        let request = pb::PublishBalanceRequest { ally_id: ally_id.clone(), ..Default::default() };
+        async move { SettlementServiceClient::new(carrier).publish_balance(request).await }
+    };
+    link.call("PublishBalance", ask).await?.done().map(|_| ())
 }
 
 #[cfg(test)]

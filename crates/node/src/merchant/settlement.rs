@@ -26,8 +26,7 @@ use hutong_wire::{
         ProposeNettingRequest, ProposeNettingResponse, PublishBalanceRequest, PublishBalanceResponse,
         RecordPaymentRequest, RecordPaymentResponse, RespondToReceiptRequest, RespondToReceiptResponse,
         SetExposureRequest, SetExposureResponse, SetNettingRuleRequest, SetNettingRuleResponse,
-        SignStatementRequest, SignStatementResponse, Statement,
-        settlement_service_server::SettlementService,
+        SignStatementRequest, SignStatementResponse, Statement, settlement_service_server::SettlementService,
     },
     trade::{self, Sides},
 };
@@ -209,7 +208,9 @@ impl MerchantPort {
             reason: request.reason,
         };
         match hosted.ask(Command::AnswerPayment(command)).await? {
-            Answer::PaymentAnswered { record } => Ok(ConfirmPaymentResponse { record_id: record.to_string() }),
+            Answer::PaymentAnswered { record } => {
+                Ok(ConfirmPaymentResponse { record_id: record.to_string() })
+            }
             other => Err(unexpected(&other)),
         }
     }
@@ -223,8 +224,7 @@ impl MerchantPort {
             "" => None,
             token => Some(trade::record_id("page_token", token)?),
         };
-        let mut payments =
-            hosted.query(move |view| payment::list(view, me, ally, after, size + 1)).await?;
+        let mut payments = hosted.query(move |view| payment::list(view, me, ally, after, size + 1)).await?;
         let next_page_token = cut_page(&mut payments, size, |payment| payment.id.to_string());
         let payments = payments.iter().map(|payment| trade::payment_message(payment, currency)).collect();
         Ok(ListPaymentsResponse { payments, next_page_token })
@@ -319,9 +319,8 @@ impl MerchantPort {
             }
         };
         let limit = proto::ExposureLimit {
-            ally_id: ally.map_or_else(Default::default, |ally| {
-                bytes::Bytes::copy_from_slice(ally.as_bytes())
-            }),
+            ally_id: ally
+                .map_or_else(Default::default, |ally| bytes::Bytes::copy_from_slice(ally.as_bytes())),
             warn_minor: minor("warn", request.warn.as_ref())?,
             stop_minor: minor("stop", request.stop.as_ref())?,
         };

@@ -151,7 +151,12 @@ pub(crate) fn logs(street: &Street) -> BTreeMap<ShopId, Vec<Record>> {
 }
 
 /// Delivers all logs in any interleaving, in runs and groups of any length, with restarts in between.
-pub(crate) fn deliver(logs: &BTreeMap<ShopId, Vec<Record>>, to: &mut Shop, street: &Street, rng: &mut StdRng) {
+pub(crate) fn deliver(
+    logs: &BTreeMap<ShopId, Vec<Record>>,
+    to: &mut Shop,
+    street: &Street,
+    rng: &mut StdRng,
+) {
     let mut left: Vec<(usize, &Vec<Record>)> = logs.values().map(|log| (0, log)).collect();
     let mut refused = 0;
     while !left.is_empty() {

@@ -59,7 +59,12 @@ impl Street {
         sign * agreed.content.closing_minor
     }
 
-    fn respond(&mut self, shop: usize, receipt: RecordId, answer: proto::ReceiptAnswer) -> Result<(), Refusal> {
+    fn respond(
+        &mut self,
+        shop: usize,
+        receipt: RecordId,
+        answer: proto::ReceiptAnswer,
+    ) -> Result<(), Refusal> {
         let respond = RespondCommand {
             request: self.request(),
             receipt,
@@ -186,7 +191,8 @@ fn what_was_signed_is_not_signed_twice_and_a_period_must_be_over() {
     street.pass(1_000);
     assert!(street.sign_now(1, 3).unwrap());
     assert!(!street.sign_now(1, 3).unwrap(), "nothing new");
-    let ahead = SignCommand { ally: street.id(2), end: Some(street.now.saturating_add_ms(1)), listed_day: None };
+    let ahead =
+        SignCommand { ally: street.id(2), end: Some(street.now.saturating_add_ms(1)), listed_day: None };
     let refused = street.run(1, &Command::SignStatement(ahead)).unwrap_err();
     assert_eq!((refused.reason, refused.fact("field")), (Reason::FieldInvalid, Some("period_end_time")));
     let myself = SignCommand { ally: street.id(1), end: None, listed_day: None };
@@ -281,7 +287,11 @@ fn a_dispute_keeps_lines_out_of_statements_until_it_is_taken_back() {
     assert_eq!(street.agree(2, 3), 300);
     let content = street.cases(3, 2)[1].agreed.clone().unwrap().content;
     assert_eq!((content.disputed_minor, content.line_count, content.correction_minor), (0, 1, 0));
-    assert_eq!(reason(street.respond(3, receipt, Dispute)), Reason::ReceiptAnswered, "a dispute is made once");
+    assert_eq!(
+        reason(street.respond(3, receipt, Dispute)),
+        Reason::ReceiptAnswered,
+        "a dispute is made once"
+    );
 }
 
 #[test]
@@ -292,7 +302,10 @@ fn a_dispute_after_the_agreement_takes_the_line_out_again() {
     street.meet();
     assert_eq!(street.agree(3, 1), 0);
     let content = street.cases(3, 1)[1].agreed.clone().unwrap().content;
-    assert_eq!((content.lines_minor.abs(), content.disputed_minor.abs(), content.correction_minor), (100, 100, 0));
+    assert_eq!(
+        (content.lines_minor.abs(), content.disputed_minor.abs(), content.correction_minor),
+        (100, 100, 0)
+    );
 }
 
 #[test]
@@ -409,7 +422,13 @@ fn days_narrow_down_where_lines_are_many() {
         }
         street.pass(DAY_MS);
     }
-    assert_eq!({ street.meet(); street.agree(1, 2) }, 12_000);
+    assert_eq!(
+        {
+            street.meet();
+            street.agree(1, 2)
+        },
+        12_000
+    );
     let signed = street.cases(1, 2)[0].own[0].clone();
     assert!(signed.annex.lines.is_empty());
     let days: Vec<_> = signed.annex.days.iter().map(|d| (d.line_count, d.minor.abs())).collect();
@@ -434,7 +453,11 @@ fn a_payment_is_booked_when_both_have_signed() {
     let payment = street.pay(3, 1, 60, "BANK-77").unwrap();
     street.meet();
     assert_eq!(street.balance(1, 3), 100, "said, not confirmed");
-    assert_eq!(street.answer_payment(3, payment, true).unwrap_err().reason, Reason::PaymentUnknown, "the payer's own");
+    assert_eq!(
+        street.answer_payment(3, payment, true).unwrap_err().reason,
+        Reason::PaymentUnknown,
+        "the payer's own"
+    );
     assert_eq!(street.answer_payment(2, payment, true).unwrap_err().reason, Reason::PaymentUnknown);
     street.answer_payment(1, payment, true).unwrap();
     assert_eq!(street.answer_payment(1, payment, false).unwrap_err().reason, Reason::PaymentAnswered);
@@ -508,7 +531,10 @@ fn a_circle_of_debts_is_cancelled_when_all_consent() {
     }
     street.meet();
     assert_eq!(street.balance(2, 1), before[0], "one consent is missing");
-    assert!(street.run(0, &Command::ConsentToNetting(run)).unwrap().records.is_empty(), "nothing to consent to");
+    assert!(
+        street.run(0, &Command::ConsentToNetting(run)).unwrap().records.is_empty(),
+        "nothing to consent to"
+    );
     street.run(3, &Command::ConsentToNetting(run)).unwrap();
     street.meet();
     street.check_agreement("netted");
@@ -595,7 +621,11 @@ fn a_run_that_does_not_hold_never_takes_effect() {
     let doubled = street.plant(0, Kind::Netting, &[], &doubled).id();
     street.meet();
     let views = street.shops[1].ledger.views();
-    assert_eq!(clearing::runs_of(&*views, period).unwrap().len(), 2, "the good one, and one of made-up debts");
+    assert_eq!(
+        clearing::runs_of(&*views, period).unwrap().len(),
+        2,
+        "the good one, and one of made-up debts"
+    );
     let refused = street.run(1, &Command::ConsentToNetting(doubled)).unwrap_err();
     assert_eq!(refused.reason, Reason::BalanceDiffers);
     street.run(1, &Command::ConsentToNetting(good.id)).unwrap();
