@@ -233,8 +233,6 @@ reasons! {
     NettingUnknown, "NETTING_UNKNOWN", NotFound, "没有这次轧差", "no such netting run";
     /// The disclosed balances of the period cancel nothing.
     NothingToNet, "NOTHING_TO_NET", State, "没有可以轧差的余额", "no disclosed balances cancel";
-    /// More shops or debts than one run holds.
-    NettingTooLarge, "NETTING_TOO_LARGE", State, "一次轧差容不下这么多欠款", "more debts than one run can hold";
     /// This shop consented to another run of the period.
     ConsentGiven, "CONSENT_GIVEN", State, "本店已同意该期的另一次轧差", "this shop has consented to another run of that period";
     /// The run takes other balances than both shops disclosed.

@@ -296,7 +296,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         };
         let mut matching = clearing::balances(self.view, period)?.matching();
         let debts: Vec<Debt<ShopId>> = matching.iter().map(|(debt, _)| debt.clone()).collect();
-        let netting = netting::net(&debts).map_err(|_| Refusal::new(Reason::NettingTooLarge))?;
+        let netting = netting::net(&debts).map_err(|_| too_many_debts())?;
         if netting.cleared == 0 {
             return Err(nothing().into());
         }
@@ -309,7 +309,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             matching.retain(|(debt, _)| left(debt) < debt.minor);
         }
         if !fits(&matching) {
-            return Err(Refusal::new(Reason::NettingTooLarge).into());
+            return Err(too_many_debts().into());
         }
         let run = run_message(period, &matching, left);
         let known = clearing::runs_of(self.view, period)?;
@@ -399,6 +399,10 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             .with("stop", currency.amount_text(stop.into()));
         Err(refusal.into())
     }
+}
+
+fn too_many_debts() -> Refusal {
+    Refusal::field("period_end_time", "more debts cancel than one run can hold")
 }
 
 type Backed = (Debt<ShopId>, [RecordId; 2]);

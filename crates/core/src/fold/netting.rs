@@ -33,7 +33,24 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         };
         table::write(self.view, key, &said);
         for run in clearing::runs_of(self.view, period)? {
+            self.offer_consent(&run)?;
             self.take_effect(run)?;
+        }
+        Ok(())
+    }
+
+    /// Where this shop's rule is to consent by itself: has the node do so as soon as all balances of this shop are there.
+    fn offer_consent(&mut self, run: &Run) -> Handled {
+        let me = self.me();
+        let rule: bool = table::read(self.view, &table::netting_rule())?.unwrap_or_default();
+        if !rule || !run.touched().contains(&me) {
+            return Ok(());
+        }
+        let consented = clearing::consent(self.view, run.period, me)?.is_some();
+        let balances = clearing::balances(self.view, run.period)?;
+        if !consented && clearing::is_backed(run, &balances, Some(me)) {
+            let duty = Duty::Consent { period: run.period, run: run.id };
+            table::write(self.view, duty.key(), &duty);
         }
         Ok(())
     }
@@ -58,16 +75,10 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
             return Err(ignore("proposed too often"));
         }
         table::write(self.view, table::run(run.period, run.id), &run);
-        let touched = run.touched();
-        if touched.contains(&run.author) {
+        if run.touched().contains(&run.author) {
             self.consent(run.period, run.id)?;
         }
-        let rule: bool = table::read(self.view, &table::netting_rule())?.unwrap_or_default();
-        let consented = clearing::consent(self.view, run.period, self.me())?.is_some();
-        if rule && touched.contains(&self.me()) && !consented {
-            let duty = Duty::Consent { period: run.period, run: run.id };
-            table::write(self.view, duty.key(), &duty);
-        }
+        self.offer_consent(&run)?;
         self.take_effect(run)
     }
 

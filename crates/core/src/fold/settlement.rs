@@ -290,6 +290,9 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
             None => self.alliance.roster().iter().map(|(shop, _)| shop).filter(|shop| *shop != me).collect(),
         };
         for ally in allies {
+            // Another limit is another warning.
+            self.view.remove(table::exposure_noted(ally));
+            self.view.remove(Duty::NoteExposure(ally).key());
             let owed = crate::pair::report(self.view, me, ally)?.balance_minor;
             exposure::watch(self.view, ally, owed)?;
         }

@@ -13,7 +13,7 @@ use super::{
     problem::Problem,
     sale::RequestIdArg,
     session::Session,
-    show::{self, Names, money, money_json, time, time_json, word},
+    show::{Names, money, money_json, time, time_json, word},
     value,
 };
 

@@ -76,7 +76,7 @@ impl Settlement {
         gather::settle(links).await?;
         for (shop, ally, balance_cents) in pairs {
             let signed = sign(link(*ally), id(*shop)?).await?;
-            let closing = signed.closing.map_or(0, |money| money.minor);
+            let closing = signed.closing.as_ref().map_or(0, |money| money.minor);
             let agreed = signed.state() == pb::StatementState::Agreed && closing == -balance_cents;
             self.statements_agreed += usize::from(agreed);
         }

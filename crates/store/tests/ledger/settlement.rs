@@ -39,7 +39,7 @@ impl Street {
     }
 
     /// Signs the next statement up to now; true: a record was written.
-    fn sign_now(&mut self, shop: usize, ally: usize) -> Result<bool, Refusal> {
+    pub(crate) fn sign_now(&mut self, shop: usize, ally: usize) -> Result<bool, Refusal> {
         let has_base = self.cases(shop, ally).last().unwrap().base(self.id(shop), self.id(ally)).is_some();
         let end = (!has_base).then_some(self.now);
         let command = SignCommand { ally: self.id(ally), end, listed_day: None };
@@ -59,7 +59,7 @@ impl Street {
         sign * agreed.content.closing_minor
     }
 
-    fn respond(
+    pub(crate) fn respond(
         &mut self,
         shop: usize,
         receipt: RecordId,
@@ -77,7 +77,13 @@ impl Street {
         self.run(shop, &Command::Respond(respond)).map(|_| ())
     }
 
-    fn pay(&mut self, shop: usize, ally: usize, minor: i64, reference: &str) -> Result<RecordId, Refusal> {
+    pub(crate) fn pay(
+        &mut self,
+        shop: usize,
+        ally: usize,
+        minor: i64,
+        reference: &str,
+    ) -> Result<RecordId, Refusal> {
         let pay = PayCommand {
             request: self.request(),
             ally: self.id(ally),
@@ -91,13 +97,18 @@ impl Street {
         }
     }
 
-    fn answer_payment(&mut self, shop: usize, payment: RecordId, received: bool) -> Result<(), Refusal> {
+    pub(crate) fn answer_payment(
+        &mut self,
+        shop: usize,
+        payment: RecordId,
+        received: bool,
+    ) -> Result<(), Refusal> {
         let (request, reason) = (self.request(), "没有到账".into());
         let answer = AnswerPaymentCommand { request, payment, received, reason };
         self.run(shop, &Command::AnswerPayment(answer)).map(|_| ())
     }
 
-    fn publish_balance(&mut self, shop: usize, ally: usize) -> Result<bool, Refusal> {
+    pub(crate) fn publish_balance(&mut self, shop: usize, ally: usize) -> Result<bool, Refusal> {
         let command = Command::PublishBalance(self.id(ally));
         self.run(shop, &command).map(|done| !done.records.is_empty())
     }
@@ -128,7 +139,7 @@ impl Street {
         found.unwrap().redeemers[0]
     }
 
-    fn limit(&mut self, shop: usize, ally: usize, warn: Option<i64>, stop: Option<i64>) {
+    pub(crate) fn limit(&mut self, shop: usize, ally: usize, warn: Option<i64>, stop: Option<i64>) {
         let ally_id = self.bytes(ally);
         let limit = proto::ExposureLimit { ally_id, warn_minor: warn, stop_minor: stop };
         self.run(shop, &Command::SetSettlement(Setting::ExposureLimit(limit))).unwrap();
@@ -140,7 +151,7 @@ fn sum_owed_by(lines: &[Line], debtor: hutong_record::ShopId) -> i128 {
 }
 
 /// Four shops: 1 handed out, 2 redeemed, 3 pays. The receipt.
-fn with_a_receipt(seed: u64) -> (Street, RecordId) {
+pub(crate) fn with_a_receipt(seed: u64) -> (Street, RecordId) {
     let (street, _) = Street::with_a_redemption(seed);
     let receipt = street.lines(2, 3)[0].record;
     (street, receipt)
@@ -494,7 +505,7 @@ fn an_answer_that_comes_before_its_payment_waits_for_it() {
 }
 
 /// Three shops that owe each other in a circle, all agreed and disclosed.
-fn circle(seed: u64) -> Street {
+pub(crate) fn circle(seed: u64) -> Street {
     let mut street = Street::new(seed, 4);
     for (debtor, creditor, times) in [(1, 2, 3), (2, 3, 2), (3, 1, 2)] {
         street.owe(debtor, creditor, times);
@@ -577,6 +588,36 @@ fn only_balances_that_both_disclosed_alike_are_netted() {
     assert_eq!(street.run(0, &unknown).unwrap_err().reason, Reason::NettingUnknown);
 }
 
+/// A run of the circle's three shops like another one, but for a change.
+pub(crate) fn run_like(
+    street: &Street,
+    run: &clearing::Run,
+    change: &dyn Fn(&mut proto::NettingRun),
+) -> proto::Netting {
+    let mut shops: Vec<usize> = vec![1, 2, 3];
+    shops.sort_by_key(|shop| street.id(*shop));
+    let place = |shop| u32::try_from(shops.iter().position(|s| street.id(*s) == shop).unwrap()).unwrap();
+    let debt = |d: &clearing::RunDebt| proto::NettedDebt {
+        debtor: place(d.debtor),
+        creditor: place(d.creditor),
+        minor: d.minor,
+        left_minor: d.left_minor,
+    };
+    let mut message = proto::NettingRun {
+        period_end_unix_ms: run.period.ms(),
+        shop_ids: shops.iter().map(|shop| street.bytes(*shop)).collect(),
+        debts: run.debts.iter().map(debt).collect(),
+        balances_digest: run.balances_digest.to_vec().into(),
+    };
+    change(&mut message);
+    proto::Netting { netting: Some(proto::netting::Netting::Run(message)) }
+}
+
+/// Debts of twice the amount, which nobody disclosed.
+pub(crate) fn double(run: &mut proto::NettingRun) {
+    run.debts.iter_mut().for_each(|d| (d.minor, d.left_minor) = (2 * d.minor, 2 * d.left_minor));
+}
+
 #[test]
 fn a_run_that_does_not_hold_never_takes_effect() {
     let mut street = circle(216);
@@ -585,25 +626,7 @@ fn a_run_that_does_not_hold_never_takes_effect() {
     let good = street.run(0, &Command::ProposeNetting(None)).unwrap().records[0];
     street.meet();
     let good = clearing::find(&*street.shops[0].ledger.views(), good).unwrap().unwrap();
-    let mut shops: Vec<usize> = vec![1, 2, 3];
-    shops.sort_by_key(|shop| street.id(*shop));
-    let place = |shop| u32::try_from(shops.iter().position(|s| street.id(*s) == shop).unwrap()).unwrap();
-    let message = |change: &dyn Fn(&mut proto::NettingRun)| {
-        let debt = |d: &clearing::RunDebt| proto::NettedDebt {
-            debtor: place(d.debtor),
-            creditor: place(d.creditor),
-            minor: d.minor,
-            left_minor: d.left_minor,
-        };
-        let mut run = proto::NettingRun {
-            period_end_unix_ms: period.ms(),
-            shop_ids: shops.iter().map(|shop| street.bytes(*shop)).collect(),
-            debts: good.debts.iter().map(debt).collect(),
-            balances_digest: good.balances_digest.to_vec().into(),
-        };
-        change(&mut run);
-        proto::Netting { netting: Some(proto::netting::Netting::Run(run)) }
-    };
+    let message = |change: &dyn Fn(&mut proto::NettingRun)| run_like(&street, &good, change);
     let bad = [
         message(&|run| run.debts[0].left_minor += 1), // net positions change
         message(&|run| run.debts.iter_mut().for_each(|d| d.left_minor = d.minor)), // nothing is cancelled
@@ -612,9 +635,7 @@ fn a_run_that_does_not_hold_never_takes_effect() {
         message(&|run| run.shop_ids.reverse()),
         message(&|run| run.balances_digest = vec![1; 31].into()),
     ];
-    let doubled = message(&|run| {
-        run.debts.iter_mut().for_each(|d| (d.minor, d.left_minor) = (2 * d.minor, 2 * d.left_minor));
-    });
+    let doubled = message(&double);
     for netting in &bad {
         street.plant(0, Kind::Netting, &[], netting);
     }
