@@ -5,9 +5,11 @@ use std::{collections::HashMap, sync::Arc};
 use anyhow::Context as _;
 use hutong_core::netting::{self, Debt};
 use hutong_wire::merchant::v1::{self as pb, settlement_service_client::SettlementServiceClient};
+use prost_types::Timestamp;
 use serde::Serialize;
 
-use super::{gather, ledger::Violations, link::Link, street::Shop};
+use super::{gather, ledger::Violations, link::Link, plan::timestamp, street::Shop};
+use crate::clock;
 
 /// All balances of the street, netted.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Serialize)]
@@ -70,12 +72,14 @@ impl Settlement {
         let id = |shop: Shop| ids.get(&shop).map(|id| (*id).clone()).context("a shop without an id");
         let link = |shop: Shop| &*links[shop.index()];
         self.pairs = pairs.len();
+        // Up to this moment: what was taken back was taken back today.
+        let end = timestamp(clock::now());
         for (shop, ally, _) in pairs {
-            sign(link(*shop), id(*ally)?).await?;
+            sign(link(*shop), id(*ally)?, end).await?;
         }
         gather::settle(links).await?;
         for (shop, ally, balance_cents) in pairs {
-            let signed = sign(link(*ally), id(*shop)?).await?;
+            let signed = sign(link(*ally), id(*shop)?, None).await?;
             let closing = signed.closing.as_ref().map_or(0, |money| money.minor);
             let agreed = signed.state() == pb::StatementState::Agreed && closing == -balance_cents;
             self.statements_agreed += usize::from(agreed);
@@ -132,9 +136,15 @@ impl Settlement {
     }
 }
 
-async fn sign(link: &Link, ally_id: String) -> anyhow::Result<pb::Statement> {
+/// Signs the next statement with an ally, up to a moment or as far as the ally's goes.
+async fn sign(
+    link: &Link,
+    ally_id: String,
+    period_end_time: Option<Timestamp>,
+) -> anyhow::Result<pb::Statement> {
     let ask = |carrier| {
-        let request = pb::SignStatementRequest { ally_id: ally_id.clone(), ..Default::default() };
+        let request =
+            pb::SignStatementRequest { ally_id: ally_id.clone(), period_end_time, ..Default::default() };
         async move { SettlementServiceClient::new(carrier).sign_statement(request).await }
     };
     link.call("SignStatement", ask).await?.done()?.statement.context("no statement")
