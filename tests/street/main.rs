@@ -37,6 +37,8 @@ mod peer;
 #[cfg(test)]
 mod restore;
 #[cfg(test)]
+mod settlement;
+#[cfg(test)]
 mod tokens;
 #[cfg(test)]
 mod tour;

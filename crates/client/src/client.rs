@@ -6,8 +6,8 @@ use hutong_wire::merchant::v1::{
     alliance_service_client::AllianceServiceClient, event_service_client::EventServiceClient,
     node_service_client::NodeServiceClient, promotion_service_client::PromotionServiceClient,
     report_service_client::ReportServiceClient, sale_service_client::SaleServiceClient,
-    token_service_client::TokenServiceClient, voucher_service_client::VoucherServiceClient,
-    webhook_service_client::WebhookServiceClient,
+    settlement_service_client::SettlementServiceClient, token_service_client::TokenServiceClient,
+    voucher_service_client::VoucherServiceClient, webhook_service_client::WebhookServiceClient,
 };
 use tonic::{
     Request, Status,
@@ -139,6 +139,8 @@ services! {
     alliances: AllianceServiceClient;
     /// Reports, as generated.
     reports: ReportServiceClient;
+    /// What is owed, as generated.
+    settlements: SettlementServiceClient;
     /// The node, as generated.
     node: NodeServiceClient;
     /// Tokens, as generated.

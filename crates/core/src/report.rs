@@ -58,9 +58,10 @@ pub fn voucher(view: &(impl Reader + ?Sized), key: &VoucherKey) -> Result<Option
     table::read(view, &table::voucher(key))
 }
 
-/// What was shown for a receipt. Two shops may have handed out one number, so a number alone does not tell.
+/// What was shown for a receipt.
 pub(crate) fn redeemed(view: &(impl Reader + ?Sized), receipt: RecordId) -> Result<Option<Token>, ViewError> {
-    table::read(view, &table::redemption(receipt))
+    let entry: Option<table::ReceiptEntry> = table::read(view, &table::redemption(receipt))?;
+    Ok(entry.map(|entry| entry.token))
 }
 
 /// The voucher of a typed code, if this shop is a party to it.

@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     promotion::Promotion,
     report,
+    table,
     voucher::{Use, UseStanding, Voucher, copy},
 };
 
@@ -17,6 +18,9 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         let unknown = || Refusal::new(Reason::RedemptionUnknown);
         let token = report::redeemed(self.view, void.redemption)?.ok_or_else(unknown)?;
         let key = token.body().key;
+        if self.view.get(&table::conceded(void.redemption))?.is_some() {
+            return Err(Refusal::new(Reason::RedemptionAlreadyVoided).into());
+        }
         let voucher = report::voucher(self.view, &key)?.ok_or_else(unknown)?;
         let found = Promotion::load(self.view, key.promotion, self.alliance.charter().currency)?;
         let promotion = found.ok_or_else(unknown)?;

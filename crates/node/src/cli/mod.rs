@@ -26,6 +26,7 @@ mod sale_import;
 mod serving;
 mod session;
 mod settings;
+mod settlement;
 mod show;
 mod sim;
 mod terms;
@@ -135,6 +136,9 @@ enum Command {
     /// Events sent to an address, signed, for apps that cannot follow them.
     #[command(subcommand)]
     Webhook(webhook::WebhookCommand),
+    /// What is owed, line by line: agreed, netted around the circle, paid.
+    #[command(subcommand)]
+    Settlement(settlement::SettlementCommand),
     /// Follow events as they happen; with --json one object a line.
     Watch(node::WatchArgs),
     /// How the node and its links stand.
@@ -261,6 +265,7 @@ async fn answer(Cli { globals, command }: Cli) -> anyhow::Result<Answer> {
         Command::Netting(command) => netting::run(command),
         Command::Token(command) => Box::pin(token::run(&globals, command)).await,
         Command::Webhook(command) => Box::pin(webhook::run(&globals, command)).await,
+        Command::Settlement(command) => Box::pin(settlement::run(&globals, command)).await,
         Command::Watch(args) => Box::pin(node::watch(&globals, args)).await,
         Command::Status => Box::pin(node::status(&globals)).await,
         Command::Federation(command) => Box::pin(node::federation(&globals, command)).await,

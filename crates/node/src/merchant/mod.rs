@@ -14,6 +14,7 @@ mod redeem;
 mod report;
 mod right;
 mod sale;
+mod settlement;
 mod token;
 mod voucher;
 mod webhook;
@@ -30,8 +31,8 @@ use hutong_wire::{
         alliance_service_server::AllianceServiceServer, event_service_server::EventServiceServer,
         node_service_server::NodeServiceServer, promotion_service_server::PromotionServiceServer,
         report_service_server::ReportServiceServer, sale_service_server::SaleServiceServer,
-        token_service_server::TokenServiceServer, voucher_service_server::VoucherServiceServer,
-        webhook_service_server::WebhookServiceServer,
+        settlement_service_server::SettlementServiceServer, token_service_server::TokenServiceServer,
+        voucher_service_server::VoucherServiceServer, webhook_service_server::WebhookServiceServer,
     },
     status, trade,
 };
@@ -125,6 +126,7 @@ pub fn serve(
         .add_service(service!(PromotionServiceServer))
         .add_service(service!(AllianceServiceServer))
         .add_service(service!(ReportServiceServer))
+        .add_service(service!(SettlementServiceServer))
         .add_service(service!(EventServiceServer))
         .add_service(service!(NodeServiceServer))
         .add_service(service!(TokenServiceServer))
