@@ -3,10 +3,10 @@
 use std::{fmt, time::Duration};
 
 use hutong_wire::merchant::v1::{
-    alliance_service_client::AllianceServiceClient, event_service_client::EventServiceClient,
-    node_service_client::NodeServiceClient, promotion_service_client::PromotionServiceClient,
-    report_service_client::ReportServiceClient, sale_service_client::SaleServiceClient,
-    voucher_service_client::VoucherServiceClient,
+    alliance_service_client::AllianceServiceClient, channel_service_client::ChannelServiceClient,
+    event_service_client::EventServiceClient, node_service_client::NodeServiceClient,
+    promotion_service_client::PromotionServiceClient, report_service_client::ReportServiceClient,
+    sale_service_client::SaleServiceClient, voucher_service_client::VoucherServiceClient,
 };
 use tonic::{
     Request, Status,
@@ -133,6 +133,8 @@ services! {
     promotions: PromotionServiceClient;
     /// Alliances, as generated.
     alliances: AllianceServiceClient;
+    /// Channels, as generated.
+    channels: ChannelServiceClient;
     /// Reports, as generated.
     reports: ReportServiceClient;
     /// The node, as generated.

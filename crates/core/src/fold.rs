@@ -16,6 +16,7 @@ use crate::{
 };
 
 mod governance;
+mod note;
 mod proof;
 mod redemption;
 mod right;
@@ -179,7 +180,7 @@ impl Alliance {
         table::write(view, table::cursor(header.shop), &header.sequence);
         effects.folded = true;
         match header.kind {
-            Kind::Promotion | Kind::QuotaMove => {
+            Kind::Promotion | Kind::QuotaMove | Kind::FundingConsent => {
                 if effects.ignored.is_some() {
                     table::write(view, table::record_ignored(record.id()), &());
                 }
@@ -269,6 +270,8 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
             Kind::Reservation => self.reservation(),
             Kind::RiskSettlement => self.risk_settlement(),
             Kind::VoucherProof => self.voucher_proof(),
+            Kind::FundingConsent => self.funding_consent(),
+            Kind::Note => self.note(),
             Kind::Unspecified => Err(ignore("kind")),
         }
     }

@@ -124,7 +124,13 @@ fn event(lsn: Lsn, record: &Record, event: &Event) -> Option<WatchResponse> {
         Kind::Reservation => EventType::VoucherReserved,
         Kind::RiskSettlement => EventType::RiskSettled,
         Kind::VoucherProof => EventType::OffenceProven,
-        Kind::RightRequest | Kind::RightDenial | Kind::Invitation | Kind::Resumption | Kind::Unspecified => {
+        Kind::RightRequest
+        | Kind::RightDenial
+        | Kind::Invitation
+        | Kind::Resumption
+        | Kind::FundingConsent
+        | Kind::Note
+        | Kind::Unspecified => {
             return None;
         }
     };

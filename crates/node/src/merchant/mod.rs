@@ -1,9 +1,11 @@
 //! The merchant port: what tills, apps and operators call. Handlers parse, ask the alliance, and answer; what is
 //! allowed, the rules decide.
 
+mod activity;
 mod alliance;
 mod auth;
 mod call;
+mod channel;
 mod event;
 mod guess;
 mod node;
@@ -23,10 +25,10 @@ use hutong_record::AllianceId;
 use hutong_wire::{
     FILE_DESCRIPTOR_SET,
     merchant::v1::{
-        alliance_service_server::AllianceServiceServer, event_service_server::EventServiceServer,
-        node_service_server::NodeServiceServer, promotion_service_server::PromotionServiceServer,
-        report_service_server::ReportServiceServer, sale_service_server::SaleServiceServer,
-        voucher_service_server::VoucherServiceServer,
+        alliance_service_server::AllianceServiceServer, channel_service_server::ChannelServiceServer,
+        event_service_server::EventServiceServer, node_service_server::NodeServiceServer,
+        promotion_service_server::PromotionServiceServer, report_service_server::ReportServiceServer,
+        sale_service_server::SaleServiceServer, voucher_service_server::VoucherServiceServer,
     },
     status, trade,
 };
@@ -97,6 +99,7 @@ pub fn serve(
         .add_service(guarded!(PromotionServiceServer))
         .add_service(guarded!(AllianceServiceServer))
         .add_service(guarded!(ReportServiceServer))
+        .add_service(guarded!(ChannelServiceServer))
         .add_service(guarded!(EventServiceServer))
         .add_service(guarded!(NodeServiceServer));
     Ok(async move {

@@ -136,7 +136,7 @@ fn move_rights(street: &mut Street, steps: usize) {
 }
 
 /// Every author's own log, in which each record is signed.
-fn logs(street: &Street) -> BTreeMap<ShopId, Vec<Record>> {
+pub(crate) fn logs(street: &Street) -> BTreeMap<ShopId, Vec<Record>> {
     let all = |shop: &Shop| {
         let mut log = Vec::new();
         loop {
@@ -151,7 +151,12 @@ fn logs(street: &Street) -> BTreeMap<ShopId, Vec<Record>> {
 }
 
 /// Delivers all logs in any interleaving, in runs and groups of any length, with restarts in between.
-fn deliver(logs: &BTreeMap<ShopId, Vec<Record>>, to: &mut Shop, street: &Street, rng: &mut StdRng) {
+pub(crate) fn deliver(
+    logs: &BTreeMap<ShopId, Vec<Record>>,
+    to: &mut Shop,
+    street: &Street,
+    rng: &mut StdRng,
+) {
     let mut left: Vec<(usize, &Vec<Record>)> = logs.values().map(|log| (0, log)).collect();
     let mut refused = 0;
     while !left.is_empty() {
