@@ -4939,7 +4939,7 @@ pub enum ActivityGroup {
     Promotion = 2,
     /// By channel, of this shop and of those that send customers here.
     Channel = 3,
-    /// By hour of the week, in the alliance's local time: this shop's own sales, redemptions and touches.
+    /// By hour of the week, in the alliance's local time: this shop's own sales and redemptions, and touches for it.
     Hour = 4,
 }
 impl ActivityGroup {
