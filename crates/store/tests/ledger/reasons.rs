@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Refusals that only a node gives: they are about connections, tokens, queues and its own alliances.
-const OF_THE_NODE: [Reason; 10] = [
+const OF_THE_NODE: [Reason; 12] = [
     Reason::AllianceUnknown,
     Reason::AllianceUnnamed,
     Reason::AllianceExists,
