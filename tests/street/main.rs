@@ -17,6 +17,8 @@ mod door;
 #[cfg(test)]
 mod durability;
 #[cfg(test)]
+mod evidence;
+#[cfg(test)]
 mod federation;
 #[cfg(test)]
 mod harness;

@@ -1,6 +1,7 @@
 //! One method for each call.
 
 use hutong_wire::merchant::v1::*;
+use prost_types::Timestamp;
 use tonic::{Request, Streaming};
 
 use crate::{Client, Error, JOIN_TIMEOUT, POST_TIMEOUT, retry_unavailable};
@@ -87,6 +88,28 @@ repeated! {
     reports.list_pairs(ListPairsRequest) -> ListPairsResponse;
     /// Digests that are equal wherever the same records are held.
     reports.get_state_digest(GetStateDigestRequest) -> GetStateDigestResponse;
+    /// Credit for this shop's own conversions, by shop and channel.
+    reports.get_attribution(GetAttributionRequest) -> GetAttributionResponse;
+    /// One page of what happened, by ally, promotion, channel or hour of the week.
+    reports.list_activity(ListActivityRequest) -> ListActivityResponse;
+    /// One page of what this shop and its allies did for each other.
+    reports.list_reciprocity(ListReciprocityRequest) -> ListReciprocityResponse;
+    /// One page of newcomers by week, and how many came back.
+    reports.list_cohorts(ListCohortsRequest) -> ListCohortsResponse;
+    /// One page of lines for an accountant.
+    reports.list_bookings(ListBookingsRequest) -> ListBookingsResponse;
+    /// Notes a channel and gives its link.
+    channels.create_channel(CreateChannelRequest) -> CreateChannelResponse;
+    /// One page of this shop's channels.
+    channels.list_channels(ListChannelsRequest) -> ListChannelsResponse;
+    /// One channel.
+    channels.get_channel(GetChannelRequest) -> GetChannelResponse;
+    /// Reports that a customer scanned a channel's code.
+    channels.report_scan(ReportScanRequest) -> ReportScanResponse;
+    /// Notes that a card is, or is no more, one of the staff.
+    channels.set_staff_card(SetStaffCardRequest) -> SetStaffCardResponse;
+    /// Agrees to bear a share of a promotion.
+    promotions.consent_to_funding(ConsentToFundingRequest) -> ConsentToFundingResponse;
     /// One page of what shops were proven to have done.
     reports.list_offences(ListOffencesRequest) -> ListOffencesResponse;
     /// One page of the book of this shop and an ally.
@@ -217,8 +240,51 @@ all_pages! {
     all_nettings: list_nettings(ListNettingsRequest { alliance_id }).runs -> NettingRun;
     /// All allies and how they stand to their limits.
     all_exposures: list_exposures(ListExposuresRequest { alliance_id }).exposures -> Exposure;
+    /// All channels of this shop.
+    all_channels: list_channels(ListChannelsRequest { alliance_id }).channels -> crate::proto::Channel;
     /// This shop and each of its allies.
     all_pairs: list_pairs(ListPairsRequest { alliance_id }).pairs -> Pair;
+}
+
+/// Listings over a span of time that follow the pages to the end.
+macro_rules! all_pages_of_spans {
+    ($($(#[$doc:meta])* $all:ident: $list:ident($request:ident { $($field:ident: $type:ty = $value:expr),* }).$items:ident -> $item:ty;)*) => {
+        impl Client {
+            $($(#[$doc])*
+            pub async fn $all(
+                &self,
+                alliance_id: &str,
+                $($field: $type,)*
+                from_time: Option<Timestamp>,
+                until_time: Option<Timestamp>,
+            ) -> Result<Vec<$item>, Error> {
+                let mut items = Vec::new();
+                let mut page_token = String::new();
+                for _ in 0..PAGES_MAX {
+                    let alliance_id = alliance_id.to_owned();
+                    let request = $request { alliance_id, $($field: $value,)* from_time, until_time, page_size: PAGE_SIZE, page_token };
+                    let page = self.$list(request).await?;
+                    items.extend(page.$items);
+                    if page.next_page_token.is_empty() {
+                        break;
+                    }
+                    page_token = page.next_page_token;
+                }
+                Ok(items)
+            })*
+        }
+    };
+}
+
+all_pages_of_spans! {
+    /// All that happened in a span of time, by ally, promotion, channel or hour of the week.
+    all_activity: list_activity(ListActivityRequest { group: ActivityGroup = group.into() }).rows -> Activity;
+    /// All that this shop and its allies did for each other in a span of time.
+    all_reciprocity: list_reciprocity(ListReciprocityRequest {}).rows -> Reciprocity;
+    /// All lines for an accountant in a span of time.
+    all_bookings: list_bookings(ListBookingsRequest {}).lines -> Booking;
+    /// All newcomers whose first redemption lies in a span of time, with their visits up to a moment; none: now.
+    all_cohorts: list_cohorts(ListCohortsRequest { as_of_time: Option<Timestamp> = as_of_time }).cohorts -> Cohort;
 }
 
 impl Client {

@@ -3,11 +3,12 @@
 use std::{fmt, time::Duration};
 
 use hutong_wire::merchant::v1::{
-    alliance_service_client::AllianceServiceClient, event_service_client::EventServiceClient,
-    node_service_client::NodeServiceClient, promotion_service_client::PromotionServiceClient,
-    report_service_client::ReportServiceClient, sale_service_client::SaleServiceClient,
-    settlement_service_client::SettlementServiceClient, token_service_client::TokenServiceClient,
-    voucher_service_client::VoucherServiceClient, webhook_service_client::WebhookServiceClient,
+    alliance_service_client::AllianceServiceClient, channel_service_client::ChannelServiceClient,
+    event_service_client::EventServiceClient, node_service_client::NodeServiceClient,
+    promotion_service_client::PromotionServiceClient, report_service_client::ReportServiceClient,
+    sale_service_client::SaleServiceClient, settlement_service_client::SettlementServiceClient,
+    token_service_client::TokenServiceClient, voucher_service_client::VoucherServiceClient,
+    webhook_service_client::WebhookServiceClient,
 };
 use tonic::{
     Request, Status,
@@ -137,6 +138,8 @@ services! {
     promotions: PromotionServiceClient;
     /// Alliances, as generated.
     alliances: AllianceServiceClient;
+    /// Channels, as generated.
+    channels: ChannelServiceClient;
     /// Reports, as generated.
     reports: ReportServiceClient;
     /// What is owed, as generated.

@@ -133,6 +133,18 @@ pub enum Answer {
     },
     /// The attempt was refused.
     Refused(Refusal),
+    /// A share of a promotion was agreed to.
+    Consented {
+        /// The record that counts.
+        consent: RecordId,
+    },
+    /// A channel was noted.
+    ChannelNoted {
+        /// Its name.
+        name: String,
+    },
+    /// Something was noted.
+    Noted,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -8,6 +8,10 @@ use prost::Message as _;
 
 use crate::{bounds, refusal::Refusal};
 
+mod rules;
+
+pub use rules::{AttributionRules, PayingModel};
+
 /// How far ahead of a node's clock a time may lie before it is held back, milliseconds.
 pub const CLOCK_AHEAD_MS_MAX: i64 = 10 * 60_000;
 
@@ -42,6 +46,8 @@ pub struct Charter {
     pub late_entry_ms_max: i64,
     /// How old a touch may be and still be credited.
     pub attribution_window_ms: i64,
+    /// Which touches count, and who is paid.
+    pub attribution: AttributionRules,
     /// The first core member.
     pub founder: Identity,
     /// When it was founded.
@@ -85,6 +91,10 @@ impl Charter {
             removal_votes: message.removal_votes,
             late_entry_ms_max: message.late_entry_ms_max,
             attribution_window_ms: message.attribution_window_ms,
+            attribution: AttributionRules::parse(
+                message.attribution.as_ref(),
+                message.attribution_window_ms,
+            )?,
             founder,
             created: UnixMillis::new(message.created_unix_ms)
                 .map_err(|e| Refusal::field("created_unix_ms", e))?,

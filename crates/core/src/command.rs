@@ -20,6 +20,7 @@ use crate::{
 
 mod governance;
 mod issue;
+mod note;
 mod qualify;
 mod redeem;
 mod right;
@@ -125,6 +126,37 @@ pub enum Command {
     SetSettlement(proto::settlement_setting::Setting),
     /// What the node owes others without being asked by a till.
     Fulfil(Duty),
+    /// Agree to bear the share that a promotion names for this shop.
+    ConsentFunding {
+        /// The till's request.
+        request: RequestTag,
+        /// Which.
+        promotion: RecordId,
+    },
+    /// Note a channel of this shop.
+    CreateChannel(ChannelCommand),
+    /// Note that a card is, or is no more, one of this shop's staff.
+    SetStaffCard {
+        /// The till's request.
+        request: RequestTag,
+        /// Which.
+        card: CardId,
+        /// It is one no more.
+        removed: bool,
+    },
+}
+
+/// A way by which this shop sends customers to another one.
+#[derive(Debug, Clone)]
+pub struct ChannelCommand {
+    /// The till's request.
+    pub request: RequestTag,
+    /// What it is called.
+    pub name: String,
+    /// Where customers are sent; none: to the usual redeemer of the promotion.
+    pub to: Option<ShopId>,
+    /// What it advertises; none: the shop as such.
+    pub promotion: Option<RecordId>,
 }
 
 /// A purchase at this shop.
@@ -325,6 +357,9 @@ impl Command {
     pub const fn request(&self) -> Option<&RequestTag> {
         match self {
             Self::Publish { request, .. }
+            | Self::ConsentFunding { request, .. }
+            | Self::CreateChannel(ChannelCommand { request, .. })
+            | Self::SetStaffCard { request, .. }
             | Self::Sell(SaleCommand { request, .. })
             | Self::Issue(IssueCommand { request, .. })
             | Self::Redeem(RedeemCommand { request, .. })
@@ -417,6 +452,9 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             Command::ConsentToNetting(run) => self.consent_to(*run),
             Command::SetSettlement(setting) => self.set(setting),
             Command::Fulfil(duty) => self.fulfil(duty),
+            Command::ConsentFunding { request, promotion } => self.consent(request, *promotion),
+            Command::CreateChannel(channel) => self.create_channel(channel),
+            Command::SetStaffCard { request, card, removed } => self.set_staff_card(request, *card, *removed),
         }
     }
 

@@ -17,6 +17,7 @@ use crate::{
 
 mod governance;
 mod netting;
+mod note;
 mod proof;
 mod redemption;
 mod right;
@@ -181,7 +182,7 @@ impl Alliance {
         table::write(view, table::cursor(header.shop), &header.sequence);
         effects.folded = true;
         match header.kind {
-            Kind::Promotion | Kind::QuotaMove | Kind::Payment => {
+            Kind::Promotion | Kind::QuotaMove | Kind::Payment | Kind::FundingConsent => {
                 if effects.ignored.is_some() {
                     table::write(view, table::record_ignored(record.id()), &());
                 }
@@ -277,6 +278,8 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
             Kind::AgreedBalance => self.agreed_balance(),
             Kind::Netting => self.netting(),
             Kind::SettlementSetting => self.settlement_setting(),
+            Kind::FundingConsent => self.funding_consent(),
+            Kind::Note => self.note(),
             Kind::Unspecified => Err(ignore("kind")),
         }
     }

@@ -12,10 +12,15 @@ use crate::{
     view::{Reader, ViewError},
 };
 
+mod bounty;
 mod conditions;
+mod funding;
 mod risk;
 
+pub(crate) use bounty::day_start_ms;
+pub use bounty::{Basis, Bounty, Period, Scale, Tier};
 pub use conditions::{Conditions, Purchase, PurchaseLine, WeeklyHours};
+pub use funding::{FUNDERS_MAX, Share as FundingShare, bearers, split};
 pub use risk::RiskTerms;
 
 const TITLE_CHARS_MAX: usize = 80;
@@ -66,8 +71,10 @@ pub struct Promotion {
     pub per_day_max: u32,
     /// The most that the funder pays.
     pub budget: Money,
-    /// What the funder owes the credited shop for a redemption.
-    pub bounty: Money,
+    /// What the funders owe the credited shop for a redemption.
+    pub bounty: Bounty,
+    /// Who bears what it costs; none: the funder alone.
+    pub funding: Vec<FundingShare>,
     /// Whether vouchers are bound to cards.
     pub card_required: bool,
     /// How often one voucher can be used, 1 to [`USES_MAX`].
@@ -196,7 +203,8 @@ impl Promotion {
             per_card_max: message.per_card_max,
             per_day_max: message.per_day_max,
             budget: bounds::amount_or_zero("budget", message.budget.as_ref(), currency)?,
-            bounty: bounds::amount_or_zero("bounty", message.bounty.as_ref(), currency)?,
+            bounty: Bounty::parse(message, currency)?,
+            funding: funding::parse(&message.funding)?,
             card_required: message.card_required,
             uses: message.uses.max(1),
             conditions: Conditions::parse(message.conditions.as_ref(), currency)?,
@@ -249,7 +257,7 @@ impl Promotion {
 
     /// The most that one voucher can cost the funder: all its uses, the largest benefit and the bounty, minor units.
     pub fn worst_minor(&self) -> i128 {
-        let each = i128::from(self.benefit.most().minor()) + i128::from(self.bounty.minor());
+        let each = i128::from(self.benefit.most().minor()) + i128::from(self.bounty.most().minor());
         i128::from(self.uses) * each
     }
 
@@ -259,6 +267,11 @@ impl Promotion {
             Mode::Leased => self.distributor_index(shop).is_some(),
             Mode::Designated | Mode::Anywhere => self.redeemers.contains(&shop),
         }
+    }
+
+    /// Whether a shop other than the funder bears a share of it, once it agreed.
+    pub fn is_co_funder(&self, shop: ShopId) -> bool {
+        shop != self.funder && self.funding.iter().any(|share| share.shop == shop)
     }
 
     /// The place of a shop among the distributors.

@@ -213,6 +213,14 @@ reasons! {
     MemberStays, "MEMBER_STAYS", State, "该店仍是成员，或其日志尚未到齐", "that shop is still a member, or its log is not complete here";
     /// No such redemption at this shop.
     RedemptionUnknown, "REDEMPTION_UNKNOWN", NotFound, "本店没有这笔核销", "no such redemption at this shop";
+    /// The promotion names no share for this shop.
+    NotCoFunder, "NOT_CO_FUNDER", Forbidden, "该活动未列本店出资", "the promotion names no share for this shop";
+    /// The card belongs to this shop's own staff.
+    StaffCard, "STAFF_CARD", State, "这是本店员工的会员号", "the card belongs to this shop's own staff";
+    /// This shop has no such channel.
+    ChannelUnknown, "CHANNEL_UNKNOWN", NotFound, "本店没有这个渠道", "this shop has no such channel";
+    /// The code belongs to a channel of another shop.
+    ChannelOfOther, "CHANNEL_OF_OTHER", State, "这是其他店的渠道码", "the code is a channel of another shop";
     /// The redemption was taken back before.
     RedemptionAlreadyVoided, "REDEMPTION_ALREADY_VOIDED", State, "这笔核销已撤销", "the redemption was taken back before";
     /// The token was good once.

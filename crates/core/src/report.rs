@@ -2,7 +2,7 @@
 
 use alloc::{string::String, vec::Vec};
 
-use hutong_record::{RecordId, ShopId, UnixMillis, proto};
+use hutong_record::{CardId, RecordId, ShopId, UnixMillis, proto};
 use prost::Message as _;
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +12,20 @@ use crate::{
     view::{Reader, ViewError},
     voucher::{Token, Voucher, VoucherKey, VoucherState},
 };
+
+mod activity;
+mod attribution;
+mod booking;
+mod cohort;
+mod reciprocity;
+mod span;
+
+pub use activity::{Activity, ActivityKey, Group, activity};
+pub use attribution::{AttributionReport, CONVERSIONS_MAX, CreditLine, ReportError, attribution};
+pub use booking::{Booking, BookingKind, ReceiptPlace, bookings, lines_of};
+pub use cohort::{Cohort, RETURN_DAYS, cohorts};
+pub use reciprocity::{Favour, Reciprocity, reciprocity};
+pub use span::Span;
 
 /// This shop's counts since it joined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -43,6 +57,26 @@ impl Summary {
     pub fn load(view: &(impl Reader + ?Sized)) -> Result<Self, ViewError> {
         Ok(table::read(view, &table::summary())?.unwrap_or_default())
     }
+}
+
+/// A sale as reports need it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SaleEntry {
+    /// Whose; none: an unknown customer.
+    pub card: Option<CardId>,
+    /// How much, minor units.
+    pub minor: i64,
+    /// When its record was signed.
+    pub entered: UnixMillis,
+}
+
+/// The record by which a shop agreed to bear its share of a promotion.
+pub fn consent(
+    view: &(impl Reader + ?Sized),
+    promotion: RecordId,
+    shop: ShopId,
+) -> Result<Option<RecordId>, ViewError> {
+    table::read(view, &table::consent(promotion, shop))
 }
 
 /// Refused attempts by reason's stable name.

@@ -8,12 +8,13 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     code::SECRET_BYTES,
+    evidence::Touch,
     view::{Overlay, Reader, ViewError},
     voucher::{Token, VoucherKey},
 };
 
 /// Version of keys, values and meaning of all tables. Another one on disk: the views are rebuilt from the journal.
-pub const VIEWS_VERSION: u32 = 5;
+pub const VIEWS_VERSION: u32 = 6;
 
 /// Tables that every member folds alike, first and last.
 pub(crate) const PUBLIC: core::ops::RangeInclusive<u8> = 0x10..=0x3f;
@@ -27,6 +28,7 @@ pub(crate) const PROMOTION_END: u8 = 0x15;
 const STOCK: u8 = 0x16;
 const STOCK_MOVE: u8 = 0x17;
 pub(crate) const PROOF: u8 = 0x18;
+const FUNDING_CONSENT: u8 = 0x19;
 pub(crate) const BALANCE: u8 = 0x20;
 pub(crate) const RUN: u8 = 0x21;
 const CONSENT: u8 = 0x22;
@@ -67,6 +69,15 @@ const CARD_VOUCHER: u8 = 0x9e;
 const SPENT: u8 = 0x9f;
 const ASKED_ABOUT: u8 = 0xa0;
 const ANSWERED: u8 = 0xa1;
+pub(crate) const TOUCH_AT: u8 = 0xb0;
+const BURST: u8 = 0xb1;
+pub(crate) const RECEIPT: u8 = 0xb2;
+pub(crate) const SALE: u8 = 0xb3;
+pub(crate) const VISIT: u8 = 0xb4;
+const BOUNTY: u8 = 0xb5;
+const CARD_BOUNTY: u8 = 0xb6;
+pub(crate) const CHANNEL: u8 = 0xb7;
+const STAFF: u8 = 0xb8;
 const CONCEDED: u8 = 0xc0;
 pub(crate) const EXPOSURE: u8 = 0xc1;
 const EXPOSURE_NOTED: u8 = 0xc2;
@@ -123,15 +134,98 @@ pub(crate) fn touches(card: CardId) -> Vec<u8> {
     key(TOUCH, &[card.as_bytes()])
 }
 
-pub(crate) fn touch(card: CardId, at: UnixMillis, from: ShopId) -> Vec<u8> {
-    key(TOUCH, &[card.as_bytes(), &at.ms().to_be_bytes(), from.as_bytes()])
+/// After this key come the touches of a card from a moment on.
+pub(crate) fn touches_from(card: CardId, at: UnixMillis) -> Vec<u8> {
+    key(TOUCH, &[card.as_bytes(), &at.ms().to_be_bytes()])
 }
 
-/// The moment and the shop in a touch's key.
-pub(crate) fn parse_touch(key: &[u8]) -> Option<(UnixMillis, ShopId)> {
-    let rest = key.get(1 + CardId::BYTES..)?;
-    let at = i64::from_be_bytes(rest.get(..8)?.try_into().ok()?);
-    Some((UnixMillis::new(at).ok()?, ShopId::try_from(rest.get(8..)?).ok()?))
+/// A touch: by card, so that a conversion finds its own.
+pub(crate) fn touch(touch: &Touch) -> Vec<u8> {
+    let Touch { card, at, from, to, kind, .. } = touch;
+    let at = at.ms().to_be_bytes();
+    key(TOUCH, &[card.as_bytes(), &at, from.as_bytes(), to.as_bytes(), &[kind.number()]])
+}
+
+/// A touch that is no hand-out, by time: the key of the touch.
+pub(crate) fn touch_at(at: UnixMillis, id: RecordId) -> Vec<u8> {
+    timed(TOUCH_AT, at, id)
+}
+
+/// How many touches of a shop are on record in one ten minutes.
+pub(crate) fn burst(shop: ShopId, ten_minutes: i64) -> Vec<u8> {
+    key(BURST, &[shop.as_bytes(), &ten_minutes.to_be_bytes()])
+}
+
+/// A receipt that this shop is a party to, by time: its voucher's key.
+pub(crate) fn receipt(at: UnixMillis, id: RecordId) -> Vec<u8> {
+    timed(RECEIPT, at, id)
+}
+
+/// A sale at this shop, by time.
+pub(crate) fn sale(at: UnixMillis, id: RecordId) -> Vec<u8> {
+    timed(SALE, at, id)
+}
+
+/// Something that happened at a moment.
+pub(crate) fn timed(table: u8, at: UnixMillis, id: RecordId) -> Vec<u8> {
+    key(table, &[&at.ms().to_be_bytes(), id.as_bytes()])
+}
+
+/// After this key come a table's entries from a moment on.
+pub(crate) fn timed_from(table: u8, at: UnixMillis) -> Vec<u8> {
+    key(table, &[&at.ms().to_be_bytes()])
+}
+
+/// The moment and the record in a key of [`timed`].
+pub(crate) fn parse_timed(key: &[u8]) -> Option<(UnixMillis, RecordId)> {
+    let at = i64::from_be_bytes(key.get(1..9)?.try_into().ok()?);
+    Some((UnixMillis::new(at).ok()?, RecordId::try_from(key.get(9..)?).ok()?))
+}
+
+/// When a card was at this shop's till; true: with a voucher.
+pub(crate) fn visit(card: CardId, at: UnixMillis, id: RecordId) -> Vec<u8> {
+    key(VISIT, &[card.as_bytes(), &at.ms().to_be_bytes(), id.as_bytes()])
+}
+
+pub(crate) fn visits(card: CardId) -> Vec<u8> {
+    key(VISIT, &[card.as_bytes()])
+}
+
+/// After this key come a card's visits from a moment on.
+pub(crate) fn visits_from(card: CardId, at: UnixMillis) -> Vec<u8> {
+    key(VISIT, &[card.as_bytes(), &at.ms().to_be_bytes()])
+}
+
+/// The card and the moment in a key of [`visit`].
+pub(crate) fn parse_visit(key: &[u8]) -> Option<(CardId, UnixMillis)> {
+    let card = CardId::try_from(key.get(1..1 + CardId::BYTES)?).ok()?;
+    let at = i64::from_be_bytes(key.get(1 + CardId::BYTES..9 + CardId::BYTES)?.try_into().ok()?);
+    Some((card, UnixMillis::new(at).ok()?))
+}
+
+/// How many bounties this shop's receipts came to in one period of a promotion, and their sum.
+pub(crate) fn bounty(promotion: RecordId, period: i64) -> Vec<u8> {
+    key(BOUNTY, &[promotion.as_bytes(), &period.to_be_bytes()])
+}
+
+/// The sum of bounties in this shop's receipts for one card; none: without a card.
+pub(crate) fn card_bounty(promotion: RecordId, card: Option<CardId>) -> Vec<u8> {
+    key(CARD_BOUNTY, &[promotion.as_bytes(), card.as_ref().map_or(&[], |card| card.as_bytes().as_slice())])
+}
+
+/// The record by which a shop agreed to bear its share of a promotion.
+pub(crate) fn funding_consent(promotion: RecordId, shop: ShopId) -> Vec<u8> {
+    key(FUNDING_CONSENT, &[promotion.as_bytes(), shop.as_bytes()])
+}
+
+/// This shop's channel of a name.
+pub(crate) fn channel(name: &str) -> Vec<u8> {
+    key(CHANNEL, &[name.as_bytes()])
+}
+
+/// A card of this shop's own staff.
+pub(crate) fn staff(card: CardId) -> Vec<u8> {
+    key(STAFF, &[card.as_bytes()])
 }
 
 pub(crate) fn request(id: &str) -> Vec<u8> {

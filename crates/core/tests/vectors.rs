@@ -41,6 +41,7 @@ fn charter() -> Charter {
         founder: Some(founder().signed().clone()),
         created_unix_ms: TIME_UNIX_MS,
         salt: Bytes::from_static(&[0x5a; 16]),
+        ..Default::default()
     };
     Charter::write(&message).expect("the charter is in order")
 }

@@ -38,6 +38,7 @@ pub(crate) struct Founding {
     pub(crate) removal_votes: u32,
     pub(crate) late_entry_ms_max: i64,
     pub(crate) attribution_window_ms: i64,
+    pub(crate) attribution: Option<proto::AttributionRules>,
 }
 
 /// Founds an alliance. It is one when its first record is durable.
@@ -55,6 +56,7 @@ pub(crate) async fn found(node: &Arc<Node>, founding: Founding) -> Result<Arc<Ho
         founder: Some(node.identity().signed().clone()),
         created_unix_ms: clock::now().ms(),
         salt: Bytes::copy_from_slice(&salt),
+        attribution: founding.attribution,
     };
     let charter = Charter::write(&message).map_err(|error| match error {
         CharterError::Rule(refusal) => refusal,

@@ -316,7 +316,7 @@ impl World {
             card_id: body.card.map_or_else(Default::default, |card| card.as_bytes().to_vec().into()),
             credited_id: credited.as_bytes().to_vec().into(),
             touched_unix_ms: body.issued.ms(),
-            bounty: Some(promotion.bounty.into()),
+            bounty: Some(promotion.bounty.most_for(purchase).into()),
             ..Default::default()
         })
     }

@@ -48,6 +48,7 @@ pub(crate) fn street(config: &Config) -> World {
         founder: Some(shops[0].identity.signed().clone()),
         created_unix_ms: now.ms(),
         salt: salt.into(),
+        ..Default::default()
     });
     let charter = charter.expect("the street's charter is within bounds");
     let mut world = World::new(config, charter, shops, rng);

@@ -15,11 +15,15 @@ use prost_types::Timestamp;
 
 use crate::merchant::v1 as merchant;
 
+mod activity;
+mod bounty;
 mod promotion;
 mod report;
 mod settlement;
 mod voucher;
 
+pub use activity::{activity_message, booking_kind, credit_model, reciprocity_message, span};
+pub use bounty::{attribution_rules, attribution_rules_message, channel_message};
 pub use promotion::{promotion, promotion_message};
 pub use report::{offence_message, share_message};
 pub use settlement::{

@@ -139,6 +139,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             return Err(Refusal::field("ends_unix_ms", "the hand-out is over before it begins").into());
         }
         let shops = terms.distributors.iter().map(|d| d.shop).chain(terms.redeemers.iter().copied());
+        let shops = shops.chain(terms.funding.iter().map(|share| share.shop));
         for shop in shops {
             if self.alliance.roster().member(shop).is_none() {
                 return Err(Refusal::new(Reason::MemberUnknown).with("shop_id", shop).into());

@@ -5,7 +5,8 @@ use bytes::Bytes;
 use super::{right::check_reservation_key, *};
 use crate::{
     charter::CLOCK_AHEAD_MS_MAX,
-    promotion::{Mode, Promotion},
+    evidence::{self, Conversion},
+    promotion::{Basis, Mode, Promotion, Scale},
     proof, report,
     right::{self, Act, Right, Statement},
     stock::{self, Entitlement},
@@ -78,9 +79,12 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         signed: Option<proto::SignedRight>,
     ) -> Decided<DraftRecord> {
         let Shown { promotion, voucher, issuer, .. } = shown;
-        let (touched, credited) = self.last_touch(redeem, &voucher.token, *issuer)?;
-        let bounty =
-            if credited == self.me() { Money::zero(promotion.bounty.currency()) } else { promotion.bounty };
+        let (touched, credited) = self.credited(redeem, &voucher.token, *issuer)?;
+        let total = redeem.purchase.total;
+        let basis = self.bounty_basis(promotion, redeem)?;
+        let reckoned = promotion.bounty.reckon(total, &basis).filter(|_| credited != self.me());
+        let bounty = reckoned.unwrap_or(Money::zero(total.currency()));
+        let co_funders = self.co_funders(promotion)?;
         let all = price.eligible == redeem.purchase.total;
         let message = proto::Redemption {
             request: Some(redeem.request.message()),
@@ -98,8 +102,11 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             r#use: signed,
             purchase_id: redeem.purchase.id.clone(),
             reservation_key: redeem.reservation.clone(),
+            bounty_basis: basis.message(total.currency()),
+            co_funders: co_funders.iter().map(|(shop, consent)| co_funder(*shop, *consent)).collect(),
         };
         let parties = [self.me(), *issuer, promotion.funder, credited];
+        let parties = parties.into_iter().chain(co_funders.into_iter().map(|(shop, _)| shop));
         Ok(Self::for_parties(Kind::Redemption, parties, &message))
     }
 
@@ -326,7 +333,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         }
         let Some(budget) = limits.per_shop_budget else { return Ok(()) };
         let spent: i64 = table::read(self.view, &table::spent(id))?.unwrap_or_default();
-        let cost = discount.minor() + promotion.bounty.minor();
+        let cost = discount.minor() + promotion.bounty.most_for(occasion.purchase.total).minor();
         if spent + cost <= budget.minor() {
             return Ok(());
         }
@@ -369,32 +376,64 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         Ok(())
     }
 
-    /// The latest touch that sent this card here: the voucher's own hand-out, or a later one within the window.
-    fn last_touch(
+    /// Whom the customer's coming is credited to, by the model that pays under the charter.
+    fn credited(
         &self,
         redeem: &RedeemCommand,
         token: &Token,
         distributor: ShopId,
     ) -> Decided<(UnixMillis, ShopId)> {
-        let mut last = (token.body().issued, distributor);
-        let earliest = redeem.at.saturating_add_ms(-self.alliance.charter().attribution_window_ms);
-        if let Some(card) = redeem.card {
-            // Touches are ordered by time: only those of the window are looked at.
-            let before = table::touch(card, earliest, ShopId::new([0; 32]));
-            self.view.scan(
-                &table::touches(card),
-                Some(&before),
-                &mut |key, _| match table::parse_touch(key) {
-                    Some((at, shop)) if at <= redeem.at => {
-                        last = last.max((at, shop));
-                        true
-                    }
-                    _ => false,
-                },
-            )?;
-        }
-        Ok(last)
+        let hand_out = (token.body().issued, distributor);
+        let conversion =
+            Conversion { at: redeem.at, entered: self.now, card: redeem.card, hand_out: Some(hand_out) };
+        let trail = evidence::trail(self.view, self.alliance, &conversion)?;
+        Ok(evidence::credited(&trail, hand_out, self.alliance.charter().attribution.paying_model))
     }
+
+    /// What this shop counted for the bounty.
+    fn bounty_basis(&self, promotion: &Promotion, redeem: &RedeemCommand) -> Decided<Basis> {
+        let (bounty, card) = (&promotion.bounty, redeem.card);
+        let staff = evidence::is_staff(self.view, card)?;
+        let known_customer = bounty.new_customers_only && self.knows(card, redeem.at)?;
+        let basis = Basis { staff, known_customer, ..Basis::default() };
+        if !bounty.is_counted() {
+            return Ok(basis);
+        }
+        let period = bounty.period.number(redeem.at, self.alliance.charter().utc_offset_minutes);
+        let tally: (u32, i64) =
+            table::read(self.view, &table::bounty(promotion.id, period))?.unwrap_or_default();
+        let by_card: i64 =
+            table::read(self.view, &table::card_bounty(promotion.id, card))?.unwrap_or_default();
+        let count = if matches!(bounty.scale, Scale::ByCount(_)) { tally.0.saturating_add(1) } else { 0 };
+        let full = bounty.full(redeem.purchase.total, count).minor();
+        let left = |most: Option<Money>, used: i64| most.map(|most| (most.minor() - used).max(0));
+        let room = [left(bounty.per_period_max, tally.1), left(bounty.per_card_max, by_card)];
+        let room_minor = room.into_iter().flatten().min().filter(|room| *room < full);
+        Ok(Basis { count, room_minor, ..basis })
+    }
+
+    /// Whether this shop saw the card on an earlier day, or there is none to know.
+    fn knows(&self, card: Option<CardId>, at: UnixMillis) -> Result<bool, ViewError> {
+        let Some(card) = card else { return Ok(true) };
+        let offset = self.alliance.charter().utc_offset_minutes;
+        let first: Option<UnixMillis> = table::read(self.view, &table::first_seen(card))?;
+        Ok(first.is_some_and(|first| first.day(offset) < at.day(offset)))
+    }
+
+    /// The shops that agreed to bear a share, each with the record by which it did.
+    fn co_funders(&self, promotion: &Promotion) -> Result<Vec<(ShopId, RecordId)>, ViewError> {
+        let mut agreed = Vec::new();
+        for share in promotion.funding.iter().filter(|share| share.shop != promotion.funder) {
+            let consent: Option<RecordId> =
+                table::read(self.view, &table::consent(promotion.id, share.shop))?;
+            agreed.extend(consent.map(|consent| (share.shop, consent)));
+        }
+        Ok(agreed)
+    }
+}
+
+fn co_funder(shop: ShopId, consent: RecordId) -> proto::CoFunder {
+    proto::CoFunder { shop_id: copy(shop.as_bytes()), consent_id: copy(consent.as_bytes()) }
 }
 
 /// Where and when a voucher was used.

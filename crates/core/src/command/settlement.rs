@@ -93,7 +93,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         match respond.answer {
             A::Concede => self.check_concession(respond.receipt, used)?,
             A::Accept | A::Dispute | A::Withdraw => {
-                self.check_response(respond, used, &promotion, entry.entered)?
+                self.check_response(respond, used)?
             }
             A::Unspecified => return Err(Refusal::field("answer", "is missing").into()),
         }
@@ -107,6 +107,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             evidence: respond.evidence.clone().into(),
         };
         let parties = [used.redeemer, issuer, promotion.funder, used.credited];
+        let parties = parties.into_iter().chain(used.co_funders.iter().copied());
         Ok(alloc::vec![Self::for_parties(Kind::ReceiptResponse, parties, &message)])
     }
 
@@ -125,12 +126,11 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         &self,
         respond: &RespondCommand,
         used: &Use,
-        promotion: &Promotion,
-        entered: UnixMillis,
     ) -> Decided<()> {
         use proto::{DisputeReason, ReceiptAnswer as A};
         let me = self.me();
-        if used.redeemer == me || (promotion.funder != me && used.credited != me) {
+        let bears = used.bearers.iter().any(|share| share.shop == me);
+        if used.redeemer == me || !(bears || used.credited == me) {
             return Err(Refusal::new(Reason::NotReceiptParty).into());
         }
         let before = response::by(self.view, (me, used.redeemer), respond.receipt, me)?;
@@ -144,7 +144,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             A::Dispute if respond.reason == DisputeReason::Unspecified => {
                 return Err(Refusal::field("reason", "is missing").into());
             }
-            A::Dispute if self.now.ms_since(entered) > DISPUTE_MS_MAX => {
+            A::Dispute if self.now.ms_since(used.entered) > DISPUTE_MS_MAX => {
                 let days = DISPUTE_MS_MAX / 86_400_000;
                 return Err(Refusal::new(Reason::DisputeTooLate).with("days", days).into());
             }

@@ -3,8 +3,7 @@
 use bytes::Bytes;
 
 use super::*;
-
-const CHANNEL_CHARS_MAX: usize = 64;
+use crate::evidence::{self, CHANNEL_CHARS_MAX};
 
 impl<R: Reader + ?Sized> Decider<'_, R> {
     pub(super) fn touch(&self, touch: &TouchCommand) -> Decided {
@@ -19,6 +18,9 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         }
         if self.alliance.roster().member(touch.to).is_none() {
             return Err(Refusal::new(Reason::MemberUnknown).with("shop_id", touch.to).into());
+        }
+        if evidence::is_staff(self.view, Some(touch.card))? {
+            return Err(Refusal::new(Reason::StaffCard).into());
         }
         let message = proto::Touch {
             request: Some(touch.request.message()),

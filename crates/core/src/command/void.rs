@@ -37,6 +37,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         };
         let issuer = promotion.distributor(token.body().issuer()).ok_or_else(unknown)?.shop;
         let parties = [self.me(), issuer, promotion.funder, used.credited];
+        let parties = parties.into_iter().chain(used.co_funders.iter().copied());
         Ok(alloc::vec![Self::for_parties(Kind::RedemptionVoid, parties, &message)])
     }
 
@@ -62,7 +63,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         if used.standing != UseStanding::ByRight {
             return Err(Refusal::new(Reason::ConfirmationNeeded));
         }
-        let rest = used.after_return(&promotion.benefit, returned);
+        let rest = used.after_return(promotion, returned);
         let rest = rest.ok_or_else(|| Refusal::field("returned", "is not less than the purchase"))?;
         let minimum = promotion.redeem_spend_min;
         if rest.eligible.minor() < minimum.minor() {

@@ -1,12 +1,14 @@
 //! Folding receipts: redemptions, settlements of what was accepted at risk, and what is taken back.
 
+use hutong_record::Money;
+
 use super::{voucher::Genuine, *};
 use crate::{
     answer::Answer,
     charter::CLOCK_AHEAD_MS_MAX,
     duty::Duty,
     pair::{Changes, Deed},
-    promotion::Mode,
+    promotion::{self, Basis, Mode},
     proof,
     report::{self, PurchaseEntry},
     right::{self, Act, Right, RightError, Statement},
@@ -14,12 +16,6 @@ use crate::{
     table::ReceiptEntry,
     voucher::{Use, UseStanding, Voucher},
 };
-
-/// What a receipt books: who owes whom for it. Taking it back or conceding it books the same the other way.
-pub(super) fn debts_of(changes: &mut Changes, promotion: &Promotion, used: &Use) {
-    changes.debt(Matter::Bounty, promotion.funder, used.credited, used.bounty);
-    changes.debt(Matter::Reimbursement, promotion.funder, used.redeemer, used.discount);
-}
 
 impl<R: Reader + ?Sized> Folding<'_, '_, R> {
     pub(super) fn redemption(&mut self) -> Handled {
@@ -32,7 +28,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         let right = self.follow(&genuine, &message.passes)?;
         let standing = self.check_statement(message.r#use.as_ref(), &genuine, &right)?;
         let used = self.check_receipt(&message, &genuine, &right, standing)?;
-        self.check_parties([self.author(), genuine.issuer, genuine.promotion.funder, used.credited])?;
+        self.check_receipt_parties(&genuine, &used)?;
         let mut voucher = self.voucher(&genuine)?;
         self.expose_twin(&voucher, &genuine)?;
         self.check_uses_left(&voucher, &genuine.promotion, &used, right.uses)?;
@@ -47,6 +43,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         voucher.uses.push(used.clone());
         let entry = ReceiptEntry { token: genuine.token.clone(), entered: self.record.header().time };
         table::write(self.view, table::redemption(self.id()), &entry);
+        table::write(self.view, table::receipt(used.at, used.id), &genuine.token.body().key);
         self.put_used(&voucher, &genuine)?;
         self.expose_risks(&voucher, &genuine.promotion)?;
         match standing {
@@ -189,6 +186,10 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         };
         let discount = self.amount(message.discount.as_ref())?;
         let bounty = self.amount(message.bounty.as_ref())?;
+        let basis = Basis::parse(message.bounty_basis.as_ref(), purchase.currency());
+        let basis = basis.map_err(|_| ignore("what the bounty is reckoned with"))?;
+        let reckoned = promotion.bounty.reckon(purchase, &basis);
+        let reckoned = reckoned.ok_or_else(|| ignore("counted what the terms do not ask for"))?;
         let credited = ShopId::try_from(message.credited_id.as_ref()).map_err(|_| ignore("credited shop"))?;
         let nobody = credited == self.author();
         let full = promotion.benefit.discount(eligible);
@@ -196,14 +197,15 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         let fits = eligible.minor() >= promotion.redeem_spend_min.minor()
             && eligible.minor() <= purchase.minor()
             && (discount == full || stacked)
-            && bounty.minor() == if nobody { 0 } else { promotion.bounty.minor() }
+            && bounty.minor() == if nobody { 0 } else { reckoned.minor() }
             && (!nobody || genuine.issuer == self.author())
             && (standing == UseStanding::ByRight
                 || promotion.risk.is_some_and(|risk| discount.minor() <= risk.per_voucher_max.minor()));
         if !fits {
             return Err(ignore("receipt does not fit the terms"));
         }
-        self.check_credit(message, genuine, at, credited)?;
+        let touched = self.check_credit(message, genuine, at, credited)?;
+        let (co_funders, agreed) = self.check_co_funders(message, promotion)?;
         Ok(Use {
             id: self.id(),
             redeemer: self.author(),
@@ -217,6 +219,11 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
             purchase_id: message.purchase_id.clone(),
             credited,
             bounty,
+            basis,
+            touched,
+            entered: self.record.header().time,
+            bearers: promotion::bearers(promotion.funder, &promotion.funding, &agreed),
+            co_funders,
             statement: message.r#use.as_ref().map_or_else(Vec::new, prost::Message::encode_to_vec),
         })
     }
@@ -228,15 +235,48 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         genuine: &Genuine,
         at: UnixMillis,
         credited: ShopId,
-    ) -> Handled {
+    ) -> Result<UnixMillis, Stop> {
         if self.alliance.admitted_key(credited).is_none() {
             return Err(wait(*credited.as_bytes()));
         }
         let touched = UnixMillis::new(message.touched_unix_ms).map_err(|_| ignore("no such time"))?;
         let age_ms = at.ms_since(touched);
-        let recent = (-CLOCK_AHEAD_MS_MAX..=self.alliance.charter().attribution_window_ms).contains(&age_ms);
+        let window_ms = self.alliance.charter().attribution.window_ms_max();
+        let recent = (-CLOCK_AHEAD_MS_MAX..=window_ms).contains(&age_ms);
         let own = credited == genuine.issuer && touched == genuine.token.body().issued;
-        if own || recent { Ok(()) } else { Err(ignore("credited for a touch out of the window")) }
+        if own || recent { Ok(touched) } else { Err(ignore("credited for a touch out of the window")) }
+    }
+
+    /// The co-funders that a receipt names, and those of them whose consent counts: the shares of the others are the
+    /// funder's. Which consent it is the receipt says, so that it does not matter when that came.
+    fn check_co_funders(
+        &self,
+        message: &proto::Redemption,
+        promotion: &Promotion,
+    ) -> Result<(Vec<ShopId>, Vec<ShopId>), Stop> {
+        let (mut named, mut agreed) = (Vec::new(), Vec::new());
+        let mut listed = promotion.funding.iter().map(|share| share.shop);
+        for co_funder in &message.co_funders {
+            let shop = ShopId::try_from(co_funder.shop_id.as_ref()).map_err(|_| ignore("co-funder"))?;
+            let id = RecordId::try_from(co_funder.consent_id.as_ref()).map_err(|_| ignore("consent id"))?;
+            // In the list's order, so each once.
+            if shop == promotion.funder || !listed.any(|listed| listed == shop) {
+                return Err(ignore("not a co-funder"));
+            }
+            named.push(shop);
+            let consent: Option<RecordId> = table::read(self.view, &table::consent(promotion.id, shop))?;
+            if consent == Some(id) {
+                agreed.push(shop);
+            } else if self.view.get(&table::record_ignored(id))?.is_none() {
+                return Err(wait(*id.as_bytes()));
+            }
+        }
+        Ok((named, agreed))
+    }
+
+    pub(super) fn check_receipt_parties(&self, genuine: &Genuine, used: &Use) -> Handled {
+        let parties = [self.author(), genuine.issuer, genuine.promotion.funder, used.credited];
+        self.check_parties(parties.into_iter().chain(used.co_funders.iter().copied()))
     }
 
     /// Keeps a voucher whose uses changed.
@@ -273,7 +313,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         if used.redeemer != self.author() || used.standing == UseStanding::ByRight {
             return Err(ignore("not at the author's risk"));
         }
-        self.check_parties([self.author(), genuine.issuer, genuine.promotion.funder, used.credited])?;
+        self.check_receipt_parties(&genuine, &used)?;
         used.step = right.step;
         used.standing = UseStanding::ByRight;
         used.statement = message.r#use.as_ref().map_or_else(Vec::new, prost::Message::encode_to_vec);
@@ -310,7 +350,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         if used.redeemer != self.author() {
             return Err(ignore("not the redeemer"));
         }
-        self.check_parties([self.author(), genuine.issuer, genuine.promotion.funder, used.credited])?;
+        self.check_receipt_parties(&genuine, &used)?;
         if self.view.get(&table::conceded(id))?.is_some() {
             return Err(ignore("conceded before"));
         }
@@ -329,6 +369,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         voided: UnixMillis,
     ) -> Result<hutong_record::Money, Stop> {
         let used = voucher.uses.remove(place);
+        self.view.remove(table::receipt(used.at, used.id));
         self.view.remove(Duty::SettleRisk(genuine.token.body().key).key());
         self.put_used(voucher, genuine)?;
         match used.standing {
@@ -353,25 +394,29 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         let returned = self.amount(returned)?;
         let promotion = &genuine.promotion;
         let used = &mut voucher.uses[place];
-        let rest = used.after_return(&promotion.benefit, returned).ok_or_else(|| ignore("nothing stays"))?;
+        let rest = used.after_return(promotion, returned).ok_or_else(|| ignore("nothing stays"))?;
         let fits = used.standing == UseStanding::ByRight
             && returned.minor() > 0
             && rest.eligible.minor() >= promotion.redeem_spend_min.minor();
         if !fits {
             return Err(ignore("a part that cannot be taken back"));
         }
-        let less = used.discount.minor() - rest.discount.minor();
+        let before = used.clone();
         (used.purchase, used.eligible, used.discount) = (rest.purchase, rest.eligible, rest.discount);
-        let (redeemer, purchase_id) = (used.redeemer, used.purchase_id.clone());
+        used.bounty = rest.bounty;
+        let (after, purchase_id) = (used.clone(), used.purchase_id.clone());
         self.put_used(voucher, genuine)?;
         let mut changes = Changes::taking_back(self.me());
-        let money =
-            hutong_record::Money::new(rest.discount.currency(), less).map_err(|_| ignore("amount"))?;
-        changes.debt(Matter::Reimbursement, promotion.funder, redeemer, money);
-        changes.apply(self.view, &self.source(voided, Some(voucher.uses[place].id)))?;
+        owe(&mut changes, &before, Some(&after));
+        changes.apply(self.view, &self.source(voided, Some(after.id)))?;
+        let less = before.discount.minor() - after.discount.minor();
+        let less_bounty = before.bounty.minor() - after.bounty.minor();
         if self.is_own() {
             self.summary(|s| s.discounts_minor -= i128::from(less))?;
-            self.spend(promotion.id, -less)?;
+            self.spend(promotion.id, -(less + less_bounty))?;
+            if promotion.bounty.is_counted() {
+                self.count_bounty(promotion, &after, 0, -less_bounty)?;
+            }
             self.note_purchase(
                 &purchase_id,
                 genuine.promotion.id,
@@ -387,7 +432,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         let me = self.me();
         let mut changes = if sign > 0 { Changes::new(me) } else { Changes::taking_back(me) };
         changes.deed(used.credited, used.redeemer, Deed::CustomerSent);
-        debts_of(&mut changes, &genuine.promotion, used);
+        owe(&mut changes, used, None);
         changes.apply(self.view, &self.source(at, Some(used.id)))?;
         let (own, handed_out) = (self.is_own(), genuine.issuer == me);
         self.summary(|s| {
@@ -421,11 +466,31 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         if limits.per_shop_budget.is_some() {
             self.spend(id, sign * (used.discount.minor() + used.bounty.minor()))?;
         }
+        if promotion.bounty.is_counted() {
+            self.count_bounty(promotion, used, i32::try_from(sign).unwrap_or(0), sign * used.bounty.minor())?;
+        }
         if let (true, Some(card)) = (sign > 0, used.card) {
             self.see(card, used.at)?;
         }
+        if let Some(card) = used.card {
+            let key = table::visit(card, used.at, used.id);
+            if sign > 0 { table::write(self.view, key, &true) } else { self.view.remove(key) }
+        }
         let discount = (sign > 0).then_some(used.discount.minor());
         self.note_purchase(&used.purchase_id, id, used.id, discount)
+    }
+
+    /// Counts what the bounty terms' periods and caps are about.
+    fn count_bounty(&mut self, promotion: &Promotion, used: &Use, count: i32, minor: i64) -> Handled {
+        let offset = self.alliance.charter().utc_offset_minutes;
+        let key = table::bounty(promotion.id, promotion.bounty.period.number(used.at, offset));
+        let tally: (u32, i64) = table::read(self.view, &key)?.unwrap_or_default();
+        let tally = (tally.0.saturating_add_signed(count), tally.1.saturating_add(minor).max(0));
+        table::write(self.view, key, &tally);
+        let key = table::card_bounty(promotion.id, used.card);
+        let before: i64 = table::read(self.view, &key)?.unwrap_or_default();
+        table::write(self.view, key, &before.saturating_add(minor).max(0));
+        Ok(())
     }
 
     fn spend(&mut self, promotion: RecordId, minor: i64) -> Handled {
@@ -492,5 +557,24 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
             s.risk_open_minor -= minor;
             s.risk_lost_minor += minor;
         })
+    }
+}
+
+/// What a receipt books: what its bearers owe redeemer and credited shop, but for what they owe by `rest` all the same.
+/// Taking it back or conceding it books the same the other way.
+pub(super) fn owe(changes: &mut Changes, used: &Use, rest: Option<&Use>) {
+    let debts = |used: &Use| {
+        [
+            (Matter::Reimbursement, used.discount, used.redeemer),
+            (Matter::Bounty, used.bounty, used.credited),
+        ]
+    };
+    let rests = rest.map(debts);
+    for (kind, (matter, whole, creditor)) in debts(used).into_iter().enumerate() {
+        let kept = rests.map_or_else(Vec::new, |rests| promotion::split(rests[kind].1, &used.bearers));
+        for (place, (bearer, minor)) in promotion::split(whole, &used.bearers).into_iter().enumerate() {
+            let less = kept.get(place).map_or(0, |(_, minor)| *minor);
+            changes.debt_minor(matter, bearer, creditor, i128::from(minor) - i128::from(less));
+        }
     }
 }

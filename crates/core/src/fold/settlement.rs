@@ -3,7 +3,7 @@
 
 use hutong_record::PairId;
 
-use super::{redemption::debts_of, *};
+use super::{redemption::owe, *};
 use crate::{
     answer::Answer,
     bounds,
@@ -137,7 +137,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         if used.redeemer != self.author() || used.standing != UseStanding::ByRight {
             return Err(ignore("not the redeemer"));
         }
-        self.check_parties([self.author(), genuine.issuer, genuine.promotion.funder, used.credited])?;
+        self.check_receipt_parties(&genuine, &used)?;
         if self.view.get(&table::conceded(receipt))?.is_some() {
             return Err(ignore("conceded before"));
         }
@@ -152,27 +152,23 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
             evidence: None,
         };
         self.put_response(receipt, named, &response)?;
-        self.put_concession(receipt, &genuine.promotion, &used, &response)?;
+        self.put_concession(receipt, &used, &response);
         let mut changes = Changes::conceding(self.me());
-        debts_of(&mut changes, &genuine.promotion, &used);
+        owe(&mut changes, &used, None);
         changes.apply(self.view, &self.source(self.record.header().time, Some(receipt)))?;
         self.answer(request, Answer::Responded { record: self.id() })
     }
 
-    /// Between funder and credited shop, too, the receipt is conceded, though its author is neither.
-    fn put_concession(
-        &mut self,
-        receipt: RecordId,
-        promotion: &Promotion,
-        used: &crate::voucher::Use,
-        response: &Response,
-    ) -> Handled {
-        let (funder, credited, me) = (promotion.funder, used.credited, self.me());
-        if funder != credited && (me == funder || me == credited) {
-            let key = table::response(PairId::of(funder, credited), receipt, self.author());
-            table::write(self.view, key, response);
+    /// Between who bears the bounty and the credited shop, too, the receipt is conceded, though its author is neither.
+    fn put_concession(&mut self, receipt: RecordId, used: &crate::voucher::Use, response: &Response) {
+        let (author, credited, me) = (self.author(), used.credited, self.me());
+        for bearer in used.bearers.iter().map(|share| share.shop) {
+            let apart = bearer != credited && bearer != author && credited != author;
+            if apart && (me == bearer || me == credited) {
+                let key = table::response(PairId::of(bearer, credited), receipt, author);
+                table::write(self.view, key, response);
+            }
         }
-        Ok(())
     }
 
     pub(super) fn statement(&mut self) -> Handled {

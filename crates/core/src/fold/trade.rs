@@ -6,10 +6,11 @@ use super::*;
 use crate::{
     answer::{self, Answer, RequestTag},
     bounds,
+    evidence::{self, CHANNEL_CHARS_MAX, Touch, TouchKind},
     pair::{Changes, Deed},
     promotion,
     refusal::{Reason, Refusal},
-    report::Summary,
+    report::{SaleEntry, Summary},
 };
 
 impl<R: Reader + ?Sized> Folding<'_, '_, R> {
@@ -50,9 +51,14 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         let request = self.request(message.request.as_ref())?;
         let sold = self.entry_time(message.sold_unix_ms)?;
         let amount = self.amount(message.amount.as_ref())?;
-        if let (true, Ok(card)) = (self.is_own(), CardId::try_from(message.card_id.as_ref())) {
+        let card = CardId::try_from(message.card_id.as_ref()).ok();
+        if let (true, Some(card)) = (self.is_own(), card) {
             self.see(card, sold)?;
+            table::write(self.view, table::visit(card, sold, self.id()), &false);
         }
+        let entered = self.record.header().time;
+        let entry = SaleEntry { card, minor: amount.minor(), entered };
+        table::write(self.view, table::sale(sold, self.id()), &entry);
         self.summary(|s| {
             s.sales += 1;
             s.sales_minor += i128::from(amount.minor());
@@ -77,16 +83,28 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         let card = CardId::try_from(message.card_id.as_ref()).map_err(|_| ignore("card id"))?;
         self.check_parties([self.author(), to])?;
         let at = self.entry_time(message.touched_unix_ms)?;
+        let kind = TouchKind::parse(message.kind).ok_or_else(|| ignore("no such kind of touch"))?;
+        bounds::text("channel", &message.channel, 0..=CHANNEL_CHARS_MAX).map_err(|_| ignore("channel"))?;
         if to == self.author() {
             return Err(ignore("a shop cannot send customers to itself"));
         }
-        if to == self.me() {
-            table::write(self.view, table::touch(card, at, self.author()), &());
-        }
+        let (id, from, entered) = (self.id(), self.author(), self.record.header().time);
+        self.note_touch(&Touch { id, card, at, from, to, kind, channel: message.channel, entered })?;
         let mut changes = Changes::new(self.me());
         changes.deed(self.author(), to, Deed::Touch);
         changes.apply(self.view, &self.source_now())?;
         self.answer(&request, Answer::Touched { touch: self.id() })
+    }
+
+    /// Keeps a touch; of several that differ in nothing but their records, the first one.
+    fn note_touch(&mut self, touch: &Touch) -> Handled {
+        let key = table::touch(touch);
+        table::count(self.view, table::burst(touch.from, evidence::ten_minutes(touch.at)))?;
+        if self.view.get(&key)?.is_none() {
+            table::write(self.view, table::touch_at(touch.at, touch.id), &key);
+            table::write(self.view, key, touch);
+        }
+        Ok(())
     }
 
     pub(super) fn request(&self, message: Option<&proto::Request>) -> Result<RequestTag, Stop> {

@@ -6,6 +6,7 @@ use super::*;
 use crate::{
     answer::Answer,
     duty::Duty,
+    evidence::{Touch, TouchKind},
     pair::{Changes, Deed},
     promotion::Mode,
     proof,
@@ -165,7 +166,17 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         if let Some(card) = body.card {
             table::write(self.view, table::card_voucher(card, &body.key), &body.key);
             if voucher.right.holder == self.me() && issuer != self.me() {
-                table::write(self.view, table::touch(card, body.issued, issuer), &());
+                let touch = Touch {
+                    id: self.id(),
+                    card,
+                    at: body.issued,
+                    from: issuer,
+                    to: self.me(),
+                    kind: TouchKind::HandOut,
+                    channel: alloc::string::String::new(),
+                    entered: self.record.header().time,
+                };
+                table::write(self.view, table::touch(&touch), &touch);
             }
         }
         if self.is_own() {

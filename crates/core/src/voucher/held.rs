@@ -6,7 +6,10 @@ use hutong_record::{CardId, Money, RecordId, ShopId, UnixMillis};
 use serde::{Deserialize, Serialize};
 
 use super::{Token, VoucherState};
-use crate::{promotion::Benefit, right::Right};
+use crate::{
+    promotion::{Basis, FundingShare, Promotion},
+    right::Right,
+};
 
 /// A voucher as this shop knows it. Kept by its issuer, its funder, and the shops that held the right to redeem it or
 /// are credited with a use.
@@ -57,8 +60,18 @@ pub struct Use {
     pub purchase_id: String,
     /// Who is credited with the customer's coming; the redeemer itself: nobody.
     pub credited: ShopId,
-    /// What the funder owes that shop.
+    /// What is owed to that shop.
     pub bounty: Money,
+    /// What the bounty was reckoned with.
+    pub basis: Basis,
+    /// When the touch took place that is credited.
+    pub touched: UnixMillis,
+    /// When the receipt was signed.
+    pub entered: UnixMillis,
+    /// Who bears discount and bounty.
+    pub bearers: Vec<FundingShare>,
+    /// Shops beside the funder that the receipt names as bearing a share: parties to it.
+    pub co_funders: Vec<ShopId>,
     /// The redeemer's statement about it, an encoded `SignedRight`; empty but for vouchers that are used anywhere.
     pub statement: Vec<u8>,
 }
@@ -89,19 +102,22 @@ pub(crate) struct Rest {
     pub(crate) purchase: Money,
     pub(crate) eligible: Money,
     pub(crate) discount: Money,
+    pub(crate) bounty: Money,
 }
 
 impl Use {
-    /// What stays if a part of the purchase is returned: the benefit is reckoned on the rest, and is never more than it
-    /// was. None: nothing stays.
-    pub(crate) fn after_return(&self, benefit: &Benefit, returned: Money) -> Option<Rest> {
+    /// What stays if a part of the purchase is returned: benefit and bounty are reckoned on the rest, and are never more
+    /// than they were. None: nothing stays.
+    pub(crate) fn after_return(&self, promotion: &Promotion, returned: Money) -> Option<Rest> {
         let money = |minor| Money::new(self.purchase.currency(), minor).ok();
         let minor = self.purchase.minor() - returned.minor();
         let purchase = money(minor).filter(|rest| rest.minor() > 0)?;
         let eligible = money(self.eligible.minor().min(minor))?;
-        let discount = benefit.discount(eligible);
-        let discount = if discount.minor() < self.discount.minor() { discount } else { self.discount };
-        Some(Rest { purchase, eligible, discount })
+        let discount = promotion.benefit.discount(eligible);
+        let full = promotion.bounty.full(purchase, self.basis.count);
+        let less = |new: Money, old: Money| if new.minor() < old.minor() { new } else { old };
+        let (discount, bounty) = (less(discount, self.discount), less(full, self.bounty));
+        Some(Rest { purchase, eligible, discount, bounty })
     }
 }
 

@@ -88,6 +88,48 @@ pub(crate) struct CreateArgs {
     /// How long before a redemption a touch may lie and still be credited.
     #[arg(long, value_name = "DURATION", default_value = "30d", value_parser = value::duration)]
     attribution_window: Duration,
+    /// Whose touch is paid a bounty.
+    #[arg(long, value_enum, default_value_t = PayingModel::Last)]
+    paying_model: PayingModel,
+    /// How long a hand-out counts [default: the attribution window].
+    #[arg(long, value_name = "DURATION", value_parser = value::duration)]
+    hand_out_window: Option<Duration>,
+    /// How long a scan counts [default: the attribution window].
+    #[arg(long, value_name = "DURATION", value_parser = value::duration)]
+    scan_window: Option<Duration>,
+    /// How long an invitation counts [default: the attribution window].
+    #[arg(long, value_name = "DURATION", value_parser = value::duration)]
+    invite_window: Option<Duration>,
+    /// How long a visit counts [default: the attribution window].
+    #[arg(long, value_name = "DURATION", value_parser = value::duration)]
+    visit_window: Option<Duration>,
+    /// How long any touch counts for a purchase without a voucher [default: the attribution window].
+    #[arg(long, value_name = "DURATION", value_parser = value::duration)]
+    purchase_window: Option<Duration>,
+    /// Touches of one card by one shop that count within an hour.
+    #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    card_touches_per_hour_max: u32,
+    /// Touches by one shop within ten minutes; of more, none counts.
+    #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    shop_touches_per_ten_minutes_max: u32,
+}
+
+/// Whose touch is paid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum PayingModel {
+    /// The last one before the redemption.
+    Last,
+    /// The first one that counts.
+    First,
+}
+
+impl PayingModel {
+    const fn to_proto(self) -> proto::PayingModel {
+        match self {
+            Self::Last => proto::PayingModel::Last,
+            Self::First => proto::PayingModel::First,
+        }
+    }
 }
 
 /// A checked currency code.
@@ -162,6 +204,16 @@ fn member_answer(member: Option<proto::Member>) -> anyhow::Result<Answer> {
 }
 
 async fn create(session: &Session, args: CreateArgs) -> anyhow::Result<Answer> {
+    let attribution = proto::AttributionRules {
+        paying_model: args.paying_model.to_proto().into(),
+        hand_out_window: args.hand_out_window,
+        scan_window: args.scan_window,
+        invite_window: args.invite_window,
+        visit_window: args.visit_window,
+        purchase_window: args.purchase_window,
+        card_touches_per_hour_max: args.card_touches_per_hour_max,
+        shop_touches_per_ten_minutes_max: args.shop_touches_per_ten_minutes_max,
+    };
     let request = proto::CreateAllianceRequest {
         name: args.name,
         purpose: args.purpose,
@@ -171,6 +223,7 @@ async fn create(session: &Session, args: CreateArgs) -> anyhow::Result<Answer> {
         removal_votes: args.removal_votes,
         late_entry_max: Some(args.late_entry_max),
         attribution_window: Some(args.attribution_window),
+        attribution: Some(attribution),
     };
     let answer = alliance_answer(session.client.create_alliance(request).await?.alliance)?;
     Ok(answer.hint("Next: `hutong alliance invite` makes a link for a neighbour."))

@@ -7,6 +7,7 @@ mod alliance;
 mod attribution;
 mod backup;
 mod bundle;
+mod channel;
 mod decimal;
 mod doctor;
 mod init;
@@ -27,6 +28,7 @@ mod serving;
 mod session;
 mod settings;
 mod settlement;
+mod sheet;
 mod show;
 mod sim;
 mod terms;
@@ -119,6 +121,9 @@ enum Command {
     /// Hand out, look up, redeem and take back vouchers.
     #[command(subcommand)]
     Voucher(voucher::VoucherCommand),
+    /// Posters, till receipts, group posts: which one brought whom.
+    #[command(subcommand)]
+    Channel(channel::ChannelCommand),
     /// Counts, what allies owe each other, and proof that both see the same.
     #[command(subcommand)]
     Report(report::ReportCommand),
@@ -260,6 +265,7 @@ async fn answer(Cli { globals, command }: Cli) -> anyhow::Result<Answer> {
         Command::Sale(command) => Box::pin(sale::run(&globals, command)).await,
         Command::Voucher(command) => Box::pin(voucher::run(&globals, command)).await,
         Command::Report(command) => Box::pin(report::run(&globals, command)).await,
+        Command::Channel(command) => Box::pin(channel::run(&globals, command)).await,
         Command::Offences => Box::pin(report::offences(&globals)).await,
         Command::Attribution(command) => attribution::run(command),
         Command::Netting(command) => netting::run(command),

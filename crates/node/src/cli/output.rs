@@ -140,6 +140,19 @@ pub(crate) fn table<const N: usize>(header: [&str; N], rows: Vec<[String; N]>) -
     table.trim_fmt()
 }
 
+/// A list with as many columns as its header has.
+pub(crate) fn table_of(header: Vec<String>, rows: Vec<Vec<String>>) -> String {
+    if rows.is_empty() {
+        return "(none)".to_owned();
+    }
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_NO_BORDERS).set_header(header);
+    for row in rows {
+        table.add_row(row);
+    }
+    table.trim_fmt()
+}
+
 /// One thing's fields, one a line; empty ones are left out.
 pub(crate) fn fields<const N: usize>(fields: [(&str, String); N]) -> String {
     let mut table = Table::new();

@@ -36,6 +36,15 @@ pub(crate) enum PromotionCommand {
   hutong promotion move-quota 开业抢购 --to 茶馆 --count 50
   hutong promotion move-quota 开业抢购 --to 茶馆 --count 20 --reclaimed-from 3f2a…   (the funder, after a removal)")]
     MoveQuota(MoveQuotaArgs),
+    /// Agree to bear the share that a promotion of another shop names for this one, from now on.
+    #[command(after_help = "Example:\n  hutong promotion consent 买包子送茶\n
+Until then the shop that published the promotion bears the share itself.")]
+    Consent {
+        /// Title or beginning of the id.
+        promotion: String,
+        #[command(flatten)]
+        request: RequestIdArg,
+    },
     /// Whose the numbers of a promotion are by now.
     Shares {
         /// Title or beginning of the id.
@@ -82,6 +91,15 @@ pub(crate) async fn run(globals: &Globals, command: PromotionCommand) -> anyhow:
             promotion_answer(&session, session.client.end_promotion(request).await?.promotion).await
         }
         PromotionCommand::MoveQuota(args) => move_quota(&session, args).await,
+        PromotionCommand::Consent { promotion, request } => {
+            let request_id = request.or_random();
+            let promotion_id = session.promotion(&promotion).await?;
+            let request =
+                proto::ConsentToFundingRequest { alliance_id, request_id: request_id.clone(), promotion_id };
+            let consent_id = session.client.consent_to_funding(request).await?.consent_id;
+            let json = json!({ "request_id": request_id, "consent_id": consent_id });
+            Ok(Answer::new(json, format!("agreed: {consent_id}")).hint(format!("request id {request_id}")))
+        }
         PromotionCommand::Shares { promotion } => {
             let shares =
                 session.client.all_shares(&alliance_id, &session.promotion(&promotion).await?).await?;

@@ -2,14 +2,20 @@
 
 use clap::Subcommand;
 use hutong_client::{Timestamp, proto};
+use proto::ActivityGroup;
 use serde_json::json;
 
 use super::{
     Globals,
     output::{Answer, fields, table},
     session::Session,
+    sheet::SheetArgs,
     show, value,
 };
+
+mod spans;
+
+use spans::{CreditArgs, SpanArgs};
 
 /// `hutong report …`
 #[derive(Debug, Subcommand)]
@@ -21,7 +27,31 @@ pub(crate) enum ReportCommand {
         as_of: Option<Timestamp>,
     },
     /// This shop and each ally: customers sent and received, and what is owed.
-    Pairs,
+    Pairs(SheetArgs),
+    /// Whom each ally sent here.
+    Shops(SpanArgs),
+    /// What each promotion came to.
+    Promotions(SpanArgs),
+    /// Which poster, receipt or post brought whom.
+    Channels(SpanArgs),
+    /// By hour of the week, local time.
+    Hours(SpanArgs),
+    /// What this shop and each ally did for each other.
+    Reciprocity(SpanArgs),
+    /// Newcomers by week, and how many came back within 7, 30 and 90 days.
+    Cohorts {
+        #[command(flatten)]
+        span: SpanArgs,
+        /// Visits up to this moment are looked at, RFC 3339 [default: now].
+        #[arg(long, value_name = "TIME", value_parser = value::time)]
+        as_of: Option<Timestamp>,
+    },
+    /// Lines for an accountant: who bore each discount, and who owes which fee; gross.
+    Bookings(SpanArgs),
+    /// Credit for this shop's own conversions, by shop and channel.
+    #[command(after_help = "Example:
+  hutong report attribution --model shapley --from 2026-05-01T00:00:00+08:00 --format csv --output may.csv")]
+    Attribution(CreditArgs),
     /// Digests that are equal wherever the same records are held.
     #[command(
         after_help = "Compare with a neighbour's: equal digests prove that both hold and conclude the same."
@@ -33,7 +63,15 @@ pub(crate) async fn run(globals: &Globals, command: ReportCommand) -> anyhow::Re
     let session = Session::open(globals).await?;
     match command {
         ReportCommand::Summary { as_of } => summary(&session, as_of).await,
-        ReportCommand::Pairs => pairs(&session).await,
+        ReportCommand::Pairs(args) => pairs(&session, args).await,
+        ReportCommand::Shops(args) => spans::activity(&session, ActivityGroup::Shop, args).await,
+        ReportCommand::Promotions(args) => spans::activity(&session, ActivityGroup::Promotion, args).await,
+        ReportCommand::Channels(args) => spans::activity(&session, ActivityGroup::Channel, args).await,
+        ReportCommand::Hours(args) => spans::activity(&session, ActivityGroup::Hour, args).await,
+        ReportCommand::Reciprocity(args) => spans::reciprocity(&session, args).await,
+        ReportCommand::Cohorts { span, as_of } => spans::cohorts(&session, span, as_of).await,
+        ReportCommand::Bookings(args) => spans::bookings(&session, args).await,
+        ReportCommand::Attribution(args) => spans::attribution(&session, args).await,
         ReportCommand::Digest => digest(&session).await,
     }
 }
@@ -61,8 +99,11 @@ async fn summary(session: &Session, as_of_time: Option<Timestamp>) -> anyhow::Re
     Ok(Answer::new(show::summary_json(&summary), text))
 }
 
-async fn pairs(session: &Session) -> anyhow::Result<Answer> {
+async fn pairs(session: &Session, args: SheetArgs) -> anyhow::Result<Answer> {
     let pairs = session.client.all_pairs(&session.alliance_id).await?;
+    if !args.is_table() {
+        return spans::pairs(&pairs, session.currency().await?).answer(args);
+    }
     let row = |pair: &proto::Pair| {
         [
             show::label(&pair.ally_name, &pair.ally_id),

@@ -43,7 +43,8 @@ impl Session {
         Ok(Some(amount.to_proto(currency).map_err(Problem::Usage)?))
     }
 
-    async fn currency(&self) -> anyhow::Result<Currency> {
+    /// The currency of the alliance.
+    pub(crate) async fn currency(&self) -> anyhow::Result<Currency> {
         let request = proto::GetAllianceRequest { alliance_id: self.alliance_id.clone() };
         let alliance =
             self.client.get_alliance(request).await?.alliance.ok_or(Problem::Answer("alliance"))?;

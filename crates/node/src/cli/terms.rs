@@ -7,6 +7,8 @@ use proto::promotion::Benefit;
 use super::{problem::Problem, sale::RequestIdArg, session::Session, value};
 use crate::clock;
 
+mod bounty;
+
 /// The terms.
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("benefit").required(true), group = ArgGroup::new("until").required(true))]
@@ -28,6 +30,11 @@ use crate::clock;
       --redeemer 茶馆 --redeemer 面馆 --amount-off 5.00 --budget 500.00 --runs-for 30d \\
       --category fruit --hours 'mon-fri 11:00-14:00' --risk-per-voucher-max 5.00 \\
       --risk-per-shop-max 20.00 --risk-per-day-max 10.00 --risk-offline-max 24h
+
+  5 % of the purchase for whoever sent a new customer, 2 yuan at most, the market bearing a third of it all:
+    hutong promotion create --title 新客有礼 --distributor 张记包子=100 --redeemer 茶馆 --amount-off 5.00 \\
+      --bounty-percent 5 --bounty-percent-max 2.00 --bounty-new-customers-only --co-funder 菜场=33.33 \\
+      --budget 700.00 --runs-for 30d
 
 Amounts are 1250 (minor units) or 12.50. Shops go by name or by the beginning of their id.
 --validate-only tries it out.")]
@@ -87,6 +94,11 @@ pub(crate) struct CreateArgs {
     /// What this shop owes the credited one for each redemption [default: nothing].
     #[arg(long, value_name = "MONEY")]
     bounty: Option<value::MoneyArg>,
+    #[command(flatten)]
+    bounty_terms: bounty::BountyArgs,
+    /// A shop that bears a share once it agrees, and how much; repeatable, at most 4. This shop bears the rest.
+    #[arg(long = "co-funder", value_name = "SHOP=PERCENT")]
+    co_funders: Vec<bounty::FunderShare>,
     /// Bind vouchers to the card that earned them.
     #[arg(long)]
     card_required: bool,
@@ -181,9 +193,12 @@ struct RiskArgs {
 /// The terms as the node takes them.
 pub(crate) async fn terms(session: &Session, args: CreateArgs) -> anyhow::Result<proto::Promotion> {
     let distributors = args.distributors.iter().map(|share| share.shop.as_str());
-    let shops: Vec<_> = distributors.chain(args.redeemers.iter().map(String::as_str)).collect();
+    let shops = distributors.chain(args.redeemers.iter().map(String::as_str));
+    let shops: Vec<_> = shops.chain(args.co_funders.iter().map(|share| share.shop.as_str())).collect();
     let mut ids = session.shop_list(&shops).await?;
-    let redeemers = ids.split_off(args.distributors.len());
+    let mut redeemers = ids.split_off(args.distributors.len());
+    let co_funders = redeemers.split_off(args.redeemers.len());
+    let funding = bounty::funding(session, co_funders, &args.co_funders).await?;
     let (redeemer_id, redeemer_ids) = roles(args.mode, redeemers)?;
     let shares = ids.into_iter().zip(&args.distributors);
     let distributors = shares.map(|(shop_id, share)| {
@@ -222,6 +237,8 @@ pub(crate) async fn terms(session: &Session, args: CreateArgs) -> anyhow::Result
         conditions: conditions(session, args.conditions).await?,
         risk: risk(session, args.risk).await?,
         reuse_expired: args.reuse_expired,
+        bounty_terms: bounty::terms(session, args.bounty_terms).await?,
+        funding,
     })
 }
 

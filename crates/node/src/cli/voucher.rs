@@ -255,8 +255,8 @@ async fn issue(session: &Session, args: IssueArgs) -> anyhow::Result<Answer> {
 }
 
 /// A QR code of half blocks, light on dark as terminals mostly are.
-fn qr(text: &str) -> anyhow::Result<String> {
-    let code = QrCode::new(text).context("the voucher does not fit a QR code")?;
+pub(crate) fn qr(text: &str) -> anyhow::Result<String> {
+    let code = QrCode::new(text).context("the text does not fit a QR code")?;
     Ok(code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build())
 }
 

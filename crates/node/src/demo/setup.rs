@@ -66,6 +66,7 @@ async fn create_alliance(founder: &Link) -> anyhow::Result<()> {
         removal_votes: 0,
         late_entry_max: duration_days(LATE_ENTRY_DAYS),
         attribution_window: duration_days(ATTRIBUTION_DAYS),
+        ..Default::default()
     };
     let ask = |carrier| {
         let request = request.clone();

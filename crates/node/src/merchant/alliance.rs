@@ -164,6 +164,7 @@ fn founding(request: CreateAllianceRequest) -> Result<Founding, Refusal> {
             &request.attribution_window,
             ATTRIBUTION_WINDOW_MS_DEFAULT,
         )?,
+        attribution: request.attribution.as_ref().map(trade::attribution_rules).transpose()?,
         name: request.name,
         purpose: request.purpose,
         currency_code: if request.currency_code.is_empty() { "CNY".into() } else { request.currency_code },
@@ -191,6 +192,7 @@ fn describe(hosted: &Hosted) -> Alliance {
         create_time: Some(trade::timestamp(charter.created)),
         own_state: own.map_or(MemberState::Pending, state).into(),
         member_count: u32::try_from(members).unwrap_or(u32::MAX),
+        attribution: Some(trade::attribution_rules_message(&charter.attribution)),
     }
 }
 

@@ -199,7 +199,13 @@ fn event(lsn: Lsn, record: &Record, event: &Event) -> Option<WatchResponse> {
         Kind::Netting => EventType::Netting,
         Kind::SettlementSetting if event.exposure.is_some() => EventType::ExposureWarning,
         Kind::SettlementSetting => return None,
-        Kind::RightRequest | Kind::RightDenial | Kind::Invitation | Kind::Resumption | Kind::Unspecified => {
+        Kind::RightRequest
+        | Kind::RightDenial
+        | Kind::Invitation
+        | Kind::Resumption
+        | Kind::FundingConsent
+        | Kind::Note
+        | Kind::Unspecified => {
             return None;
         }
     };

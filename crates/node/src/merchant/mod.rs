@@ -1,9 +1,11 @@
 //! The merchant port: what tills, apps and operators call. Handlers parse, ask the alliance, and answer; what is
 //! allowed, the rules decide.
 
+mod activity;
 mod alliance;
 mod auth;
 mod call;
+mod channel;
 mod event;
 mod filter;
 mod guess;
@@ -28,11 +30,12 @@ use hutong_record::AllianceId;
 use hutong_wire::{
     FILE_DESCRIPTOR_SET,
     merchant::v1::{
-        alliance_service_server::AllianceServiceServer, event_service_server::EventServiceServer,
-        node_service_server::NodeServiceServer, promotion_service_server::PromotionServiceServer,
-        report_service_server::ReportServiceServer, sale_service_server::SaleServiceServer,
-        settlement_service_server::SettlementServiceServer, token_service_server::TokenServiceServer,
-        voucher_service_server::VoucherServiceServer, webhook_service_server::WebhookServiceServer,
+        alliance_service_server::AllianceServiceServer, channel_service_server::ChannelServiceServer,
+        event_service_server::EventServiceServer, node_service_server::NodeServiceServer,
+        promotion_service_server::PromotionServiceServer, report_service_server::ReportServiceServer,
+        sale_service_server::SaleServiceServer, settlement_service_server::SettlementServiceServer,
+        token_service_server::TokenServiceServer, voucher_service_server::VoucherServiceServer,
+        webhook_service_server::WebhookServiceServer,
     },
     status, trade,
 };
@@ -127,6 +130,7 @@ pub fn serve(
         .add_service(service!(AllianceServiceServer))
         .add_service(service!(ReportServiceServer))
         .add_service(service!(SettlementServiceServer))
+        .add_service(service!(ChannelServiceServer))
         .add_service(service!(EventServiceServer))
         .add_service(service!(NodeServiceServer))
         .add_service(service!(TokenServiceServer))

@@ -13,16 +13,17 @@ use hutong_record::{RecordId, ShopId, UnixMillis};
 use hutong_store::views::SledViews;
 use hutong_wire::{
     merchant::v1::{
-        CreatePromotionRequest, CreatePromotionResponse, Distributor, EndPromotionRequest,
-        EndPromotionResponse, GetPromotionRequest, GetPromotionResponse, ListPromotionsRequest,
-        ListPromotionsResponse, ListSharesRequest, ListSharesResponse, MoveQuotaRequest, MoveQuotaResponse,
-        Promotion as PromotionMessage, promotion_service_server::PromotionService,
+        ConsentToFundingRequest, ConsentToFundingResponse, CreatePromotionRequest, CreatePromotionResponse,
+        Distributor, EndPromotionRequest, EndPromotionResponse, GetPromotionRequest, GetPromotionResponse,
+        ListPromotionsRequest, ListPromotionsResponse, ListSharesRequest, ListSharesResponse,
+        MoveQuotaRequest, MoveQuotaResponse, Promotion as PromotionMessage,
+        promotion_service_server::PromotionService,
     },
     trade,
 };
 use tonic::{Request, Response, Status};
 
-use super::{MerchantPort, page, respond, sale::unexpected};
+use super::{MerchantPort, activity, page, respond, sale::unexpected};
 use crate::alliance::Hosted;
 
 #[tonic::async_trait]
@@ -78,6 +79,24 @@ impl PromotionService for MerchantPort {
         request: Request<ListSharesRequest>,
     ) -> Result<Response<ListSharesResponse>, Status> {
         respond(request, async |request| self.shares(request).await).await
+    }
+
+    async fn consent_to_funding(
+        &self,
+        request: Request<ConsentToFundingRequest>,
+    ) -> Result<Response<ConsentToFundingResponse>, Status> {
+        respond(request, async |request| {
+            let hosted = self.hosted(&request.alliance_id)?;
+            let tag = trade::request_tag(&request.request_id, "ConsentToFunding", &request)?;
+            let promotion = trade::record_id("promotion_id", &request.promotion_id)?;
+            match hosted.ask(Command::ConsentFunding { request: tag, promotion }).await? {
+                Answer::Consented { consent } => {
+                    Ok(ConsentToFundingResponse { consent_id: consent.to_string() })
+                }
+                other => Err(unexpected(&other)),
+            }
+        })
+        .await
     }
 }
 
@@ -178,6 +197,9 @@ fn standing(view: &SledViews, promotion: &Promotion, me: ShopId) -> Result<Promo
         let owned = shares.iter().filter(|share| share.owner == place).map(Share::count).sum();
         let issued = if distributor.shop == me { issued } else { 0 };
         *shown = Distributor { owned, issued, ..std::mem::take(shown) };
+    }
+    for (share, agreed) in message.funding.iter_mut().zip(activity::agreed(view, promotion)?) {
+        share.agreed = agreed;
     }
     Ok(PromotionMessage { ended_time: ended.map(trade::timestamp), ..message })
 }

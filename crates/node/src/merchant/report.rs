@@ -14,8 +14,11 @@ use hutong_store::views::SledViews;
 use hutong_sync::{Head, frontier_digest};
 use hutong_wire::{
     merchant::v1::{
-        GetStateDigestRequest, GetStateDigestResponse, GetSummaryRequest, GetSummaryResponse,
-        ListOffencesRequest, ListOffencesResponse, ListPairsRequest, ListPairsResponse, Pair, RefusalCount,
+        GetAttributionRequest, GetAttributionResponse, GetStateDigestRequest, GetStateDigestResponse,
+        GetSummaryRequest, GetSummaryResponse, ListActivityRequest, ListActivityResponse,
+        ListBookingsRequest, ListBookingsResponse, ListCohortsRequest, ListCohortsResponse,
+        ListOffencesRequest, ListOffencesResponse, ListPairsRequest, ListPairsResponse,
+        ListReciprocityRequest, ListReciprocityResponse, Pair, RefusalCount,
         report_service_server::ReportService,
     },
     trade,
@@ -53,6 +56,41 @@ impl ReportService for MerchantPort {
         request: Request<GetStateDigestRequest>,
     ) -> Result<Response<GetStateDigestResponse>, Status> {
         respond(request, async |request| self.state_digest(request).await).await
+    }
+
+    async fn get_attribution(
+        &self,
+        request: Request<GetAttributionRequest>,
+    ) -> Result<Response<GetAttributionResponse>, Status> {
+        respond(request, async |request| self.attribution(request).await).await
+    }
+
+    async fn list_activity(
+        &self,
+        request: Request<ListActivityRequest>,
+    ) -> Result<Response<ListActivityResponse>, Status> {
+        respond(request, async |request| self.activity(request).await).await
+    }
+
+    async fn list_reciprocity(
+        &self,
+        request: Request<ListReciprocityRequest>,
+    ) -> Result<Response<ListReciprocityResponse>, Status> {
+        respond(request, async |request| self.reciprocity(request).await).await
+    }
+
+    async fn list_cohorts(
+        &self,
+        request: Request<ListCohortsRequest>,
+    ) -> Result<Response<ListCohortsResponse>, Status> {
+        respond(request, async |request| self.cohorts(request).await).await
+    }
+
+    async fn list_bookings(
+        &self,
+        request: Request<ListBookingsRequest>,
+    ) -> Result<Response<ListBookingsResponse>, Status> {
+        respond(request, async |request| self.bookings(request).await).await
     }
 }
 

@@ -8,6 +8,10 @@ mod conditions;
 #[cfg(test)]
 mod convergence;
 #[cfg(test)]
+mod evidence;
+#[cfg(test)]
+mod funding;
+#[cfg(test)]
 mod governance;
 #[cfg(test)]
 mod incarnations;

@@ -46,7 +46,7 @@ fn a_third_shop_holds_neither_amount_nor_card_nor_token_of_a_sealed_record() {
         ("folded amount", &folded, true),
         ("request", request.as_bytes(), true),
         ("signed amount", &signed, false),
-        ("channel", "海报".as_bytes(), false),
+        ("channel", "海报".as_bytes(), true),
     ];
     let (party, third) = (bytes_of(&street, 2), bytes_of(&street, 3));
     let holds = |bytes: &[u8], secret: &[u8]| bytes.windows(secret.len()).any(|window| window == secret);
@@ -63,6 +63,17 @@ fn a_third_shop_holds_neither_amount_nor_card_nor_token_of_a_sealed_record() {
         .flatten()
         .collect();
     assert!(!holds(&disk, customer.as_bytes()), "the journal is sealed on the parties' disks, too");
+    // What it was sent, as it goes over the wire within TLS.
+    let mut sent = Vec::new();
+    for author in 0..street.shops.len() {
+        let records = street.shops[2].log(street.id(author), 0);
+        let records = records.iter().map(hutong_record::Record::to_message).collect();
+        sent.extend(prost::Message::encode_to_vec(&hutong_record::proto::Run { records }));
+    }
+    for (what, secret, _) in secrets {
+        assert!(!holds(&sent, secret), "a third shop was sent the {what}");
+    }
+    assert!(holds(&sent, "面馆请你吃水果".as_bytes()), "what is for all is there to be read");
     let grown = street.shops[3].ledger.reader().head_of(street.id(2)).unwrap().sequence;
     assert!(grown > 0, "the third shop does hold the records");
 }

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Refusals that only a node gives: they are about connections, tokens, queues and its own alliances.
-const OF_THE_NODE: [Reason; 10] = [
+const OF_THE_NODE: [Reason; 12] = [
     Reason::AllianceUnknown,
     Reason::AllianceUnnamed,
     Reason::AllianceExists,
@@ -28,6 +28,8 @@ const OF_THE_NODE: [Reason; 10] = [
     Reason::TokenInvalid,
     Reason::TooManyTries,
     Reason::Internal,
+    Reason::ChannelUnknown,
+    Reason::ChannelOfOther,
 ];
 
 #[derive(Default)]
@@ -54,6 +56,11 @@ fn every_reason_that_the_rules_can_give_is_given() {
     redeem(&mut heard, &mut street, promotion);
     condition(&mut heard, &mut street);
     hold_the_right(&mut heard, &mut street);
+    let request = street.request();
+    heard.refused(street.run(1, &Command::ConsentFunding { request, promotion }));
+    let request = street.request();
+    street.run(1, &Command::SetStaffCard { request, card: card(9), removed: false }).unwrap();
+    heard.refused(street.touch(1, 2, card(9)));
     street.shops[2].reopen(Arc::new(MemViews::new()));
     let sale = street.sale(yuan(20), None);
     heard.refused(street.try_run(2, &sale));

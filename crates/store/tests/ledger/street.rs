@@ -165,6 +165,7 @@ impl Street {
             founder: Some(identity.signed().clone()),
             created_unix_ms: now.ms(),
             salt: vec![9; 16].into(),
+            ..Default::default()
         };
         change(&mut message);
         let charter = Charter::write(&message).unwrap();

@@ -29,6 +29,37 @@ pub struct Alliance {
     pub own_state: i32,
     #[prost(uint32, tag = "12")]
     pub member_count: u32,
+    /// Which evidence counts, and who is paid for it; all fields set.
+    #[prost(message, optional, tag = "20")]
+    pub attribution: ::core::option::Option<AttributionRules>,
+}
+/// Which touches count as evidence that one shop sent a customer to another, and which of them pays.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AttributionRules {
+    /// Unspecified: the last touch.
+    #[prost(enumeration = "PayingModel", tag = "1")]
+    pub paying_model: i32,
+    /// How long before a conversion a hand-out may lie; absent: the attribution window.
+    #[prost(message, optional, tag = "2")]
+    pub hand_out_window: ::core::option::Option<::prost_types::Duration>,
+    /// The same for scans.
+    #[prost(message, optional, tag = "3")]
+    pub scan_window: ::core::option::Option<::prost_types::Duration>,
+    /// The same for invitations.
+    #[prost(message, optional, tag = "4")]
+    pub invite_window: ::core::option::Option<::prost_types::Duration>,
+    /// The same for visits.
+    #[prost(message, optional, tag = "5")]
+    pub visit_window: ::core::option::Option<::prost_types::Duration>,
+    /// How long before a purchase without a voucher any touch may lie; absent: the attribution window.
+    #[prost(message, optional, tag = "6")]
+    pub purchase_window: ::core::option::Option<::prost_types::Duration>,
+    /// Touches of one card by one shop that count within one hour, 1 to 1,000; 0: 3. Later ones do not.
+    #[prost(uint32, tag = "7")]
+    pub card_touches_per_hour_max: u32,
+    /// Touches by one shop within ten minutes, 1 to 100,000; 0: 100. Where there are more, none of them counts.
+    #[prost(uint32, tag = "8")]
+    pub shop_touches_per_ten_minutes_max: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Member {
@@ -79,6 +110,9 @@ pub struct CreateAllianceRequest {
     /// Absent: 30 days.
     #[prost(message, optional, tag = "8")]
     pub attribution_window: ::core::option::Option<::prost_types::Duration>,
+    /// Which evidence counts, and who is paid for it; absent: the defaults of its fields.
+    #[prost(message, optional, tag = "20")]
+    pub attribution: ::core::option::Option<AttributionRules>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CreateAllianceResponse {
@@ -220,6 +254,38 @@ pub struct UpdateProfileRequest {
 pub struct UpdateProfileResponse {
     #[prost(message, optional, tag = "1")]
     pub member: ::core::option::Option<Member>,
+}
+/// Whose evidence pays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum PayingModel {
+    Unspecified = 0,
+    /// The shop of the last touch.
+    Last = 1,
+    /// The shop of the first touch.
+    First = 2,
+}
+impl PayingModel {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "PAYING_MODEL_UNSPECIFIED",
+            Self::Last => "PAYING_MODEL_LAST",
+            Self::First => "PAYING_MODEL_FIRST",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "PAYING_MODEL_UNSPECIFIED" => Some(Self::Unspecified),
+            "PAYING_MODEL_LAST" => Some(Self::Last),
+            "PAYING_MODEL_FIRST" => Some(Self::First),
+            _ => None,
+        }
+    }
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -1216,6 +1282,754 @@ pub mod alliance_service_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "hutong.merchant.v1.AllianceService";
     impl<T> tonic::server::NamedService for AllianceServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// A way by which this shop sends customers to another one.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Channel {
+    /// 1 to 64 characters.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Hex.
+    #[prost(string, tag = "2")]
+    pub to_shop_id: ::prost::alloc::string::String,
+    /// Hex; absent: the shop as such.
+    #[prost(string, tag = "3")]
+    pub promotion_id: ::prost::alloc::string::String,
+    /// Text of the link and of its QR code, upper-case alphanumeric.
+    #[prost(string, tag = "4")]
+    pub link: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "5")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CreateChannelRequest {
+    /// Hex id; absent where the node is in one alliance only.
+    #[prost(string, tag = "1")]
+    pub alliance_id: ::prost::alloc::string::String,
+    /// As in ReportSaleRequest.
+    #[prost(string, tag = "2")]
+    pub request_id: ::prost::alloc::string::String,
+    /// 1 to 64 characters. One name has one target.
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+    /// Hex id of the shop that customers are sent to; absent: the usual redeemer of the promotion.
+    #[prost(string, tag = "4")]
+    pub to_shop_id: ::prost::alloc::string::String,
+    /// Hex id of the promotion that it advertises; absent: the shop as such.
+    #[prost(string, tag = "5")]
+    pub promotion_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CreateChannelResponse {
+    #[prost(message, optional, tag = "1")]
+    pub channel: ::core::option::Option<Channel>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListChannelsRequest {
+    /// Hex id; absent where the node is in one alliance only.
+    #[prost(string, tag = "1")]
+    pub alliance_id: ::prost::alloc::string::String,
+    /// At most 1,000; 0: 100.
+    #[prost(int32, tag = "2")]
+    pub page_size: i32,
+    /// From the previous answer; absent: from the start.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListChannelsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub channels: ::prost::alloc::vec::Vec<Channel>,
+    /// Absent: that was the last page.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetChannelRequest {
+    /// Hex id; absent where the node is in one alliance only.
+    #[prost(string, tag = "1")]
+    pub alliance_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetChannelResponse {
+    #[prost(message, optional, tag = "1")]
+    pub channel: ::core::option::Option<Channel>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReportScanRequest {
+    /// Hex id; absent where the node is in one alliance only.
+    #[prost(string, tag = "1")]
+    pub alliance_id: ::prost::alloc::string::String,
+    /// As in ReportSaleRequest.
+    #[prost(string, tag = "2")]
+    pub request_id: ::prost::alloc::string::String,
+    /// The text of the code, of one of this shop's own channels.
+    #[prost(string, tag = "3")]
+    pub link: ::prost::alloc::string::String,
+    /// 32 hex digits.
+    #[prost(string, tag = "4")]
+    pub card_id: ::prost::alloc::string::String,
+    /// Absent: now.
+    #[prost(message, optional, tag = "5")]
+    pub scan_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReportScanResponse {
+    /// Hex.
+    #[prost(string, tag = "1")]
+    pub touch_id: ::prost::alloc::string::String,
+    /// Hex id of the shop that the customer was sent to.
+    #[prost(string, tag = "2")]
+    pub to_shop_id: ::prost::alloc::string::String,
+    /// The channel's name.
+    #[prost(string, tag = "3")]
+    pub channel: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetStaffCardRequest {
+    /// Hex id; absent where the node is in one alliance only.
+    #[prost(string, tag = "1")]
+    pub alliance_id: ::prost::alloc::string::String,
+    /// As in ReportSaleRequest.
+    #[prost(string, tag = "2")]
+    pub request_id: ::prost::alloc::string::String,
+    /// 32 hex digits.
+    #[prost(string, tag = "3")]
+    pub card_id: ::prost::alloc::string::String,
+    /// True: it is one no more.
+    #[prost(bool, tag = "4")]
+    pub removed: bool,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetStaffCardResponse {}
+/// Generated client implementations.
+pub mod channel_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Posters, till receipts, group posts: where customers are sent from, and cards that earn nobody anything.
+    #[derive(Debug, Clone)]
+    pub struct ChannelServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl ChannelServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> ChannelServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> ChannelServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            ChannelServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Notes a channel of this shop and gives the link for its QR code. The same name and target again: the same link.
+        pub async fn create_channel(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CreateChannelRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreateChannelResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hutong.merchant.v1.ChannelService/CreateChannel",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("hutong.merchant.v1.ChannelService", "CreateChannel"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// This shop's channels, in the order of their names.
+        pub async fn list_channels(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListChannelsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListChannelsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hutong.merchant.v1.ChannelService/ListChannels",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("hutong.merchant.v1.ChannelService", "ListChannels"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// One channel by its name.
+        pub async fn get_channel(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetChannelRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetChannelResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hutong.merchant.v1.ChannelService/GetChannel",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("hutong.merchant.v1.ChannelService", "GetChannel"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Reports that a customer scanned a channel's code: a touch of the kind scan.
+        pub async fn report_scan(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReportScanRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReportScanResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hutong.merchant.v1.ChannelService/ReportScan",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("hutong.merchant.v1.ChannelService", "ReportScan"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Notes that a card is, or is no more, one of this shop's own staff: neither touches nor redemptions with it earn a
+        /// bounty here, and this shop reports no touches of it.
+        pub async fn set_staff_card(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetStaffCardRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetStaffCardResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hutong.merchant.v1.ChannelService/SetStaffCard",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("hutong.merchant.v1.ChannelService", "SetStaffCard"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod channel_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with ChannelServiceServer.
+    #[async_trait]
+    pub trait ChannelService: std::marker::Send + std::marker::Sync + 'static {
+        /// Notes a channel of this shop and gives the link for its QR code. The same name and target again: the same link.
+        async fn create_channel(
+            &self,
+            request: tonic::Request<super::CreateChannelRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreateChannelResponse>,
+            tonic::Status,
+        >;
+        /// This shop's channels, in the order of their names.
+        async fn list_channels(
+            &self,
+            request: tonic::Request<super::ListChannelsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListChannelsResponse>,
+            tonic::Status,
+        >;
+        /// One channel by its name.
+        async fn get_channel(
+            &self,
+            request: tonic::Request<super::GetChannelRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetChannelResponse>,
+            tonic::Status,
+        >;
+        /// Reports that a customer scanned a channel's code: a touch of the kind scan.
+        async fn report_scan(
+            &self,
+            request: tonic::Request<super::ReportScanRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReportScanResponse>,
+            tonic::Status,
+        >;
+        /// Notes that a card is, or is no more, one of this shop's own staff: neither touches nor redemptions with it earn a
+        /// bounty here, and this shop reports no touches of it.
+        async fn set_staff_card(
+            &self,
+            request: tonic::Request<super::SetStaffCardRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetStaffCardResponse>,
+            tonic::Status,
+        >;
+    }
+    /// Posters, till receipts, group posts: where customers are sent from, and cards that earn nobody anything.
+    #[derive(Debug)]
+    pub struct ChannelServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> ChannelServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for ChannelServiceServer<T>
+    where
+        T: ChannelService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/hutong.merchant.v1.ChannelService/CreateChannel" => {
+                    #[allow(non_camel_case_types)]
+                    struct CreateChannelSvc<T: ChannelService>(pub Arc<T>);
+                    impl<
+                        T: ChannelService,
+                    > tonic::server::UnaryService<super::CreateChannelRequest>
+                    for CreateChannelSvc<T> {
+                        type Response = super::CreateChannelResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CreateChannelRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ChannelService>::create_channel(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CreateChannelSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hutong.merchant.v1.ChannelService/ListChannels" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListChannelsSvc<T: ChannelService>(pub Arc<T>);
+                    impl<
+                        T: ChannelService,
+                    > tonic::server::UnaryService<super::ListChannelsRequest>
+                    for ListChannelsSvc<T> {
+                        type Response = super::ListChannelsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListChannelsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ChannelService>::list_channels(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListChannelsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hutong.merchant.v1.ChannelService/GetChannel" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetChannelSvc<T: ChannelService>(pub Arc<T>);
+                    impl<
+                        T: ChannelService,
+                    > tonic::server::UnaryService<super::GetChannelRequest>
+                    for GetChannelSvc<T> {
+                        type Response = super::GetChannelResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetChannelRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ChannelService>::get_channel(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetChannelSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hutong.merchant.v1.ChannelService/ReportScan" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReportScanSvc<T: ChannelService>(pub Arc<T>);
+                    impl<
+                        T: ChannelService,
+                    > tonic::server::UnaryService<super::ReportScanRequest>
+                    for ReportScanSvc<T> {
+                        type Response = super::ReportScanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReportScanRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ChannelService>::report_scan(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReportScanSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hutong.merchant.v1.ChannelService/SetStaffCard" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetStaffCardSvc<T: ChannelService>(pub Arc<T>);
+                    impl<
+                        T: ChannelService,
+                    > tonic::server::UnaryService<super::SetStaffCardRequest>
+                    for SetStaffCardSvc<T> {
+                        type Response = super::SetStaffCardResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetStaffCardRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ChannelService>::set_staff_card(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetStaffCardSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for ChannelServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "hutong.merchant.v1.ChannelService";
+    impl<T> tonic::server::NamedService for ChannelServiceServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
@@ -2375,6 +3189,12 @@ pub struct Promotion {
     /// True: the numbers of vouchers that expired unused are handed out again.
     #[prost(bool, tag = "24")]
     pub reuse_expired: bool,
+    /// How the bounty is reckoned; absent: the amount of `bounty`, always.
+    #[prost(message, optional, tag = "25")]
+    pub bounty_terms: ::core::option::Option<BountyTerms>,
+    /// Who bears benefits and bounties, 2 to 5 shops, each once, shares that add up to 10,000; none: the funder alone.
+    #[prost(message, repeated, tag = "26")]
+    pub funding: ::prost::alloc::vec::Vec<FundingShare>,
     #[prost(oneof = "promotion::Benefit", tags = "7, 8")]
     pub benefit: ::core::option::Option<promotion::Benefit>,
 }
@@ -2387,6 +3207,88 @@ pub mod promotion {
         #[prost(message, tag = "8")]
         PercentOff(super::PercentOff),
     }
+}
+/// How a bounty is reckoned. Each redeemer counts for itself.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct BountyTerms {
+    /// What a period is for by_count and per_period_max; unspecified: the whole promotion.
+    #[prost(enumeration = "BountyPeriod", tag = "4")]
+    pub period: i32,
+    /// All bounties of one redeemer in one period; absent: no limit.
+    #[prost(message, optional, tag = "5")]
+    pub per_period_max: ::core::option::Option<Money>,
+    /// All bounties of one redeemer for one card, those without a card together; absent: no limit.
+    #[prost(message, optional, tag = "6")]
+    pub per_card_max: ::core::option::Option<Money>,
+    /// True: only for customers whose card the redeemer has not seen on an earlier day.
+    #[prost(bool, tag = "7")]
+    pub new_customers_only: bool,
+    /// Other than a fixed amount: `Promotion.bounty` is absent then.
+    #[prost(oneof = "bounty_terms::Terms", tags = "1, 2, 3")]
+    pub terms: ::core::option::Option<bounty_terms::Terms>,
+}
+/// Nested message and enum types in `BountyTerms`.
+pub mod bounty_terms {
+    /// Other than a fixed amount: `Promotion.bounty` is absent then.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Terms {
+        /// A share of the purchase.
+        #[prost(message, tag = "1")]
+        Percent(super::PercentOff),
+        /// By the purchase, in minor units.
+        #[prost(message, tag = "2")]
+        ByPurchase(super::BountyTiers),
+        /// By how many redemptions the period has had with this one.
+        #[prost(message, tag = "3")]
+        ByCount(super::BountyTiers),
+    }
+}
+/// Amounts by steps, 1 to 8.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct BountyTiers {
+    /// In the order of `from`, each greater than the one before. Below the first one there is no bounty.
+    #[prost(message, repeated, tag = "1")]
+    pub tiers: ::prost::alloc::vec::Vec<BountyTier>,
+}
+/// One step.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BountyTier {
+    /// From so much on: minor units of a purchase, or a count, 0 to 10^15.
+    #[prost(int64, tag = "1")]
+    pub from: i64,
+    #[prost(message, optional, tag = "2")]
+    pub amount: ::core::option::Option<Money>,
+}
+/// A shop that bears a part of what a promotion costs.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FundingShare {
+    /// Hex.
+    #[prost(string, tag = "1")]
+    pub shop_id: ::prost::alloc::string::String,
+    /// Hundredths of a percent, 1 to 10,000.
+    #[prost(uint32, tag = "2")]
+    pub basis_points: u32,
+    /// Set by the node: whether it is the funder, or has agreed. What it has not agreed to, the funder bears.
+    #[prost(bool, tag = "3")]
+    pub agreed: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConsentToFundingRequest {
+    /// Hex id; absent where the node is in one alliance only.
+    #[prost(string, tag = "1")]
+    pub alliance_id: ::prost::alloc::string::String,
+    /// As in ReportSaleRequest.
+    #[prost(string, tag = "2")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Hex.
+    #[prost(string, tag = "3")]
+    pub promotion_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConsentToFundingResponse {
+    /// Hex id of the record that agrees.
+    #[prost(string, tag = "1")]
+    pub consent_id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Distributor {
@@ -2618,6 +3520,40 @@ pub struct Share {
     /// Hex id of the record that moved them last; absent: they were never moved.
     #[prost(string, tag = "5")]
     pub move_id: ::prost::alloc::string::String,
+}
+/// After how long counting begins anew, in the alliance's local time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum BountyPeriod {
+    Unspecified = 0,
+    Day = 1,
+    /// From Monday on.
+    Week = 2,
+    Month = 3,
+}
+impl BountyPeriod {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "BOUNTY_PERIOD_UNSPECIFIED",
+            Self::Day => "BOUNTY_PERIOD_DAY",
+            Self::Week => "BOUNTY_PERIOD_WEEK",
+            Self::Month => "BOUNTY_PERIOD_MONTH",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "BOUNTY_PERIOD_UNSPECIFIED" => Some(Self::Unspecified),
+            "BOUNTY_PERIOD_DAY" => Some(Self::Day),
+            "BOUNTY_PERIOD_WEEK" => Some(Self::Week),
+            "BOUNTY_PERIOD_MONTH" => Some(Self::Month),
+            _ => None,
+        }
+    }
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -2929,6 +3865,36 @@ pub mod promotion_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Agrees to bear the share that a promotion of another shop names for this one, from now on. A repeat changes nothing.
+        pub async fn consent_to_funding(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ConsentToFundingRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ConsentToFundingResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hutong.merchant.v1.PromotionService/ConsentToFunding",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "hutong.merchant.v1.PromotionService",
+                        "ConsentToFunding",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2990,6 +3956,14 @@ pub mod promotion_service_server {
             request: tonic::Request<super::ListSharesRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ListSharesResponse>,
+            tonic::Status,
+        >;
+        /// Agrees to bear the share that a promotion of another shop names for this one, from now on. A repeat changes nothing.
+        async fn consent_to_funding(
+            &self,
+            request: tonic::Request<super::ConsentToFundingRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ConsentToFundingResponse>,
             tonic::Status,
         >;
     }
@@ -3344,6 +4318,52 @@ pub mod promotion_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/hutong.merchant.v1.PromotionService/ConsentToFunding" => {
+                    #[allow(non_camel_case_types)]
+                    struct ConsentToFundingSvc<T: PromotionService>(pub Arc<T>);
+                    impl<
+                        T: PromotionService,
+                    > tonic::server::UnaryService<super::ConsentToFundingRequest>
+                    for ConsentToFundingSvc<T> {
+                        type Response = super::ConsentToFundingResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ConsentToFundingRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as PromotionService>::consent_to_funding(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ConsentToFundingSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 _ => {
                     Box::pin(async move {
                         let mut response = http::Response::new(
@@ -3547,6 +4567,334 @@ pub struct Offence {
     #[prost(message, optional, tag = "6")]
     pub charge: ::core::option::Option<Money>,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetAttributionRequest {
+    /// Hex id; absent where the node is in one alliance only.
+    #[prost(string, tag = "1")]
+    pub alliance_id: ::prost::alloc::string::String,
+    /// Unspecified: the model that pays under the charter.
+    #[prost(enumeration = "CreditModel", tag = "2")]
+    pub model: i32,
+    /// Markov: how many touches back the chain remembers, 1 to 6; 0: 1.
+    #[prost(uint32, tag = "3")]
+    pub markov_order: u32,
+    /// Decay: after how long a touch counts half; absent: 7 days.
+    #[prost(message, optional, tag = "4")]
+    pub half_life: ::core::option::Option<::prost_types::Duration>,
+    /// Conversions from this moment on; absent: from the beginning.
+    #[prost(message, optional, tag = "5")]
+    pub from_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Conversions before this moment; absent: to the end.
+    #[prost(message, optional, tag = "6")]
+    pub until_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetAttributionResponse {
+    /// The model that was used.
+    #[prost(enumeration = "CreditModel", tag = "1")]
+    pub model: i32,
+    /// Conversions: redemptions at this shop, and purchases of known cards without a voucher that touches led to.
+    #[prost(uint64, tag = "2")]
+    pub conversions: u64,
+    /// Of them redemptions.
+    #[prost(uint64, tag = "3")]
+    pub redemptions: u64,
+    /// Of them with no touch of another shop that counts: credited to nobody.
+    #[prost(uint64, tag = "4")]
+    pub unattributed: u64,
+    /// What the conversions with a path were worth.
+    #[prost(message, optional, tag = "5")]
+    pub value: ::core::option::Option<Money>,
+    /// By shop and channel, most credit first; their conversions add up to conversions less unattributed.
+    #[prost(message, repeated, tag = "6")]
+    pub lines: ::prost::alloc::vec::Vec<CreditLine>,
+    /// Touches of the conversions' cards that did not count: out of their window.
+    #[prost(uint64, tag = "7")]
+    pub stale_touches: u64,
+    /// Likewise: the same shop, kind, channel and minute once more.
+    #[prost(uint64, tag = "8")]
+    pub duplicate_touches: u64,
+    /// Likewise: more than the charter lets count.
+    #[prost(uint64, tag = "9")]
+    pub hasty_touches: u64,
+    /// Likewise: signed after the conversion was reported.
+    #[prost(uint64, tag = "10")]
+    pub late_touches: u64,
+}
+/// What one channel of one shop is credited with.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CreditLine {
+    /// Hex.
+    #[prost(string, tag = "1")]
+    pub shop_id: ::prost::alloc::string::String,
+    /// Absent until the shop has said it.
+    #[prost(string, tag = "2")]
+    pub shop_name: ::prost::alloc::string::String,
+    /// Absent: a hand-out, or a touch without a channel.
+    #[prost(string, tag = "3")]
+    pub channel: ::prost::alloc::string::String,
+    /// Of the conversions.
+    #[prost(double, tag = "4")]
+    pub conversions: f64,
+    /// Of their value, in minor units of the alliance's currency.
+    #[prost(double, tag = "5")]
+    pub value_minor: f64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListActivityRequest {
+    /// Hex id; absent where the node is in one alliance only.
+    #[prost(string, tag = "1")]
+    pub alliance_id: ::prost::alloc::string::String,
+    #[prost(enumeration = "ActivityGroup", tag = "2")]
+    pub group: i32,
+    /// From this moment on; absent: from the beginning.
+    #[prost(message, optional, tag = "3")]
+    pub from_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Before this moment; absent: to the end.
+    #[prost(message, optional, tag = "4")]
+    pub until_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// At most 1,000; 0: 100.
+    #[prost(int32, tag = "5")]
+    pub page_size: i32,
+    /// From the previous answer; absent: from the start.
+    #[prost(string, tag = "6")]
+    pub page_token: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListActivityResponse {
+    /// In the order of their keys.
+    #[prost(message, repeated, tag = "1")]
+    pub rows: ::prost::alloc::vec::Vec<Activity>,
+    /// Absent: that was the last page.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// One row; fields that the group does not speak of are absent.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Activity {
+    /// Hex. By channel: the shop whose channel it is.
+    #[prost(string, tag = "1")]
+    pub shop_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub shop_name: ::prost::alloc::string::String,
+    /// Hex. By channel: where it sends customers.
+    #[prost(string, tag = "3")]
+    pub to_shop_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub to_shop_name: ::prost::alloc::string::String,
+    /// Hex.
+    #[prost(string, tag = "5")]
+    pub promotion_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "6")]
+    pub promotion_title: ::prost::alloc::string::String,
+    #[prost(string, tag = "7")]
+    pub channel: ::prost::alloc::string::String,
+    /// By hour: 0 is Monday.
+    #[prost(uint32, tag = "8")]
+    pub weekday: u32,
+    /// By hour: 0 to 23.
+    #[prost(uint32, tag = "9")]
+    pub hour: u32,
+    /// Scans, invitations and visits that are on record here.
+    #[prost(uint64, tag = "10")]
+    pub touches: u64,
+    /// Handed out.
+    #[prost(uint64, tag = "11")]
+    pub vouchers: u64,
+    /// By shop: here, credited to it. By promotion: all that this shop is a party to. By channel: credited to it. By hour:
+    /// here.
+    #[prost(uint64, tag = "12")]
+    pub redemptions: u64,
+    /// What was bought with them, before the discount.
+    #[prost(message, optional, tag = "13")]
+    pub purchases: ::core::option::Option<Money>,
+    #[prost(message, optional, tag = "14")]
+    pub discounts: ::core::option::Option<Money>,
+    #[prost(message, optional, tag = "15")]
+    pub bounties: ::core::option::Option<Money>,
+    /// By hour: sales reported here.
+    #[prost(uint64, tag = "16")]
+    pub sales: u64,
+    /// Their sum.
+    #[prost(message, optional, tag = "17")]
+    pub sales_amount: ::core::option::Option<Money>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListReciprocityRequest {
+    /// Hex id; absent where the node is in one alliance only.
+    #[prost(string, tag = "1")]
+    pub alliance_id: ::prost::alloc::string::String,
+    /// From this moment on; absent: from the beginning.
+    #[prost(message, optional, tag = "2")]
+    pub from_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Before this moment; absent: to the end.
+    #[prost(message, optional, tag = "3")]
+    pub until_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// At most 1,000; 0: 100.
+    #[prost(int32, tag = "4")]
+    pub page_size: i32,
+    /// From the previous answer; absent: from the start.
+    #[prost(string, tag = "5")]
+    pub page_token: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListReciprocityResponse {
+    /// In the order of the allies' ids.
+    #[prost(message, repeated, tag = "1")]
+    pub rows: ::prost::alloc::vec::Vec<Reciprocity>,
+    /// Absent: that was the last page.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// This shop and one ally.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Reciprocity {
+    /// Hex.
+    #[prost(string, tag = "1")]
+    pub ally_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub ally_name: ::prost::alloc::string::String,
+    /// Touches by this shop for the ally.
+    #[prost(uint64, tag = "3")]
+    pub touches_given: u64,
+    /// Redemptions at the ally that are credited to this shop.
+    #[prost(uint64, tag = "4")]
+    pub customers_given: u64,
+    /// What those bought, before the discount.
+    #[prost(message, optional, tag = "5")]
+    pub value_given: ::core::option::Option<Money>,
+    /// Touches by the ally for this shop.
+    #[prost(uint64, tag = "6")]
+    pub touches_received: u64,
+    /// Redemptions here that are credited to the ally.
+    #[prost(uint64, tag = "7")]
+    pub customers_received: u64,
+    /// What those bought, before the discount.
+    #[prost(message, optional, tag = "8")]
+    pub value_received: ::core::option::Option<Money>,
+    /// Bounties that this shop earned at the ally's till.
+    #[prost(message, optional, tag = "9")]
+    pub bounties_earned: ::core::option::Option<Money>,
+    /// Bounties that the ally earned at this shop's till, whoever pays them.
+    #[prost(message, optional, tag = "10")]
+    pub bounties_caused: ::core::option::Option<Money>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListCohortsRequest {
+    /// Hex id; absent where the node is in one alliance only.
+    #[prost(string, tag = "1")]
+    pub alliance_id: ::prost::alloc::string::String,
+    /// First redemptions from this moment on; absent: from the beginning.
+    #[prost(message, optional, tag = "2")]
+    pub from_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// First redemptions before this moment; absent: to the end.
+    #[prost(message, optional, tag = "3")]
+    pub until_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Visits up to this moment are looked at; absent: now.
+    #[prost(message, optional, tag = "4")]
+    pub as_of_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// At most 1,000; 0: 100.
+    #[prost(int32, tag = "5")]
+    pub page_size: i32,
+    /// From the previous answer; absent: from the start.
+    #[prost(string, tag = "6")]
+    pub page_token: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListCohortsResponse {
+    /// In the order of their weeks.
+    #[prost(message, repeated, tag = "1")]
+    pub cohorts: ::prost::alloc::vec::Vec<Cohort>,
+    /// Absent: that was the last page.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Cards that this shop saw for the first time at a redemption, by the week of it, and how many bought or redeemed here
+/// again on a later day. Who has not had the days yet does not count as one who stayed away.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Cohort {
+    /// The Monday, in the alliance's local time, as YYYY-MM-DD.
+    #[prost(string, tag = "1")]
+    pub week: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub newcomers: u64,
+    /// Newcomers whose first 7 days are over, and those of them that came back within.
+    #[prost(uint64, tag = "3")]
+    pub newcomers_7_days: u64,
+    #[prost(uint64, tag = "4")]
+    pub returned_7_days: u64,
+    /// Likewise.
+    #[prost(uint64, tag = "5")]
+    pub newcomers_30_days: u64,
+    #[prost(uint64, tag = "6")]
+    pub returned_30_days: u64,
+    /// Likewise.
+    #[prost(uint64, tag = "7")]
+    pub newcomers_90_days: u64,
+    #[prost(uint64, tag = "8")]
+    pub returned_90_days: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListBookingsRequest {
+    /// Hex id; absent where the node is in one alliance only.
+    #[prost(string, tag = "1")]
+    pub alliance_id: ::prost::alloc::string::String,
+    /// Redemptions from this moment on; absent: from the beginning.
+    #[prost(message, optional, tag = "2")]
+    pub from_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Redemptions before this moment; absent: to the end.
+    #[prost(message, optional, tag = "3")]
+    pub until_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Lines of at most 1,000 redemptions; 0: 100.
+    #[prost(int32, tag = "4")]
+    pub page_size: i32,
+    /// From the previous answer; absent: from the start.
+    #[prost(string, tag = "5")]
+    pub page_token: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListBookingsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub lines: ::prost::alloc::vec::Vec<Booking>,
+    /// Absent: that was the last page.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// One line of what a redemption came to, of those that this shop is a party to. Amounts are gross: no tax is taken out
+/// or added.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Booking {
+    /// Hex id of the receipt.
+    #[prost(string, tag = "1")]
+    pub redemption_id: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub redeem_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Hex.
+    #[prost(string, tag = "3")]
+    pub promotion_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub promotion_title: ::prost::alloc::string::String,
+    #[prost(enumeration = "BookingKind", tag = "5")]
+    pub kind: i32,
+    /// Hex id of the shop that bears or owes it.
+    #[prost(string, tag = "6")]
+    pub from_shop_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "7")]
+    pub from_shop_name: ::prost::alloc::string::String,
+    /// Hex id of the shop that has it or is owed; where it is the same, nothing is owed.
+    #[prost(string, tag = "8")]
+    pub to_shop_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "9")]
+    pub to_shop_name: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "10")]
+    pub amount: ::core::option::Option<Money>,
+    /// The share that it is of the whole, hundredths of a percent.
+    #[prost(uint32, tag = "11")]
+    pub basis_points: u32,
+    /// The purchase before any discount.
+    #[prost(message, optional, tag = "12")]
+    pub purchase: ::core::option::Option<Money>,
+}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum OffenceKind {
@@ -3582,6 +4930,125 @@ impl OffenceKind {
             "OFFENCE_KIND_PAST_QUOTA" => Some(Self::PastQuota),
             "OFFENCE_KIND_PASSED_TWICE" => Some(Self::PassedTwice),
             "OFFENCE_KIND_RISK_LOST" => Some(Self::RiskLost),
+            _ => None,
+        }
+    }
+}
+/// How credit is split among the touches of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum CreditModel {
+    Unspecified = 0,
+    First = 1,
+    Last = 2,
+    Linear = 3,
+    /// 40 % to the first, 40 % to the last, 20 % between them.
+    Position = 4,
+    /// Halved with every half-life.
+    Decay = 5,
+    Shapley = 6,
+    Markov = 7,
+}
+impl CreditModel {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "CREDIT_MODEL_UNSPECIFIED",
+            Self::First => "CREDIT_MODEL_FIRST",
+            Self::Last => "CREDIT_MODEL_LAST",
+            Self::Linear => "CREDIT_MODEL_LINEAR",
+            Self::Position => "CREDIT_MODEL_POSITION",
+            Self::Decay => "CREDIT_MODEL_DECAY",
+            Self::Shapley => "CREDIT_MODEL_SHAPLEY",
+            Self::Markov => "CREDIT_MODEL_MARKOV",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "CREDIT_MODEL_UNSPECIFIED" => Some(Self::Unspecified),
+            "CREDIT_MODEL_FIRST" => Some(Self::First),
+            "CREDIT_MODEL_LAST" => Some(Self::Last),
+            "CREDIT_MODEL_LINEAR" => Some(Self::Linear),
+            "CREDIT_MODEL_POSITION" => Some(Self::Position),
+            "CREDIT_MODEL_DECAY" => Some(Self::Decay),
+            "CREDIT_MODEL_SHAPLEY" => Some(Self::Shapley),
+            "CREDIT_MODEL_MARKOV" => Some(Self::Markov),
+            _ => None,
+        }
+    }
+}
+/// By what activity is summed up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ActivityGroup {
+    Unspecified = 0,
+    /// By ally: whom its touches, vouchers and credited redemptions sent here.
+    Shop = 1,
+    /// By promotion: what this shop handed out, redeemed, or pays for.
+    Promotion = 2,
+    /// By channel, of this shop and of those that send customers here.
+    Channel = 3,
+    /// By hour of the week, in the alliance's local time: this shop's own sales and redemptions, and touches for it.
+    Hour = 4,
+}
+impl ActivityGroup {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ACTIVITY_GROUP_UNSPECIFIED",
+            Self::Shop => "ACTIVITY_GROUP_SHOP",
+            Self::Promotion => "ACTIVITY_GROUP_PROMOTION",
+            Self::Channel => "ACTIVITY_GROUP_CHANNEL",
+            Self::Hour => "ACTIVITY_GROUP_HOUR",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ACTIVITY_GROUP_UNSPECIFIED" => Some(Self::Unspecified),
+            "ACTIVITY_GROUP_SHOP" => Some(Self::Shop),
+            "ACTIVITY_GROUP_PROMOTION" => Some(Self::Promotion),
+            "ACTIVITY_GROUP_CHANNEL" => Some(Self::Channel),
+            "ACTIVITY_GROUP_HOUR" => Some(Self::Hour),
+            _ => None,
+        }
+    }
+}
+/// What a line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum BookingKind {
+    Unspecified = 0,
+    /// A price reduction at the redeemer's till, reimbursed to it by the shop that bears it.
+    Discount = 1,
+    /// A fee for the service of having sent the customer.
+    ReferralFee = 2,
+}
+impl BookingKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "BOOKING_KIND_UNSPECIFIED",
+            Self::Discount => "BOOKING_KIND_DISCOUNT",
+            Self::ReferralFee => "BOOKING_KIND_REFERRAL_FEE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "BOOKING_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "BOOKING_KIND_DISCOUNT" => Some(Self::Discount),
+            "BOOKING_KIND_REFERRAL_FEE" => Some(Self::ReferralFee),
             _ => None,
         }
     }
@@ -3787,6 +5254,144 @@ pub mod report_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Credit for this shop's own conversions, by shop and channel. Exact, and the same for every order of arrival.
+        pub async fn get_attribution(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetAttributionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetAttributionResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hutong.merchant.v1.ReportService/GetAttribution",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("hutong.merchant.v1.ReportService", "GetAttribution"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// What happened, by ally, promotion, channel or hour of the week.
+        pub async fn list_activity(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListActivityRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListActivityResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hutong.merchant.v1.ReportService/ListActivity",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("hutong.merchant.v1.ReportService", "ListActivity"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// What this shop and each ally did for each other in a span of time.
+        pub async fn list_reciprocity(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListReciprocityRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListReciprocityResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hutong.merchant.v1.ReportService/ListReciprocity",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "hutong.merchant.v1.ReportService",
+                        "ListReciprocity",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Newcomers by the week of their first redemption at this shop, and how many came back.
+        pub async fn list_cohorts(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListCohortsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListCohortsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hutong.merchant.v1.ReportService/ListCohorts",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("hutong.merchant.v1.ReportService", "ListCohorts"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// What redemptions came to for an accountant, line by line, in the order of time.
+        pub async fn list_bookings(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListBookingsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListBookingsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hutong.merchant.v1.ReportService/ListBookings",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("hutong.merchant.v1.ReportService", "ListBookings"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -3833,6 +5438,46 @@ pub mod report_service_server {
             request: tonic::Request<super::ListOffencesRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ListOffencesResponse>,
+            tonic::Status,
+        >;
+        /// Credit for this shop's own conversions, by shop and channel. Exact, and the same for every order of arrival.
+        async fn get_attribution(
+            &self,
+            request: tonic::Request<super::GetAttributionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetAttributionResponse>,
+            tonic::Status,
+        >;
+        /// What happened, by ally, promotion, channel or hour of the week.
+        async fn list_activity(
+            &self,
+            request: tonic::Request<super::ListActivityRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListActivityResponse>,
+            tonic::Status,
+        >;
+        /// What this shop and each ally did for each other in a span of time.
+        async fn list_reciprocity(
+            &self,
+            request: tonic::Request<super::ListReciprocityRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListReciprocityResponse>,
+            tonic::Status,
+        >;
+        /// Newcomers by the week of their first redemption at this shop, and how many came back.
+        async fn list_cohorts(
+            &self,
+            request: tonic::Request<super::ListCohortsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListCohortsResponse>,
+            tonic::Status,
+        >;
+        /// What redemptions came to for an accountant, line by line, in the order of time.
+        async fn list_bookings(
+            &self,
+            request: tonic::Request<super::ListBookingsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListBookingsResponse>,
             tonic::Status,
         >;
     }
@@ -4079,6 +5724,232 @@ pub mod report_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListOffencesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hutong.merchant.v1.ReportService/GetAttribution" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetAttributionSvc<T: ReportService>(pub Arc<T>);
+                    impl<
+                        T: ReportService,
+                    > tonic::server::UnaryService<super::GetAttributionRequest>
+                    for GetAttributionSvc<T> {
+                        type Response = super::GetAttributionResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetAttributionRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ReportService>::get_attribution(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetAttributionSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hutong.merchant.v1.ReportService/ListActivity" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListActivitySvc<T: ReportService>(pub Arc<T>);
+                    impl<
+                        T: ReportService,
+                    > tonic::server::UnaryService<super::ListActivityRequest>
+                    for ListActivitySvc<T> {
+                        type Response = super::ListActivityResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListActivityRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ReportService>::list_activity(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListActivitySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hutong.merchant.v1.ReportService/ListReciprocity" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListReciprocitySvc<T: ReportService>(pub Arc<T>);
+                    impl<
+                        T: ReportService,
+                    > tonic::server::UnaryService<super::ListReciprocityRequest>
+                    for ListReciprocitySvc<T> {
+                        type Response = super::ListReciprocityResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListReciprocityRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ReportService>::list_reciprocity(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListReciprocitySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hutong.merchant.v1.ReportService/ListCohorts" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListCohortsSvc<T: ReportService>(pub Arc<T>);
+                    impl<
+                        T: ReportService,
+                    > tonic::server::UnaryService<super::ListCohortsRequest>
+                    for ListCohortsSvc<T> {
+                        type Response = super::ListCohortsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListCohortsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ReportService>::list_cohorts(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListCohortsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hutong.merchant.v1.ReportService/ListBookings" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListBookingsSvc<T: ReportService>(pub Arc<T>);
+                    impl<
+                        T: ReportService,
+                    > tonic::server::UnaryService<super::ListBookingsRequest>
+                    for ListBookingsSvc<T> {
+                        type Response = super::ListBookingsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListBookingsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ReportService>::list_bookings(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListBookingsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -1,12 +1,12 @@
 //! Promotions: terms as they are typed and as they will be signed.
 
 use hutong_core::{
-    promotion::{Benefit, Conditions, Distributor, Mode, Promotion, RiskTerms, WeeklyHours},
+    promotion::{Benefit, Conditions, Distributor, FundingShare, Mode, Promotion, RiskTerms, WeeklyHours},
     refusal::Refusal,
 };
 use hutong_record::{Currency, Money, ShopId, UnixMillis, proto as record};
 
-use super::{Parsed, duration, duration_ms, merchant, money, money_message, shop, time, timestamp};
+use super::{Parsed, bounty, duration, duration_ms, merchant, money, money_message, shop, time, timestamp};
 
 /// Monday's first: bit n of a record's weekdays is the n-th of these.
 const WEEK: [merchant::Weekday; 7] = [
@@ -55,14 +55,21 @@ pub fn promotion(message: &merchant::Promotion, currency: Currency) -> Parsed<re
         conditions: conditions.map(|c| conditions_of(c, currency)).transpose()?,
         risk: risk.map(|risk| risk_of(risk, currency)).transpose()?,
         reuse_expired: message.reuse_expired,
+        bounty_terms: message.bounty_terms.as_ref().map(|b| bounty::terms(b, currency)).transpose()?,
+        funding: message.funding.iter().map(funding).collect::<Parsed<_>>()?,
     })
+}
+
+fn funding(message: &merchant::FundingShare) -> Parsed<record::FundingShare> {
+    let shop_id = shop_bytes("funding.shop_id", &message.shop_id)?;
+    Ok(record::FundingShare { shop_id, basis_points: message.basis_points })
 }
 
 fn missing(field: &str) -> Refusal {
     Refusal::field(field, "is missing")
 }
 
-fn optional_amount(
+pub(super) fn optional_amount(
     field: &str,
     message: &Option<merchant::Money>,
     currency: Currency,
@@ -170,6 +177,11 @@ pub fn promotion_message(promotion: &Promotion) -> merchant::Promotion {
         issued: 0,
         owned: 0,
     };
+    let share = |share: &FundingShare| merchant::FundingShare {
+        shop_id: share.shop.to_string(),
+        basis_points: share.basis_points,
+        agreed: share.shop == promotion.funder,
+    };
     let some = |money: Money| (money.minor() > 0).then(|| money_message(money));
     let (redeemer_id, others) = redeemers(promotion);
     merchant::Promotion {
@@ -186,7 +198,7 @@ pub fn promotion_message(promotion: &Promotion) -> merchant::Promotion {
         per_card_max: promotion.per_card_max,
         per_day_max: promotion.per_day_max,
         budget: some(promotion.budget),
-        bounty: some(promotion.bounty),
+        bounty: bounty::fixed(&promotion.bounty).and_then(some),
         card_required: promotion.card_required,
         ended_time: None,
         benefit: Some(match promotion.benefit {
@@ -202,6 +214,8 @@ pub fn promotion_message(promotion: &Promotion) -> merchant::Promotion {
         conditions: conditions_message(&promotion.conditions),
         risk: promotion.risk.as_ref().map(risk_message),
         reuse_expired: promotion.reuse_expired,
+        bounty_terms: bounty::terms_message(&promotion.bounty),
+        funding: promotion.funding.iter().map(share).collect(),
     }
 }
 
@@ -319,6 +333,17 @@ mod tests {
                 offline_max: Some(Duration { seconds: 3_600, nanos: 0 }),
             }),
             reuse_expired: true,
+            bounty_terms: Some(merchant::BountyTerms {
+                terms: None,
+                period: merchant::BountyPeriod::Week.into(),
+                per_period_max: cny(1_000),
+                per_card_max: cny(300),
+                new_customers_only: true,
+            }),
+            funding: vec![
+                merchant::FundingShare { shop_id: id(4), basis_points: 6_000, agreed: true },
+                merchant::FundingShare { shop_id: id(5), basis_points: 4_000, agreed: false },
+            ],
             ..Default::default()
         }
     }
@@ -352,6 +377,20 @@ mod tests {
     }
 
     #[test]
+    fn each_scale_of_bounties_reads_back() {
+        use merchant::bounty_terms::Terms;
+        let tier = |from, minor| merchant::BountyTier { from, amount: cny(minor) };
+        let tiers = || merchant::BountyTiers { tiers: vec![tier(1, 50), tier(1_000, 100)] };
+        let percent = merchant::PercentOff { basis_points: 500, amount_max: cny(100) };
+        for terms in [Terms::Percent(percent), Terms::ByPurchase(tiers()), Terms::ByCount(tiers())] {
+            let bounty_terms = Some(merchant::BountyTerms { terms: Some(terms), ..Default::default() });
+            let message = merchant::Promotion { bounty: None, bounty_terms, ..whole() };
+            let shown = promotion_message(&checked(&message).unwrap());
+            assert_eq!((shown.bounty, shown.bounty_terms), (None, message.bounty_terms));
+        }
+    }
+
+    #[test]
     fn what_older_apps_send_means_what_it_meant() {
         let old = merchant::Promotion {
             mode: 0,
@@ -361,6 +400,8 @@ mod tests {
             conditions: None,
             risk: None,
             reuse_expired: false,
+            bounty_terms: None,
+            funding: Vec::new(),
             ..whole()
         };
         let promotion = checked(&old).unwrap();
@@ -371,8 +412,10 @@ mod tests {
     #[test]
     fn each_bad_field_is_named() {
         type Change = fn(&mut merchant::Promotion);
-        let cases: [(&str, Change); 19] = [
+        let cases: [(&str, Change); 21] = [
             ("start_time", |p| p.start_time = None),
+            ("funding.shop_id", |p| p.funding[0].shop_id = "x".into()),
+            ("bounty_terms.per_card_max", |p| p.bounty_terms.as_mut().unwrap().per_card_max = cny(-1)),
             ("end_time", |p| p.end_time = Some(Timestamp { seconds: -1, nanos: 0 })),
             ("voucher_validity", |p| p.voucher_validity = None),
             ("benefit", |p| p.benefit = None),

@@ -1,7 +1,7 @@
 //! Promotions, their numbers, and what was proven against shops, as JSON and as text.
 
 use hutong_client::proto;
-use proto::promotion::Benefit;
+use proto::{bounty_terms::Terms as BountyScale, promotion::Benefit};
 use serde_json::{Value, json};
 
 use super::{Names, duration, duration_json, money, money_json, short, time, time_json, word};
@@ -46,7 +46,77 @@ pub(crate) fn promotion_json(promotion: &proto::Promotion) -> Value {
         "conditions": promotion.conditions.as_ref().map(conditions_json),
         "risk": promotion.risk.as_ref().map(risk_json),
         "reuse_expired": promotion.reuse_expired,
+        "bounty_terms": promotion.bounty_terms.as_ref().map(bounty_json),
+        "funding": promotion.funding.iter().map(funding_json).collect::<Vec<_>>(),
     })
+}
+
+fn bounty_json(terms: &proto::BountyTerms) -> Value {
+    let tiers = |tiers: &proto::BountyTiers| {
+        let tier = |tier: &proto::BountyTier| json!({ "from": tier.from, "amount": money_json(tier.amount.as_ref()) });
+        tiers.tiers.iter().map(tier).collect::<Vec<_>>()
+    };
+    let (mut percent, mut by_purchase, mut by_count) = (Value::Null, Value::Null, Value::Null);
+    match &terms.terms {
+        Some(BountyScale::Percent(one)) => {
+            let amount_max = money_json(one.amount_max.as_ref());
+            percent = json!({ "basis_points": one.basis_points, "amount_max": amount_max });
+        }
+        Some(BountyScale::ByPurchase(steps)) => by_purchase = json!(tiers(steps)),
+        Some(BountyScale::ByCount(steps)) => by_count = json!(tiers(steps)),
+        None => {}
+    }
+    json!({
+        "percent": percent,
+        "by_purchase": by_purchase,
+        "by_count": by_count,
+        "period": word(terms.period().as_str_name(), "BOUNTY_PERIOD_"),
+        "per_period_max": money_json(terms.per_period_max.as_ref()),
+        "per_card_max": money_json(terms.per_card_max.as_ref()),
+        "new_customers_only": terms.new_customers_only,
+    })
+}
+
+fn funding_json(share: &proto::FundingShare) -> Value {
+    json!({ "shop_id": share.shop_id, "basis_points": share.basis_points, "agreed": share.agreed })
+}
+
+/// What the credited shop gets.
+fn bounty(promotion: &proto::Promotion) -> String {
+    let Some(terms) = &promotion.bounty_terms else { return money(promotion.bounty.as_ref()) };
+    let tiers = |tiers: &proto::BountyTiers| {
+        let tier = |tier: &proto::BountyTier| format!("{} from {}", money(tier.amount.as_ref()), tier.from);
+        tiers.tiers.iter().map(tier).collect::<Vec<_>>().join(", ")
+    };
+    let mut parts = vec![match &terms.terms {
+        None => money(promotion.bounty.as_ref()),
+        Some(BountyScale::Percent(one)) => {
+            format!("{}, up to {}", percent(one.basis_points), money(one.amount_max.as_ref()))
+        }
+        Some(BountyScale::ByPurchase(steps)) => format!("by purchase in minor units: {}", tiers(steps)),
+        Some(BountyScale::ByCount(steps)) => format!("by count: {}", tiers(steps)),
+    }];
+    if terms.period() != proto::BountyPeriod::Unspecified {
+        parts.push(format!("counted by {}", word(terms.period().as_str_name(), "BOUNTY_PERIOD_")));
+    }
+    let cap =
+        |name, cap: &Option<proto::Money>| cap.as_ref().map(|cap| format!("{} a {name}", money(Some(cap))));
+    parts.extend(cap("period", &terms.per_period_max));
+    parts.extend(cap("card", &terms.per_card_max));
+    parts.extend(terms.new_customers_only.then(|| "for new customers only".to_owned()));
+    parts.join("; ")
+}
+
+fn funding(promotion: &proto::Promotion, names: &Names) -> String {
+    let share = |share: &proto::FundingShare| {
+        let open = if share.agreed { "" } else { " (has not agreed)" };
+        format!("{} {}{open}", names.label(&share.shop_id), percent(share.basis_points))
+    };
+    promotion.funding.iter().map(share).collect::<Vec<_>>().join("; ")
+}
+
+fn percent(basis_points: u32) -> String {
+    format!("{}.{:02} %", basis_points / 100, basis_points % 100)
 }
 
 pub(super) fn conditions_json(conditions: &proto::Conditions) -> Value {
@@ -114,7 +184,8 @@ pub(crate) fn promotion_text(promotion: &proto::Promotion, names: &Names) -> Str
         ("at a shop's own risk", promotion.risk.as_ref().map(risk).unwrap_or_default()),
         ("paid by", names.label(&promotion.funder_id)),
         ("budget", money(promotion.budget.as_ref())),
-        ("bounty", money(promotion.bounty.as_ref())),
+        ("bounty", bounty(promotion)),
+        ("borne by", funding(promotion, names)),
         ("from", time(promotion.start_time.as_ref())),
         ("to", time(promotion.end_time.as_ref())),
         ("ended early", time(promotion.ended_time.as_ref())),
