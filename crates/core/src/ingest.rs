@@ -136,7 +136,7 @@ impl Alliance {
 /// The records that are new, and whether they supersede some that are held. They must follow the head; those up to the
 /// head must be the ones held, unless a later incarnation begins among them.
 fn continue_log(
-    records: Vec<Record>,
+    mut records: Vec<Record>,
     head: Option<Head>,
     held: impl Fn(u64) -> Option<RecordId>,
 ) -> Result<(Vec<Record>, bool), IngestError> {
@@ -146,11 +146,12 @@ fn continue_log(
         sequence <= head_sequence && held(sequence).is_some_and(|id| id != record.id())
     };
     if let Some(place) = records.iter().position(differs) {
-        let branch = &records[place..];
-        contend(branch, head, &held)?;
-        return Ok((branch.to_vec(), true));
+        let branch = records.split_off(place);
+        contend(&branch, head, &held)?;
+        return Ok((branch, true));
     }
-    let new: Vec<_> = records.into_iter().filter(|r| r.header().sequence > head_sequence).collect();
+    records.retain(|record| record.header().sequence > head_sequence);
+    let new = records;
     let Some(first) = new.first() else { return Ok((new, false)) };
     let sequence = first.header().sequence;
     if sequence != head_sequence + 1 {

@@ -151,7 +151,7 @@ impl Payload {
 
     /// What the header binds.
     pub fn hash(&self) -> [u8; 32] {
-        hash::tagged(hash::PAYLOAD, &self.0)
+        hash::payload(&self.0)
     }
 }
 

@@ -102,6 +102,11 @@ impl Record {
         Self { signature: None, ..self }
     }
 
+    /// The same in place.
+    pub(crate) const fn drop_signature(&mut self) {
+        self.signature = None;
+    }
+
     /// The signed header, as a fork proof holds it.
     pub fn signed_header(&self) -> Option<proto::SignedHeader> {
         let signature = Bytes::copy_from_slice(self.signature.as_ref()?);

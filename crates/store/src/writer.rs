@@ -18,8 +18,9 @@ use crate::{
     views::Views,
 };
 
-/// Records in one group: a sync costs as much as signing some tens of them, and a batch must fit the journal's bound.
-pub const GROUP_RECORDS_MAX: usize = 512;
+/// Records in one group. A slow disk syncs in some milliseconds, in which a peer's records are verified by the thousand,
+/// so a group has thousands; a till that waits behind it waits some 10 ms more. A batch must fit the journal's bound.
+pub const GROUP_RECORDS_MAX: usize = 2_048;
 /// Duties carried out in one group, so that tills do not wait for them.
 const GROUP_DUTIES_MAX: usize = 64;
 

@@ -4,7 +4,7 @@ use alloc::{collections::VecDeque, vec::Vec};
 
 use hutong_record::{AllianceId, Header, HeaderError, RecordId, ShopId, proto};
 
-use crate::{Head, LinkId, RawRun, frame::Fault};
+use crate::{Head, LinkId, RawRun, frame::Fault, limits::INTAKES_AHEAD};
 
 /// The place that runs claim by their first and last headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +90,11 @@ impl Intake {
     /// Removes the oldest batch and gives its bytes.
     pub(crate) fn finish(&mut self) -> Option<usize> {
         self.batches.pop_front()
+    }
+
+    /// Whether nothing more of the log is to be asked for meanwhile.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.broken || self.batches.len() >= INTAKES_AHEAD
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -25,6 +25,9 @@ pub const PUSH_BYTES: u32 = 64 * 1_024;
 pub const PUSHED_BYTES_MAX: usize = 256 * 1_024;
 /// Most batches of one log that wait for the ingest ladder; later pushes are dropped and wanted again.
 pub const INGESTS_PER_SHOP_MAX: usize = 32;
+/// With so many batches of one log at the ingest ladder, no more of it is asked for: one is at the disk, one waits, one is
+/// on the line, so that a single log keeps disk and line at work.
+pub const INTAKES_AHEAD: usize = 3;
 /// Above this many bytes waiting for the ingest ladder, pushes are dropped (and wanted later) and nothing is asked for.
 pub const INGEST_BYTES_MAX: usize = 16 * 1_024 * 1_024;
 /// A want is asked elsewhere when its link has answered nothing for this long, ms: slow lines answer something.

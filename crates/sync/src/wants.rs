@@ -7,6 +7,7 @@ use hutong_record::{ShopId, UnixMillis};
 use crate::{
     Frame, LinkId, Replica,
     frame::Fault,
+    intake::Intake,
     limits::{INGEST_BYTES_MAX, RETRY_MS, WANT_BYTES, WANTS_MAX},
     link::{Asked, Link, Purpose, Stage},
 };
@@ -83,24 +84,31 @@ impl Replica {
 
     fn ask_for(&mut self, shop: ShopId, now: UnixMillis) -> Attempt {
         // Each of these puts the log under review again when it ends.
-        let busy = self.wants.contains_key(&shop) || self.intakes.contains_key(&shop);
+        let intake = self.intakes.get(&shop);
+        let busy = self.wants.contains_key(&shop) || intake.is_some_and(Intake::is_busy);
         if busy {
             return Attempt::Done;
         }
+        let tail = intake.and_then(|intake| intake.tail);
         if self.wants.len() >= WANTS_MAX || self.ingest_bytes >= INGEST_BYTES_MAX {
             return Attempt::Full;
         }
         if let Some((link, sequence)) = self.exacts.get(&shop).copied() {
-            return self.ask_exact(link, shop, sequence, now);
+            // Not before the ladder is done with the log: it is put under review again then.
+            return if tail.is_some() { Attempt::Done } else { self.ask_exact(link, shop, sequence, now) };
         }
         if !self.wanted.contains(&shop) {
             return Attempt::Done;
         }
-        let ours = self.heads.get(&shop).map_or((0, 0), crate::Head::rank);
+        // What the ladder has before it is taken for held, so that the line does not rest while the disk works. Should it
+        // be refused, the answer finds no place, and nobody is blamed for it.
+        let ours = tail.as_ref().or_else(|| self.heads.get(&shop)).map_or((0, 0), crate::Head::rank);
         let held_back = |id: &LinkId| self.held_back.contains_key(&(*id, shop));
         let able = |(id, link): (&LinkId, &Link)| {
             let greeted = link.stage != Stage::Greeting && !held_back(id);
-            link.can_serve(&shop, ours).filter(|_| greeted).map(|from| (*id, from))
+            // Where a later incarnation leaves our log is not known before the ladder has spoken.
+            let follows = tail.is_none_or(|tail| link.known(&shop).incarnation == tail.incarnation);
+            link.can_serve(&shop, ours).filter(|_| greeted && follows).map(|from| (*id, from))
         };
         let mut able: Vec<_> = self.links.iter().filter_map(able).collect();
         if able.is_empty() {

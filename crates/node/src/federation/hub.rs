@@ -489,10 +489,20 @@ impl Hub {
             let records = self.hosted.reader().read_log(request.shop, next, budget - bytes)?;
             let Some(last) = records.last() else { break };
             next = last.header().sequence + 1;
-            let run: RawRun = records.iter().map(Record::to_message).collect();
+            let run = signed_at_its_end(&records);
             bytes += hutong_sync::raw_run_bytes(&run);
             runs.push(run);
         }
         Ok(runs)
     }
+}
+
+/// A run as it travels. An author's log has a signature at each record; the last one covers the run, and no receiver
+/// looks at the others.
+fn signed_at_its_end(records: &[Record]) -> RawRun {
+    let mut run: RawRun = records.iter().map(Record::to_message).collect();
+    if let Some((_, covered)) = run.split_last_mut() {
+        covered.iter_mut().for_each(|message| message.signature.clear());
+    }
+    run
 }

@@ -1,6 +1,6 @@
 //! Reading the journal, by place and by log.
 
-use std::sync::Arc;
+use std::{ops::RangeInclusive, sync::Arc};
 
 use hutong_record::{Header, RUN_RECORDS_MAX, Record, RecordId, ShopId};
 
@@ -17,6 +17,10 @@ use crate::disk::DiskFile;
 /// How much is read at once when a log's records must be looked for along the journal.
 const SEARCH_RECORDS: usize = 1_024;
 const SEARCH_BYTES: usize = 1 << 20;
+/// A log's record that lies so close before its next one has its own predecessors there, too: they came in one run.
+const NEAR_BYTES: u32 = 2_048;
+/// How much of them is read at once: some 64 records of usual size, as many as lie between two marks.
+const BACK_BYTES: u32 = 24 << 10;
 
 pub(super) struct Reader<F> {
     shared: Arc<Shared<F>>,
@@ -68,13 +72,7 @@ impl<F: DiskFile> Reader<F> {
 
     /// The frame at a position that the index or a back pointer names.
     fn fetch(&self, at: Position) -> Result<Frame, JournalError> {
-        let place = {
-            let index = self.shared.index();
-            index
-                .segment(at.segment)
-                .and_then(|s| Some((Arc::clone(s.file.as_ref()?), s.bytes, s.header.seed)))
-        };
-        let frame = match place {
+        let frame = match self.file_of(at.segment) {
             Some((file, end, seed)) => {
                 frame::read(&mut Window::new(&*file, end, FETCH_BYTES), at.offset, seed, |_| true)?
             }
@@ -105,19 +103,53 @@ impl<F: DiskFile> Reader<F> {
         };
         let Some((mark, mut at)) = begin else { return Ok(Vec::new()) };
         let mut records = Vec::new();
-        for expected in (sequence..=mark).rev() {
-            let frame = self.fetch(at)?;
-            let is_it = |r: &Record| r.header().shop == shop && r.header().sequence == expected;
-            let record = frame.record().filter(is_it).ok_or_else(|| self.damaged_at(at))?;
-            records.push((record, frame.record_bytes()));
-            match frame.prefix.back {
-                Some(back) => at = back,
-                None if expected == sequence => {}
-                None => return Err(self.damaged_at(at)),
-            }
+        let mut expected = mark;
+        while let Some(left) = self.walk_segment(shop, sequence..=expected, &mut at, &mut records)? {
+            expected = left;
         }
         records.reverse();
         Ok(records)
+    }
+
+    /// Walks back from the record at `at` over those of one segment, last sequence number first. Returns the next one
+    /// and moves `at` there; none when the first one was reached.
+    fn walk_segment(
+        &self,
+        shop: ShopId,
+        sequences: RangeInclusive<u64>,
+        at: &mut Position,
+        records: &mut Vec<(Record, usize)>,
+    ) -> Result<Option<u64>, JournalError> {
+        let Some((file, end, seed)) = self.file_of(at.segment) else { return Err(self.damaged_at(*at)) };
+        let mut window = Window::new(&*file, end, FETCH_BYTES);
+        let (first, mut expected) = sequences.into_inner();
+        loop {
+            let frame = frame::read(&mut window, at.offset, seed, |_| true)?;
+            let frame = frame.ok_or_else(|| self.damaged_at(*at))?;
+            let is_it = |r: &Record| r.header().shop == shop && r.header().sequence == expected;
+            let record = frame.record().filter(is_it).ok_or_else(|| self.damaged_at(*at))?;
+            records.push((record, frame.record_bytes()));
+            if expected == first {
+                return Ok(None);
+            }
+            let back = frame.prefix.back.ok_or_else(|| self.damaged_at(*at))?;
+            expected -= 1;
+            if back.segment != at.segment {
+                *at = back;
+                return Ok(Some(expected));
+            }
+            if at.offset.saturating_sub(back.offset) <= NEAR_BYTES {
+                window.load_before(at.offset, BACK_BYTES)?;
+            }
+            *at = back;
+        }
+    }
+
+    /// A segment's file, up to where it may be read, and its seed.
+    fn file_of(&self, segment: u32) -> Option<(Arc<F>, u32, u32)> {
+        let index = self.shared.index();
+        let segment = index.segment(segment)?;
+        Some((Arc::clone(segment.file.as_ref()?), segment.bytes, segment.header.seed))
     }
 
     /// Where a record of a log lies; none if there is no such record.

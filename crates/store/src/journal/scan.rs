@@ -47,6 +47,21 @@ impl<'a, F: DiskFile> Window<'a, F> {
     }
 }
 
+impl<F: DiskFile> Window<'_, F> {
+    /// Has the bytes before `offset` at hand, as many as `length` at the most: for going back.
+    pub(super) fn load_before(&mut self, offset: u32, length: u32) -> io::Result<()> {
+        let buffered = self.start..self.start.saturating_add(u32::try_from(self.buffer.len()).unwrap_or(0));
+        let next = offset.saturating_sub(u32::try_from(FETCH_BYTES).unwrap_or(0));
+        if buffered.contains(&next) && offset <= buffered.end {
+            return Ok(());
+        }
+        let start = offset.saturating_sub(length);
+        let length = (offset.min(self.end).saturating_sub(start)) as usize;
+        self.buffer.clear();
+        self.bytes(start, length).map(|_| ())
+    }
+}
+
 /// What a scan meets.
 #[derive(Debug)]
 pub(super) enum Step {

@@ -51,6 +51,35 @@ pub struct SegmentJournal<D: Disk> {
     poisoned: bool,
 }
 
+/// How far a log goes while a batch is looked through.
+#[derive(Debug, Clone, Copy)]
+struct Tip {
+    /// 0: it is empty.
+    sequence: u64,
+    id: Option<RecordId>,
+    incarnation: u32,
+}
+
+impl Tip {
+    fn of(tail: Option<(LogHead, Position)>) -> Self {
+        tail.map_or(Self { sequence: 0, id: None, incarnation: 0 }, |(head, _)| Self {
+            sequence: head.sequence,
+            id: Some(head.id),
+            incarnation: head.incarnation,
+        })
+    }
+
+    fn is_before(&self, record: &Record) -> bool {
+        let header = record.header();
+        self.sequence.checked_add(1) == Some(header.sequence) && self.id == header.previous
+    }
+}
+
+/// A batch in stretches of one log each: whatever is looked up by log is looked up once for each.
+fn stretches(batch: &[Record]) -> impl Iterator<Item = &[Record]> {
+    batch.chunk_by(|one, next| one.header().shop == next.header().shop)
+}
+
 /// What the writer shares with readers.
 #[derive(Debug)]
 pub(super) struct Shared<F> {
@@ -129,41 +158,33 @@ impl<D: Disk> SegmentJournal<D> {
     /// Each record continues its shop's log, as it stands or as the batch has made it: at its end or, where the
     /// batch takes it on to a later incarnation, anywhere before.
     fn check_logs(&self, batch: &[Record]) -> Result<(), JournalError> {
-        let mut heads: BTreeMap<ShopId, (u64, Option<RecordId>, u32)> = BTreeMap::new();
-        let mut ids: BTreeMap<(ShopId, u64), RecordId> = BTreeMap::new();
+        let mut heads: BTreeMap<ShopId, Tip> = BTreeMap::new();
         // Logs that go on before their end, and the incarnation that they had come to.
         let mut switched: BTreeMap<ShopId, u32> = BTreeMap::new();
-        for record in batch {
-            let header = record.header();
-            let (shop, sequence) = (header.shop, header.sequence);
-            let stored = || {
-                self.tail_of(shop)
-                    .map_or((0, None, 0), |(head, _)| (head.sequence, Some(head.id), head.incarnation))
-            };
-            let head = heads.entry(shop).or_insert_with(stored);
-            let not_next = JournalError::NotNext { shop, sequence, head: head.0 };
-            let at_end = head.0.checked_add(1) == Some(sequence) && head.1 == header.previous;
-            if !at_end {
-                let Some(before) = sequence.checked_sub(1).filter(|_| sequence <= head.0) else {
-                    return Err(not_next);
-                };
-                switched.entry(shop).or_insert(head.2);
-                let previous = match ids.get(&(shop, before)) {
-                    Some(id) => Some(*id),
-                    None => match self.staged_at(shop, before) {
-                        Some(entry) => Some(entry.head.id),
-                        None => Reader::new(Arc::clone(&self.shared)).record_id(shop, before)?,
-                    },
-                };
-                if previous != header.previous {
-                    return Err(not_next);
+        let mut before = 0;
+        for stretch in stretches(batch) {
+            let shop = stretch[0].header().shop;
+            let head = heads.entry(shop).or_insert_with(|| Tip::of(self.tail_of(shop)));
+            for (place, record) in stretch.iter().enumerate() {
+                let header = record.header();
+                if !head.is_before(record) {
+                    let not_next =
+                        JournalError::NotNext { shop, sequence: header.sequence, head: head.sequence };
+                    let Some(at) = header.sequence.checked_sub(1).filter(|at| *at < head.sequence) else {
+                        return Err(not_next);
+                    };
+                    switched.entry(shop).or_insert(head.incarnation);
+                    if self.id_at(&batch[..before + place], shop, at)? != header.previous {
+                        return Err(not_next);
+                    }
                 }
+                *head =
+                    Tip { sequence: header.sequence, id: Some(record.id()), incarnation: header.incarnation };
             }
-            *head = (sequence, Some(record.id()), header.incarnation);
-            ids.insert((shop, sequence), record.id());
+            before += stretch.len();
         }
         for (shop, before) in switched {
-            let (sequence, _, incarnation) = heads[&shop];
+            let Tip { sequence, incarnation, .. } = heads[&shop];
             if incarnation <= before {
                 return Err(JournalError::NotNext { shop, sequence, head: sequence });
             }
@@ -171,9 +192,26 @@ impl<D: Disk> SegmentJournal<D> {
         Ok(())
     }
 
-    /// Where the record lies that a record at this place follows.
-    fn back_of(&self, shop: ShopId, sequence: u64) -> Result<Option<Position>, JournalError> {
-        match self.tail_of(shop) {
+    /// The id of a log's record: in the batch so far, written, or in the journal.
+    fn id_at(&self, batch: &[Record], shop: ShopId, sequence: u64) -> Result<Option<RecordId>, JournalError> {
+        let is_it = |r: &&Record| r.header().shop == shop && r.header().sequence == sequence;
+        if let Some(record) = batch.iter().rev().find(is_it) {
+            return Ok(Some(record.id()));
+        }
+        match self.staged_at(shop, sequence) {
+            Some(entry) => Ok(Some(entry.head.id)),
+            None => Reader::new(Arc::clone(&self.shared)).record_id(shop, sequence),
+        }
+    }
+
+    /// Where the record lies that a record at this place follows, `tail` being the log's last one.
+    fn back_of(
+        &self,
+        tail: Option<(LogHead, Position)>,
+        shop: ShopId,
+        sequence: u64,
+    ) -> Result<Option<Position>, JournalError> {
+        match tail {
             None => Ok(None),
             Some((head, at)) if head.sequence < sequence => Ok(Some(at)),
             Some(_) => {
@@ -195,25 +233,41 @@ impl<D: Disk> SegmentJournal<D> {
     /// Encodes a batch and writes it in one go.
     fn write(&mut self, batch: &[Record]) -> Result<(), JournalError> {
         self.buffer.clear();
-        for (place, record) in batch.iter().enumerate() {
-            let shop = record.header().shop;
-            let lsn = self.head.next();
-            let index = u32::try_from(lsn.0 - self.segment.first.0).expect("a segment's offsets fit 32 bits");
-            let more = place + 1 < batch.len();
-            let back = self.back_of(shop, record.header().sequence)?;
-            let at = Position { segment: self.segment.number, offset: self.offset() };
-            let prefix = Prefix { more, index, durable: self.durable, back };
-            frame::encode(&mut self.buffer, prefix, record, self.segment.seed);
-            let head = LogHead::of(record);
-            self.staged.push(Entry { shop, head, at, index, end: self.offset() });
-            self.staged_tails.insert(shop, (head, at));
-            self.head = lsn;
+        let mut left = batch.len();
+        for stretch in stretches(batch) {
+            let shop = stretch[0].header().shop;
+            let mut tail = self.tail_of(shop);
+            for record in stretch {
+                left -= 1;
+                tail = Some(self.write_one(record, tail, left > 0)?);
+            }
+            self.staged_tails.extend(tail.map(|tail| (shop, tail)));
         }
         self.file.append(&self.buffer)?;
         self.written = self.offset();
         self.buffer.clear();
         self.buffer.shrink_to(BUFFER_BYTES_KEPT);
         Ok(())
+    }
+
+    /// Encodes a record behind the log's `tail`, which it is from then on.
+    fn write_one(
+        &mut self,
+        record: &Record,
+        tail: Option<(LogHead, Position)>,
+        more: bool,
+    ) -> Result<(LogHead, Position), JournalError> {
+        let shop = record.header().shop;
+        let lsn = self.head.next();
+        let index = u32::try_from(lsn.0 - self.segment.first.0).expect("a segment's offsets fit 32 bits");
+        let back = self.back_of(tail, shop, record.header().sequence)?;
+        let at = Position { segment: self.segment.number, offset: self.offset() };
+        let prefix = Prefix { more, index, durable: self.durable, back };
+        frame::encode(&mut self.buffer, prefix, record, self.segment.seed);
+        let head = LogHead::of(record);
+        self.staged.push(Entry { shop, head, at, index, end: self.offset() });
+        self.head = lsn;
+        Ok((head, at))
     }
 
     /// Where the end of the buffer will lie in the segment.

@@ -19,7 +19,6 @@ pub(super) struct Staged {
     pub(super) resume: BTreeSet<ShopId>,
     pub(super) roster_changed: bool,
     pub(super) rebuild: bool,
-    ids: BTreeMap<(ShopId, u64), RecordId>,
 }
 
 impl Staged {
@@ -41,7 +40,6 @@ impl Staged {
         let header = record.header();
         let head = Head { sequence: header.sequence, id: record.id(), incarnation: header.incarnation };
         self.heads.insert(header.shop, head);
-        self.ids.insert((header.shop, header.sequence), record.id());
         self.records.push(record);
         self.note(effects);
     }
@@ -49,11 +47,6 @@ impl Staged {
     /// Records of a new incarnation that begins before the end of its log. What is folded of that log does not count any
     /// more, so everything is folded anew after the next commit.
     pub(super) fn supersede(&mut self, records: Vec<Record>) {
-        let Some(first) = records.first().map(|record| (record.header().shop, record.header().sequence))
-        else {
-            return;
-        };
-        self.ids.retain(|(shop, sequence), _| *shop != first.0 || *sequence < first.1);
         for record in records {
             self.add(record, Effects { rebuild: true, roster_changed: true, ..Effects::default() });
         }
@@ -65,7 +58,11 @@ impl Staged {
         self.rebuild |= effects.rebuild;
     }
 
+    /// The id of a record that waits. They are looked through from the end, so that a superseded record is not taken for
+    /// the one that superseded it; seldom does anybody ask.
     pub(super) fn id(&self, shop: ShopId, sequence: u64) -> Option<RecordId> {
-        self.ids.get(&(shop, sequence)).copied()
+        self.heads.get(&shop).filter(|head| sequence <= head.sequence)?;
+        let is_it = |r: &&Record| r.header().shop == shop && r.header().sequence == sequence;
+        self.records.iter().rev().find(is_it).map(Record::id)
     }
 }
