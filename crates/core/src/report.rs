@@ -76,7 +76,7 @@ pub fn consent(
     promotion: RecordId,
     shop: ShopId,
 ) -> Result<Option<RecordId>, ViewError> {
-    table::read(view, &table::consent(promotion, shop))
+    table::read(view, &table::funding_consent(promotion, shop))
 }
 
 /// Refused attempts by reason's stable name.

@@ -425,7 +425,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         let mut agreed = Vec::new();
         for share in promotion.funding.iter().filter(|share| share.shop != promotion.funder) {
             let consent: Option<RecordId> =
-                table::read(self.view, &table::consent(promotion.id, share.shop))?;
+                table::read(self.view, &table::funding_consent(promotion.id, share.shop))?;
             agreed.extend(consent.map(|consent| (share.shop, consent)));
         }
         Ok(agreed)

@@ -18,7 +18,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         if !promotion.is_co_funder(self.author()) {
             return Err(ignore("the promotion names no share for it"));
         }
-        let key = table::consent(id, self.author());
+        let key = table::funding_consent(id, self.author());
         let before: Option<RecordId> = table::read(self.view, &key)?;
         if let Some(consent) = before {
             self.answer(&request, Answer::Consented { consent })?;

@@ -264,7 +264,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
                 return Err(ignore("not a co-funder"));
             }
             named.push(shop);
-            let consent: Option<RecordId> = table::read(self.view, &table::consent(promotion.id, shop))?;
+            let consent: Option<RecordId> = table::read(self.view, &table::funding_consent(promotion.id, shop))?;
             if consent == Some(id) {
                 agreed.push(shop);
             } else if self.view.get(&table::record_ignored(id))?.is_none() {

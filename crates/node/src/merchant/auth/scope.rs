@@ -52,6 +52,14 @@ scopes! {
     AllianceWrite, "alliance.write";
     /// See counts and what is owed.
     ReportRead, "report.read";
+    /// See books, statements, payments, nettings and limits.
+    SettlementRead, "settlement.read";
+    /// Sign statements, answer receipts, say what was paid, net, and set limits.
+    SettlementWrite, "settlement.write";
+    /// See channels and their links.
+    ChannelRead, "channel.read";
+    /// Note channels and the cards of staff.
+    ChannelWrite, "channel.write";
     /// Follow events.
     EventRead, "event.read";
     /// See how the node stands.
@@ -163,6 +171,7 @@ methods! {
     "PromotionService" / "EndPromotion", Changes, OneOf(&[Scope::PromotionWrite]);
     "PromotionService" / "MoveQuota", Changes, OneOf(&[Scope::PromotionWrite]);
     "PromotionService" / "ListShares", Reads, OneOf(&[Scope::PromotionRead]);
+    "PromotionService" / "ConsentToFunding", Changes, OneOf(&[Scope::PromotionWrite]);
     "AllianceService" / "CreateAlliance", Changes, OneOf(&[Scope::AllianceWrite]);
     "AllianceService" / "JoinAlliance", Changes, OneOf(&[Scope::AllianceWrite]);
     "AllianceService" / "CreateInvitation", Changes, OneOf(&[Scope::AllianceWrite]);
@@ -176,6 +185,33 @@ methods! {
     "ReportService" / "ListPairs", Reads, OneOf(&[Scope::ReportRead]);
     "ReportService" / "GetStateDigest", Reads, OneOf(&[Scope::ReportRead]);
     "ReportService" / "ListOffences", Reads, OneOf(&[Scope::ReportRead]);
+    "ReportService" / "GetAttribution", Reads, OneOf(&[Scope::ReportRead]);
+    "ReportService" / "ListActivity", Reads, OneOf(&[Scope::ReportRead]);
+    "ReportService" / "ListReciprocity", Reads, OneOf(&[Scope::ReportRead]);
+    "ReportService" / "ListCohorts", Reads, OneOf(&[Scope::ReportRead]);
+    "ReportService" / "ListBookings", Reads, OneOf(&[Scope::ReportRead]);
+    "SettlementService" / "ListBookLines", Reads, OneOf(&[Scope::SettlementRead]);
+    "SettlementService" / "RespondToReceipt", Changes, OneOf(&[Scope::SettlementWrite]);
+    "SettlementService" / "GetStatement", Reads, OneOf(&[Scope::SettlementRead]);
+    "SettlementService" / "ListStatements", Reads, OneOf(&[Scope::SettlementRead]);
+    "SettlementService" / "SignStatement", Changes, OneOf(&[Scope::SettlementWrite]);
+    "SettlementService" / "CompareStatement", Reads, OneOf(&[Scope::SettlementRead]);
+    "SettlementService" / "RecordPayment", Changes, OneOf(&[Scope::SettlementWrite]);
+    "SettlementService" / "ConfirmPayment", Changes, OneOf(&[Scope::SettlementWrite]);
+    "SettlementService" / "ListPayments", Reads, OneOf(&[Scope::SettlementRead]);
+    "SettlementService" / "PublishBalance", Changes, OneOf(&[Scope::SettlementWrite]);
+    "SettlementService" / "ProposeNetting", Changes, OneOf(&[Scope::SettlementWrite]);
+    "SettlementService" / "ConsentToNetting", Changes, OneOf(&[Scope::SettlementWrite]);
+    "SettlementService" / "GetNetting", Reads, OneOf(&[Scope::SettlementRead]);
+    "SettlementService" / "ListNettings", Reads, OneOf(&[Scope::SettlementRead]);
+    "SettlementService" / "SetExposure", Changes, OneOf(&[Scope::SettlementWrite]);
+    "SettlementService" / "ListExposures", Reads, OneOf(&[Scope::SettlementRead]);
+    "SettlementService" / "SetNettingRule", Changes, OneOf(&[Scope::SettlementWrite]);
+    "ChannelService" / "CreateChannel", Changes, OneOf(&[Scope::ChannelWrite]);
+    "ChannelService" / "ListChannels", Reads, OneOf(&[Scope::ChannelRead]);
+    "ChannelService" / "GetChannel", Reads, OneOf(&[Scope::ChannelRead]);
+    "ChannelService" / "ReportScan", Changes, OneOf(&[Scope::TouchWrite]);
+    "ChannelService" / "SetStaffCard", Changes, OneOf(&[Scope::ChannelWrite]);
     "EventService" / "Watch", Reads, OneOf(&[Scope::EventRead]);
     "NodeService" / "GetStatus", Reads, OneOf(&[Scope::NodeRead]);
     "NodeService" / "SetFederation", Changes, OneOf(&[Scope::NodeWrite]);
