@@ -132,7 +132,7 @@ fn refused_message(refusal: &Refusal, language: Language) -> merchant::VoucherRe
 mod tests {
     use hutong_core::{
         command::Applies,
-        promotion::{Benefit, Conditions, Distributor},
+        promotion::{Benefit, Bounty, Conditions, Distributor},
         refusal::Reason,
         voucher::{Reservation, VoucherBody, VoucherKey},
     };
@@ -169,7 +169,8 @@ mod tests {
             per_card_max: 0,
             per_day_max: 0,
             budget: cny(1_000),
-            bounty: cny(0),
+            bounty: Bounty::fixed(cny(0)),
+            funding: Vec::new(),
             card_required: false,
             uses: 2,
             conditions: Conditions::default(),
