@@ -17,9 +17,16 @@ const REVOKED_WITHIN: Duration = Duration::from_secs(5);
 
 const TILL: &[&str] = &["sale.write", "voucher.redeem"];
 const BOT: &[&str] = &["promotion.read", "touch.write"];
-const EXPORT: &[&str] = &["voucher.read", "report.read", "event.read", "alliance.read"];
-const CLERK: &[&str] =
-    &["voucher.issue", "voucher.void", "voucher.revoke", "voucher.transfer", "promotion.write", "node.read"];
+const EXPORT: &[&str] = &["voucher.read", "report.read", "settlement.read", "event.read", "alliance.read"];
+const CLERK: &[&str] = &[
+    "voucher.issue",
+    "voucher.void",
+    "voucher.revoke",
+    "voucher.transfer",
+    "promotion.write",
+    "channel.write",
+    "node.read",
+];
 
 /// Written out by hand, apart from the node's own table.
 fn allowed(role: &[&str]) -> BTreeSet<&'static str> {
@@ -35,16 +42,37 @@ fn allowed(role: &[&str]) -> BTreeSet<&'static str> {
                 "GetVoucher",
             ],
             "promotion.read" => &["GetPromotion", "ListPromotions", "ListShares"],
-            "touch.write" => &["RecordTouch"],
+            "touch.write" => &["RecordTouch", "ReportScan"],
             "voucher.read" => &["GetVoucher", "ListVouchers", "QualifyVouchers"],
-            "report.read" => &["GetSummary", "ListPairs", "GetStateDigest", "ListOffences"],
+            "report.read" => &[
+                "GetSummary",
+                "ListPairs",
+                "GetStateDigest",
+                "ListOffences",
+                "GetAttribution",
+                "ListActivity",
+                "ListReciprocity",
+                "ListCohorts",
+                "ListBookings",
+            ],
+            "settlement.read" => &[
+                "ListBookLines",
+                "GetStatement",
+                "ListStatements",
+                "CompareStatement",
+                "ListPayments",
+                "GetNetting",
+                "ListNettings",
+                "ListExposures",
+            ],
+            "channel.write" => &["CreateChannel", "SetStaffCard"],
             "event.read" => &["Watch"],
             "alliance.read" => &["GetAlliance", "ListAlliances", "ListMembers"],
             "voucher.issue" => &["IssueVoucher"],
             "voucher.void" => &["VoidRedemption"],
             "voucher.revoke" => &["RevokeVoucher"],
             "voucher.transfer" => &["TransferVoucher"],
-            "promotion.write" => &["CreatePromotion", "EndPromotion", "MoveQuota"],
+            "promotion.write" => &["CreatePromotion", "EndPromotion", "MoveQuota", "ConsentToFunding"],
             "node.read" => &["GetStatus"],
             other => panic!("{other}"),
         }

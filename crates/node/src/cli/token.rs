@@ -26,8 +26,8 @@ pub(crate) enum TokenCommand {
   hutong token create --name 小二 --scope promotion.read --scope touch.write --expires 30d --rate 5
 
 Scopes: sale.write, voucher.read, voucher.issue, voucher.redeem, voucher.void, voucher.revoke, voucher.transfer,
-touch.write, promotion.read, promotion.write, alliance.read, alliance.write, report.read, event.read, node.read,
-node.write. Give an app no more than it needs.")]
+touch.write, promotion.read, promotion.write, alliance.read, alliance.write, report.read, settlement.read,
+settlement.write, channel.read, channel.write, event.read, node.read, node.write. Give an app no more than it needs.")]
     Create(Wish),
     /// Make a weaker token from another one, without the owner's help.
     #[command(after_help = "Example:
