@@ -31,6 +31,8 @@ mod peer;
 #[cfg(test)]
 mod restore;
 #[cfg(test)]
+mod settlement;
+#[cfg(test)]
 mod tour;
 #[cfg(test)]
 mod trade;

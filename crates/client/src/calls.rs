@@ -89,6 +89,40 @@ repeated! {
     reports.get_state_digest(GetStateDigestRequest) -> GetStateDigestResponse;
     /// One page of what shops were proven to have done.
     reports.list_offences(ListOffencesRequest) -> ListOffencesResponse;
+    /// One page of the book of this shop and an ally.
+    settlements.list_book_lines(ListBookLinesRequest) -> ListBookLinesResponse;
+    /// Accepts or disputes a receipt, takes a dispute back, or concedes.
+    settlements.respond_to_receipt(RespondToReceiptRequest) -> RespondToReceiptResponse;
+    /// How a statement stands.
+    settlements.get_statement(GetStatementRequest) -> GetStatementResponse;
+    /// One page of the statements with an ally.
+    settlements.list_statements(ListStatementsRequest) -> ListStatementsResponse;
+    /// Signs the next statement with an ally; what was signed before is not signed twice.
+    settlements.sign_statement(SignStatementRequest) -> SignStatementResponse;
+    /// What differs between both shops' statements.
+    settlements.compare_statement(CompareStatementRequest) -> CompareStatementResponse;
+    /// Says that this shop paid an ally.
+    settlements.record_payment(RecordPaymentRequest) -> RecordPaymentResponse;
+    /// Says that an ally's payment came, or did not.
+    settlements.confirm_payment(ConfirmPaymentRequest) -> ConfirmPaymentResponse;
+    /// One page of this shop's payments.
+    settlements.list_payments(ListPaymentsRequest) -> ListPaymentsResponse;
+    /// Discloses the last agreed balance; doing it twice changes nothing.
+    settlements.publish_balance(PublishBalanceRequest) -> PublishBalanceResponse;
+    /// Proposes a netting; the same one is not proposed twice.
+    settlements.propose_netting(ProposeNettingRequest) -> ProposeNettingResponse;
+    /// Agrees to a netting run; doing it twice changes nothing.
+    settlements.consent_to_netting(ConsentToNettingRequest) -> ConsentToNettingResponse;
+    /// One netting run.
+    settlements.get_netting(GetNettingRequest) -> GetNettingResponse;
+    /// One page of the alliance's netting runs.
+    settlements.list_nettings(ListNettingsRequest) -> ListNettingsResponse;
+    /// Limits what an ally may owe; the latest limit counts.
+    settlements.set_exposure(SetExposureRequest) -> SetExposureResponse;
+    /// One page of allies and how they stand to their limits.
+    settlements.list_exposures(ListExposuresRequest) -> ListExposuresResponse;
+    /// Whether the node consents to netting runs by itself.
+    settlements.set_netting_rule(SetNettingRuleRequest) -> SetNettingRuleResponse;
     /// The node itself.
     node.get_status(GetStatusRequest) -> GetStatusResponse;
     /// Pauses or resumes the links to other nodes; doing it twice changes nothing.
@@ -146,6 +180,14 @@ all_pages! {
     all_offences: list_offences(ListOffencesRequest { alliance_id }).offences -> Offence;
     /// All vouchers that this shop hands out, redeems or funds.
     all_vouchers: list_vouchers(ListVouchersRequest { alliance_id }).vouchers -> Voucher;
+    /// All statements with an ally.
+    all_statements: list_statements(ListStatementsRequest { alliance_id, ally_id }).statements -> Statement;
+    /// All payments with an ally, or with all where the id is empty.
+    all_payments: list_payments(ListPaymentsRequest { alliance_id, ally_id }).payments -> SettlementPayment;
+    /// All netting runs of an alliance.
+    all_nettings: list_nettings(ListNettingsRequest { alliance_id }).runs -> NettingRun;
+    /// All allies and how they stand to their limits.
+    all_exposures: list_exposures(ListExposuresRequest { alliance_id }).exposures -> Exposure;
     /// This shop and each of its allies.
     all_pairs: list_pairs(ListPairsRequest { alliance_id }).pairs -> Pair;
 }

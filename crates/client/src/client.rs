@@ -6,7 +6,7 @@ use hutong_wire::merchant::v1::{
     alliance_service_client::AllianceServiceClient, event_service_client::EventServiceClient,
     node_service_client::NodeServiceClient, promotion_service_client::PromotionServiceClient,
     report_service_client::ReportServiceClient, sale_service_client::SaleServiceClient,
-    voucher_service_client::VoucherServiceClient,
+    settlement_service_client::SettlementServiceClient, voucher_service_client::VoucherServiceClient,
 };
 use tonic::{
     Request, Status,
@@ -135,6 +135,8 @@ services! {
     alliances: AllianceServiceClient;
     /// Reports, as generated.
     reports: ReportServiceClient;
+    /// What is owed, as generated.
+    settlements: SettlementServiceClient;
     /// The node, as generated.
     node: NodeServiceClient;
 }

@@ -116,6 +116,21 @@ pub enum Answer {
         /// Its record and id.
         promotion: RecordId,
     },
+    /// A receipt was answered.
+    Responded {
+        /// The response's record.
+        record: RecordId,
+    },
+    /// A payment was recorded.
+    PaymentRecorded {
+        /// Its record and id.
+        payment: RecordId,
+    },
+    /// A payment was answered.
+    PaymentAnswered {
+        /// The answer's record.
+        record: RecordId,
+    },
     /// The attempt was refused.
     Refused(Refusal),
 }

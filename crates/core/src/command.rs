@@ -23,6 +23,7 @@ mod issue;
 mod qualify;
 mod redeem;
 mod right;
+mod settlement;
 mod stock;
 mod touch;
 mod void;
@@ -31,6 +32,7 @@ pub use governance::open_invitations;
 pub use qualify::{Applies, QUALIFY_MAX, Qualified, Qualify};
 pub(crate) use right::conflict;
 pub use right::{Asked, asked, last_asked};
+pub use settlement::{AnswerPaymentCommand, PayCommand, RespondCommand, SignCommand};
 
 /// The most addresses of one shop; each may cost whoever dials it a connection attempt.
 pub const ADDRESSES_MAX: usize = 8;
@@ -105,6 +107,22 @@ pub enum Command {
     Reserve(ReserveCommand),
     /// Move numbers of a promotion to another distributor.
     MoveQuota(MoveQuotaCommand),
+    /// Accept or dispute a receipt, take a dispute back, or concede.
+    Respond(RespondCommand),
+    /// Sign the next statement with an ally.
+    SignStatement(SignCommand),
+    /// Say that this shop paid an ally.
+    Pay(PayCommand),
+    /// Say that an ally's payment came, or not.
+    AnswerPayment(AnswerPaymentCommand),
+    /// Disclose the balance that was last agreed with an ally.
+    PublishBalance(ShopId),
+    /// Net what was disclosed for a period; none: for the latest one.
+    ProposeNetting(Option<UnixMillis>),
+    /// Agree to a netting run.
+    ConsentToNetting(RecordId),
+    /// Set how this shop settles.
+    SetSettlement(proto::settlement_setting::Setting),
     /// What the node owes others without being asked by a till.
     Fulfil(Duty),
 }
@@ -315,7 +333,10 @@ impl Command {
             | Self::Transfer(TransferCommand { request, .. })
             | Self::Revoke(RevokeCommand { request, .. })
             | Self::Reserve(ReserveCommand { request, .. })
-            | Self::MoveQuota(MoveQuotaCommand { request, .. }) => Some(request),
+            | Self::MoveQuota(MoveQuotaCommand { request, .. })
+            | Self::Respond(RespondCommand { request, .. })
+            | Self::Pay(PayCommand { request, .. })
+            | Self::AnswerPayment(AnswerPaymentCommand { request, .. }) => Some(request),
             _ => None,
         }
     }
@@ -387,6 +408,14 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             Command::Revoke(revoke) => self.revoke(revoke),
             Command::Reserve(reserve) => self.reserve(reserve),
             Command::MoveQuota(moved) => self.move_quota(moved),
+            Command::Respond(respond) => self.respond(respond),
+            Command::SignStatement(sign) => self.sign_statement(sign),
+            Command::Pay(pay) => self.pay(pay),
+            Command::AnswerPayment(answer) => self.answer_payment(answer),
+            Command::PublishBalance(ally) => self.publish_balance(*ally),
+            Command::ProposeNetting(period) => self.propose_netting(*period),
+            Command::ConsentToNetting(run) => self.consent_to(*run),
+            Command::SetSettlement(setting) => self.set(setting),
             Command::Fulfil(duty) => self.fulfil(duty),
         }
     }

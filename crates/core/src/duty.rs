@@ -36,6 +36,15 @@ pub enum Duty {
     SettleRisk(VoucherKey),
     /// Vouchers that will not be redeemed any more go back to their issuer.
     GiveBack(Vec<VoucherKey>),
+    /// This shop's rule is to consent to netting runs that take its balances as they are.
+    Consent {
+        /// The run's period.
+        period: UnixMillis,
+        /// Its record.
+        run: RecordId,
+    },
+    /// An ally owes more than this shop's limit for warnings.
+    NoteExposure(ShopId),
 }
 
 impl Duty {
@@ -48,6 +57,8 @@ impl Duty {
             Self::GiveBack(vouchers) => {
                 table::duty(3, &vouchers.first().map_or([0; 39], |key| key.to_bytes()))
             }
+            Self::Consent { run, .. } => table::duty(4, run.as_bytes()),
+            Self::NoteExposure(ally) => table::duty(5, ally.as_bytes()),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Events: what a stored record tells those who watch this shop.
 
 use bytes::Bytes;
-use hutong_record::{Record, RecordId, proto, proto::Kind};
+use hutong_record::{Record, RecordId, ShopId, proto, proto::Kind};
 use prost::Message as _;
 
 use crate::{
@@ -18,6 +18,8 @@ pub struct Event {
     pub voucher: Option<VoucherKey>,
     /// The promotion that it is about.
     pub promotion: Option<RecordId>,
+    /// The ally that owes more than this shop's limit for warnings, where it says so.
+    pub exposure: Option<ShopId>,
 }
 
 impl Event {
@@ -39,7 +41,19 @@ impl Event {
             }
             _ => voucher.map(|key| key.promotion),
         };
-        Self { kind, voucher, promotion }
+        Self { kind, voucher, promotion, exposure: exposure(kind, message) }
+    }
+}
+
+/// The ally that a notice of this shop's own node names.
+fn exposure(kind: Kind, message: &Bytes) -> Option<ShopId> {
+    use proto::settlement_setting::Setting;
+    if kind != Kind::SettlementSetting {
+        return None;
+    }
+    match proto::SettlementSetting::decode(message.clone()).ok()?.setting? {
+        Setting::ExposureNotice(notice) => ShopId::try_from(notice.ally_id.as_ref()).ok(),
+        Setting::ExposureLimit(_) | Setting::NettingRule(_) => None,
     }
 }
 

@@ -16,9 +16,11 @@ use crate::{
 };
 
 mod governance;
+mod netting;
 mod proof;
 mod redemption;
 mod right;
+mod settlement;
 mod stock;
 mod trade;
 mod voucher;
@@ -179,7 +181,7 @@ impl Alliance {
         table::write(view, table::cursor(header.shop), &header.sequence);
         effects.folded = true;
         match header.kind {
-            Kind::Promotion | Kind::QuotaMove => {
+            Kind::Promotion | Kind::QuotaMove | Kind::Payment => {
                 if effects.ignored.is_some() {
                     table::write(view, table::record_ignored(record.id()), &());
                 }
@@ -269,6 +271,12 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
             Kind::Reservation => self.reservation(),
             Kind::RiskSettlement => self.risk_settlement(),
             Kind::VoucherProof => self.voucher_proof(),
+            Kind::Statement => self.statement(),
+            Kind::ReceiptResponse => self.receipt_response(),
+            Kind::Payment => self.payment(),
+            Kind::AgreedBalance => self.agreed_balance(),
+            Kind::Netting => self.netting(),
+            Kind::SettlementSetting => self.settlement_setting(),
             Kind::Unspecified => Err(ignore("kind")),
         }
     }

@@ -27,6 +27,7 @@ pub mod refusal;
 pub mod report;
 pub mod right;
 pub mod roster;
+pub mod settlement;
 pub mod stock;
 mod table;
 pub mod view;

@@ -1,12 +1,16 @@
 //! What two shops hold of each other: counts, and what is owed. Both fold the same records into it, so it is the same
 //! to the byte on both sides (CON-1), and one hash shows it.
 
-use alloc::collections::BTreeMap;
+use alloc::{collections::BTreeMap, vec::Vec};
 
 use hutong_record::{Money, PairId, RecordId, ShopId};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    settlement::{
+        book::{self, Matter, Source},
+        exposure,
+    },
     table,
     view::{Overlay, Reader, ViewError},
 };
@@ -63,8 +67,8 @@ pub fn report(view: &(impl Reader + ?Sized), me: ShopId, ally: ShopId) -> Result
 /// What one record changes between shops, gathered first, so that each pair is written once.
 pub(crate) struct Changes {
     me: ShopId,
-    /// +1, or -1 where the record takes something back.
-    sign: i8,
+    /// What all lines are about, where the record takes something back.
+    back: Option<Matter>,
     pairs: BTreeMap<(ShopId, ShopId), Change>,
 }
 
@@ -72,7 +76,8 @@ pub(crate) struct Changes {
 struct Change {
     low: [i8; 3],
     high: [i8; 3],
-    high_owes_low_minor: i128,
+    /// What each line is about, and what the higher shop comes to owe the lower one by it.
+    lines: Vec<(Matter, i128)>,
 }
 
 /// What a shop did for another.
@@ -86,32 +91,39 @@ pub(crate) enum Deed {
 impl Changes {
     /// Changes that `me` can see.
     pub(crate) const fn new(me: ShopId) -> Self {
-        Self { me, sign: 1, pairs: BTreeMap::new() }
+        Self { me, back: None, pairs: BTreeMap::new() }
     }
 
     /// Changes that take back what was done.
     pub(crate) const fn taking_back(me: ShopId) -> Self {
-        Self { me, sign: -1, pairs: BTreeMap::new() }
+        Self { me, back: Some(Matter::TakenBack), pairs: BTreeMap::new() }
+    }
+
+    /// Debts that are given up.
+    pub(crate) const fn conceding(me: ShopId) -> Self {
+        Self { me, back: Some(Matter::Conceded), pairs: BTreeMap::new() }
     }
 
     /// `by` did something for `with`.
     pub(crate) fn deed(&mut self, by: ShopId, with: ShopId, deed: Deed) {
-        let sign = self.sign;
+        let sign = if self.back.is_some() { -1 } else { 1 };
         let Some(change) = self.change(by, with) else { return };
         let side = if by < with { &mut change.low } else { &mut change.high };
         side[deed as usize] += sign;
     }
 
     /// `debtor` owes `creditor` an amount.
-    pub(crate) fn debt(&mut self, debtor: ShopId, creditor: ShopId, amount: Money) {
-        self.debt_minor(debtor, creditor, amount.minor().into());
+    pub(crate) fn debt(&mut self, matter: Matter, debtor: ShopId, creditor: ShopId, amount: Money) {
+        self.debt_minor(matter, debtor, creditor, amount.minor().into());
     }
 
     /// `debtor` owes `creditor` so many minor units.
-    pub(crate) fn debt_minor(&mut self, debtor: ShopId, creditor: ShopId, minor: i128) {
-        let minor = i128::from(self.sign) * minor;
+    pub(crate) fn debt_minor(&mut self, matter: Matter, debtor: ShopId, creditor: ShopId, minor: i128) {
+        let (matter, minor) = self.back.map_or((matter, minor), |back| (back, -minor));
         let Some(change) = self.change(debtor, creditor) else { return };
-        change.high_owes_low_minor += if creditor < debtor { minor } else { -minor };
+        if minor != 0 {
+            change.lines.push((matter, if creditor < debtor { minor } else { -minor }));
+        }
     }
 
     /// The change of a pair that this shop is in; nobody owes himself.
@@ -119,27 +131,61 @@ impl Changes {
         if one == other || (self.me != one && self.me != other) {
             return None;
         }
-        let pair = if one < other { (one, other) } else { (other, one) };
-        Some(self.pairs.entry(pair).or_default())
+        Some(self.pairs.entry(book::sides(one, other)).or_default())
     }
 
-    /// Writes the changes of the record `id`.
+    /// Writes the changes that a record makes.
     pub(crate) fn apply<R: Reader + ?Sized>(
         self,
         view: &mut Overlay<'_, R>,
-        id: RecordId,
+        source: &Source,
     ) -> Result<(), ViewError> {
+        let me = self.me;
+        let id = source.subject.map_or(source.record, RecordId::new);
         for ((low, high), change) in self.pairs {
-            let key = table::pair(PairId::of(low, high));
+            let pair = PairId::of(low, high);
+            let key = table::pair(pair);
             let mut state: PairState = table::read(view, &key)?.unwrap_or_default();
             state.low.change(change.low);
             state.high.change(change.high);
-            state.high_owes_low_minor += change.high_owes_low_minor;
+            state.high_owes_low_minor += change.lines.iter().map(|(_, minor)| minor).sum::<i128>();
             state.add_record(id);
             table::write(view, key, &state);
+            if change.lines.is_empty() {
+                continue;
+            }
+            write_lines(view, pair, source, &change.lines)?;
+            let (ally, owed) =
+                if me == low { (high, state.high_owes_low_minor) } else { (low, -state.high_owes_low_minor) };
+            exposure::watch(view, ally, owed)?;
         }
         Ok(())
     }
+
+    /// Notes that a record shows what another one has booked.
+    pub(crate) fn show_again<R: Reader + ?Sized>(
+        self,
+        view: &mut Overlay<'_, R>,
+        source: &Source,
+    ) -> Result<(), ViewError> {
+        for ((low, high), change) in self.pairs {
+            write_lines(view, PairId::of(low, high), source, &change.lines)?;
+        }
+        Ok(())
+    }
+}
+
+fn write_lines<R: Reader + ?Sized>(
+    view: &mut Overlay<'_, R>,
+    pair: PairId,
+    source: &Source,
+    lines: &[(Matter, i128)],
+) -> Result<(), ViewError> {
+    for (index, line) in lines.iter().enumerate() {
+        let index = u8::try_from(index).expect("a record books few lines between two shops");
+        book::write(view, pair, index, source, *line)?;
+    }
+    Ok(())
 }
 
 impl Deeds {
@@ -162,7 +208,7 @@ impl PairState {
 
 #[cfg(test)]
 mod tests {
-    use hutong_record::Currency;
+    use hutong_record::{Currency, UnixMillis};
 
     use super::*;
     use crate::view::tests::Map;
@@ -171,15 +217,27 @@ mod tests {
         ShopId::new([n; 32])
     }
 
+    fn source(n: u8) -> Source {
+        Source {
+            record: RecordId::new([n; 32]),
+            author: shop(3),
+            sequence: n.into(),
+            at: UnixMillis::new(1_000 - i64::from(n)).unwrap(),
+            receipt: None,
+            subject: None,
+        }
+    }
+
     fn fold(me: ShopId, order: &[u8]) -> Map {
         let base = Map::default();
         let mut view = Overlay::new(&base);
         for n in order {
             let mut changes = Changes::new(me);
             changes.deed(shop(2), shop(1), Deed::CustomerSent);
-            changes.debt(shop(1), shop(2), Money::new(Currency::CNY, i64::from(*n)).unwrap());
-            changes.debt(shop(3), shop(1), Money::new(Currency::CNY, 1_000).unwrap());
-            changes.apply(&mut view, RecordId::new([*n; 32])).unwrap();
+            let amount = |minor| Money::new(Currency::CNY, minor).unwrap();
+            changes.debt(Matter::Bounty, shop(1), shop(2), amount(i64::from(*n)));
+            changes.debt(Matter::Reimbursement, shop(3), shop(1), amount(1_000));
+            changes.apply(&mut view, &source(*n)).unwrap();
         }
         Map::from(view.into_writes())
     }
@@ -192,6 +250,25 @@ mod tests {
         assert_eq!(mine.digest, theirs.digest);
         assert_eq!((mine.balance_minor, theirs.balance_minor), (-18, 18));
         assert_eq!((mine.received.customers_sent, theirs.given.customers_sent), (3, 3));
+    }
+
+    #[test]
+    fn both_sides_hold_the_same_book_and_it_adds_up_to_the_balance() {
+        let (one, two) = (fold(shop(1), &[5, 6, 7]), fold(shop(2), &[7, 5, 6]));
+        let book = |view, me, ally| book::lines(view, (me, ally), (None, None), None, 10).unwrap();
+        let lines = book(&one, shop(1), shop(2));
+        assert_eq!(lines, book(&two, shop(2), shop(1)));
+        assert_eq!(
+            book::digest(&one, shop(1), shop(2)).unwrap(),
+            book::digest(&two, shop(2), shop(1)).unwrap()
+        );
+        let told: Vec<_> = lines.iter().map(|l| (l.at.ms(), l.debtor, l.minor)).collect();
+        assert_eq!(told, [(993, shop(1), 7), (994, shop(1), 6), (995, shop(1), 5)], "in the order of time");
+        let at = |ms| Some(UnixMillis::new(ms).unwrap());
+        let some = book::lines(&one, (shop(1), shop(2)), (at(994), at(995)), None, 10).unwrap();
+        assert_eq!(some, lines[1..2]);
+        let rest = book::lines(&one, (shop(1), shop(2)), (at(1), None), Some(&lines[1].place), 10).unwrap();
+        assert_eq!(rest, lines[2..]);
     }
 
     #[test]

@@ -213,6 +213,32 @@ reasons! {
     RedemptionUnknown, "REDEMPTION_UNKNOWN", NotFound, "本店没有这笔核销", "no such redemption at this shop";
     /// The redemption was taken back before.
     RedemptionAlreadyVoided, "REDEMPTION_ALREADY_VOIDED", State, "这笔核销已撤销", "the redemption was taken back before";
+    /// The receipt books nothing for or against this shop, or is its own.
+    NotReceiptParty, "NOT_RECEIPT_PARTY", Forbidden, "这张凭证与本店账目无关，或由本店开出", "the receipt books nothing for this shop, or is its own";
+    /// The receipt was accepted, disputed or conceded before.
+    ReceiptAnswered, "RECEIPT_ANSWERED", State, "对这张凭证已经表态", "this shop has answered the receipt before";
+    /// The time to dispute a receipt is over.
+    DisputeTooLate, "DISPUTE_TOO_LATE", State, "已过 {days} 天异议期", "a receipt can be disputed for {days} days";
+    /// This shop has no open dispute of the receipt.
+    NoDispute, "NO_DISPUTE", NotFound, "本店对这张凭证没有异议", "this shop does not dispute the receipt";
+    /// The ally's statement covers records that have not arrived.
+    StatementWaits, "STATEMENT_WAITS", Later, "对方对账单所含的记录尚未到齐（{what}）", "the ally's statement covers records that are not here yet ({what})";
+    /// The two shops have agreed on no statement.
+    StatementNotAgreed, "STATEMENT_NOT_AGREED", State, "双方尚未签认对账单", "no statement is agreed with that shop";
+    /// No such payment to this shop.
+    PaymentUnknown, "PAYMENT_UNKNOWN", NotFound, "没有这笔付款", "no such payment to this shop";
+    /// The payment was confirmed or denied before.
+    PaymentAnswered, "PAYMENT_ANSWERED", State, "这笔付款已确认或已否认", "the payment was confirmed or denied before";
+    /// No such netting run.
+    NettingUnknown, "NETTING_UNKNOWN", NotFound, "没有这次轧差", "no such netting run";
+    /// The disclosed balances of the period cancel nothing.
+    NothingToNet, "NOTHING_TO_NET", State, "没有可以轧差的余额", "no disclosed balances cancel";
+    /// This shop consented to another run of the period.
+    ConsentGiven, "CONSENT_GIVEN", State, "本店已同意该期的另一次轧差", "this shop has consented to another run of that period";
+    /// The run takes other balances than both shops disclosed.
+    BalanceDiffers, "BALANCE_DIFFERS", State, "轧差所用余额与双方公布的不符", "the run takes other balances than were disclosed";
+    /// An ally owes more than this shop's limit.
+    ExposureStop, "EXPOSURE_STOP", State, "{ally} 已欠本店 {owed}，超过上限 {stop}，暂停发券", "{ally} owes this shop {owed}, more than the limit of {stop}";
 }
 
 impl Refusal {

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Version of keys, values and meaning of all tables. Another one on disk: the views are rebuilt from the journal.
-pub const VIEWS_VERSION: u32 = 3;
+pub const VIEWS_VERSION: u32 = 4;
 
 /// Tables that every member folds alike, first and last.
 pub(crate) const PUBLIC: core::ops::RangeInclusive<u8> = 0x10..=0x3f;
@@ -27,7 +27,15 @@ pub(crate) const PROMOTION_END: u8 = 0x15;
 const STOCK: u8 = 0x16;
 const STOCK_MOVE: u8 = 0x17;
 pub(crate) const PROOF: u8 = 0x18;
+pub(crate) const BALANCE: u8 = 0x20;
+pub(crate) const RUN: u8 = 0x21;
+const CONSENT: u8 = 0x22;
 const PAIR: u8 = 0x40;
+const LINE: u8 = 0x48;
+const SHOWN_BY: u8 = 0x49;
+const RESPONSE: u8 = 0x4a;
+const STATEMENT: u8 = 0x4b;
+const PAYMENT: u8 = 0x4c;
 pub(crate) const VOUCHER: u8 = 0x80;
 const CODE: u8 = 0x81;
 const TOUCH: u8 = 0x82;
@@ -59,6 +67,11 @@ const CARD_VOUCHER: u8 = 0x9e;
 const SPENT: u8 = 0x9f;
 const ASKED_ABOUT: u8 = 0xa0;
 const ANSWERED: u8 = 0xa1;
+const CONCEDED: u8 = 0xc0;
+pub(crate) const EXPOSURE: u8 = 0xc1;
+const EXPOSURE_NOTED: u8 = 0xc2;
+const NETTING_RULE: u8 = 0xc3;
+pub(crate) const PAYMENT_OF: u8 = 0xc4;
 
 /// What a record waits for before it can be folded: a promotion's or a member's id.
 pub(crate) type Need = [u8; 32];
@@ -315,6 +328,145 @@ pub(crate) fn card_vouchers(card: CardId) -> Vec<u8> {
 
 pub(crate) fn card_voucher(card: CardId, voucher: &VoucherKey) -> Vec<u8> {
     key(CARD_VOUCHER, &[card.as_bytes(), &voucher.to_bytes()])
+}
+
+/// What is kept of a receipt beside its voucher.
+#[derive(Debug, Clone, Copy, Serialize, serde::Deserialize)]
+pub(crate) struct ReceiptEntry {
+    /// The voucher that was used.
+    pub(crate) voucher: VoucherKey,
+    /// When the receipt was signed.
+    pub(crate) entered: UnixMillis,
+}
+
+/// The place of a line in a pair's book.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LineKey {
+    pub(crate) at: UnixMillis,
+    pub(crate) author: ShopId,
+    pub(crate) sequence: u64,
+    pub(crate) index: u8,
+}
+
+pub(crate) fn lines(pair: PairId) -> Vec<u8> {
+    key(LINE, &[pair.as_bytes()])
+}
+
+pub(crate) fn line(pair: PairId, line: &LineKey) -> Vec<u8> {
+    let LineKey { at, author, sequence, index } = line;
+    let (at, sequence) = (at.ms().to_be_bytes(), sequence.to_be_bytes());
+    key(LINE, &[pair.as_bytes(), &at, author.as_bytes(), &sequence, &[*index]])
+}
+
+/// After this key come the lines from a moment on.
+pub(crate) fn line_before(pair: PairId, from: UnixMillis) -> Vec<u8> {
+    key(LINE, &[pair.as_bytes(), &from.ms().to_be_bytes()])
+}
+
+pub(crate) fn parse_line(key: &[u8]) -> Option<LineKey> {
+    let rest = key.get(1 + PairId::BYTES..)?;
+    let number = |range: core::ops::Range<usize>| Some(u64::from_be_bytes(rest.get(range)?.try_into().ok()?));
+    Some(LineKey {
+        at: UnixMillis::new(i64::try_from(number(0..8)?).ok()?).ok()?,
+        author: ShopId::try_from(rest.get(8..40)?).ok()?,
+        sequence: number(40..48)?,
+        index: *rest.get(48)?,
+    })
+}
+
+/// Where in the logs one and the same debt was shown.
+pub(crate) fn shown_by(pair: PairId, subject: &[u8; 32]) -> Vec<u8> {
+    key(SHOWN_BY, &[pair.as_bytes(), subject])
+}
+
+pub(crate) fn responses(pair: PairId) -> Vec<u8> {
+    key(RESPONSE, &[pair.as_bytes()])
+}
+
+pub(crate) fn response(pair: PairId, receipt: RecordId, author: ShopId) -> Vec<u8> {
+    key(RESPONSE, &[pair.as_bytes(), receipt.as_bytes(), author.as_bytes()])
+}
+
+/// The receipt and the author in a key of [`response`].
+pub(crate) fn parse_response(key: &[u8]) -> Option<(RecordId, ShopId)> {
+    let rest = key.get(1 + PairId::BYTES..)?;
+    Some((RecordId::try_from(rest.get(..32)?).ok()?, ShopId::try_from(rest.get(32..)?).ok()?))
+}
+
+pub(crate) fn statements_of(pair: PairId, number: u32, author: ShopId) -> Vec<u8> {
+    key(STATEMENT, &[pair.as_bytes(), &number.to_be_bytes(), author.as_bytes()])
+}
+
+pub(crate) fn statement(pair: PairId, number: u32, author: ShopId, sequence: u64) -> Vec<u8> {
+    let (number, sequence) = (number.to_be_bytes(), sequence.to_be_bytes());
+    key(STATEMENT, &[pair.as_bytes(), &number, author.as_bytes(), &sequence])
+}
+
+pub(crate) fn payment(pair: PairId, notice: RecordId) -> Vec<u8> {
+    key(PAYMENT, &[pair.as_bytes(), notice.as_bytes()])
+}
+
+/// The ally with whom a payment is.
+pub(crate) fn payment_of(notice: RecordId) -> Vec<u8> {
+    key(PAYMENT_OF, &[notice.as_bytes()])
+}
+
+/// All tables of a pair that its two shops hold alike, line by line.
+pub(crate) fn books(pair: PairId) -> [Vec<u8>; 5] {
+    [LINE, SHOWN_BY, RESPONSE, STATEMENT, PAYMENT].map(|table| key(table, &[pair.as_bytes()]))
+}
+
+/// A receipt that its author conceded.
+pub(crate) fn conceded(receipt: RecordId) -> Vec<u8> {
+    key(CONCEDED, &[receipt.as_bytes()])
+}
+
+/// How much an ally may come to owe; none: all that have no limit of their own.
+pub(crate) fn exposure(ally: Option<ShopId>) -> Vec<u8> {
+    key(EXPOSURE, &[ally.as_ref().map_or(&[], |ally| ally.as_bytes().as_slice())])
+}
+
+/// That an ally passed the limit for warnings was noted.
+pub(crate) fn exposure_noted(ally: ShopId) -> Vec<u8> {
+    key(EXPOSURE_NOTED, &[ally.as_bytes()])
+}
+
+pub(crate) fn netting_rule() -> Vec<u8> {
+    key(NETTING_RULE, &[])
+}
+
+/// A balance that its author disclosed, by period and pair.
+pub(crate) fn balance(period: UnixMillis, low: ShopId, high: ShopId, author: ShopId) -> Vec<u8> {
+    key(BALANCE, &[&period.ms().to_be_bytes(), low.as_bytes(), high.as_bytes(), author.as_bytes()])
+}
+
+pub(crate) fn balances(period: UnixMillis) -> Vec<u8> {
+    key(BALANCE, &[&period.ms().to_be_bytes()])
+}
+
+/// The period, the pair and the author in a key of [`balance`].
+pub(crate) fn parse_balance(key: &[u8]) -> Option<(UnixMillis, [ShopId; 3])> {
+    let period = i64::from_be_bytes(key.get(1..9)?.try_into().ok()?);
+    let shop = |at: usize| ShopId::try_from(key.get(at..at + 32)?).ok();
+    Some((UnixMillis::new(period).ok()?, [shop(9)?, shop(41)?, shop(73)?]))
+}
+
+pub(crate) fn runs(period: UnixMillis) -> Vec<u8> {
+    key(RUN, &[&period.ms().to_be_bytes()])
+}
+
+pub(crate) fn run(period: UnixMillis, id: RecordId) -> Vec<u8> {
+    key(RUN, &[&period.ms().to_be_bytes(), id.as_bytes()])
+}
+
+/// The run in a key of [`run`].
+pub(crate) fn parse_run(key: &[u8]) -> Option<RecordId> {
+    RecordId::try_from(key.get(9..)?).ok()
+}
+
+/// The run that a shop consented to for a period.
+pub(crate) fn consent(period: UnixMillis, shop: ShopId) -> Vec<u8> {
+    key(CONSENT, &[&period.ms().to_be_bytes(), shop.as_bytes()])
 }
 
 pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {

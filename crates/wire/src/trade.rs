@@ -17,10 +17,15 @@ use crate::merchant::v1 as merchant;
 
 mod promotion;
 mod report;
+mod settlement;
 mod voucher;
 
 pub use promotion::{promotion, promotion_message};
 pub use report::{offence_message, share_message};
+pub use settlement::{
+    Sides, differences_message, dispute_reason, exposure_message, line_message, payment_message,
+    receipt_answer, run_message, statement_message,
+};
 pub use voucher::{handed_out_message, qualified_message, redeemed_message, token_message, voucher_message};
 
 type Parsed<T> = Result<T, Refusal>;

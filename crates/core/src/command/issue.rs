@@ -95,6 +95,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             return Err(Refusal::new(Reason::PromotionEnded).into());
         }
         let redeemer = self.choose_redeemer(promotion, redeemer)?;
+        self.check_exposure(promotion, redeemer)?;
         if (promotion.card_required || promotion.conditions.need_card()) && card.is_none() {
             return Err(Refusal::new(Reason::CardRequired).into());
         }

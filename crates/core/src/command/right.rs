@@ -239,6 +239,8 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             Duty::PublishProof(proof) => self.publish_proof(proof),
             Duty::SettleRisk(voucher) => self.settle(voucher),
             Duty::GiveBack(vouchers) => self.give_back(vouchers),
+            Duty::Consent { period, run } => self.fulfil_consent(*period, *run),
+            Duty::NoteExposure(ally) => self.note_exposure(*ally),
         }
     }
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     promotion::Promotion,
     report, table,
-    voucher::{Use, UseStanding, Voucher, VoucherKey, copy},
+    voucher::{Use, UseStanding, Voucher, copy},
 };
 
 const VOID_REASON_CHARS_MAX: usize = 200;
@@ -15,8 +15,11 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         bounds::text("reason", &void.reason, 0..=VOID_REASON_CHARS_MAX)?;
         self.alliance.charter().check_entry_time(void.at, self.now)?;
         let unknown = || Refusal::new(Reason::RedemptionUnknown);
-        let key: VoucherKey =
-            table::read(self.view, &table::redemption(void.redemption))?.ok_or_else(unknown)?;
+        let entry: Option<table::ReceiptEntry> = table::read(self.view, &table::redemption(void.redemption))?;
+        let key = entry.ok_or_else(unknown)?.voucher;
+        if self.view.get(&table::conceded(void.redemption))?.is_some() {
+            return Err(Refusal::new(Reason::RedemptionAlreadyVoided).into());
+        }
         let voucher = report::voucher(self.view, &key)?.ok_or_else(unknown)?;
         let found = Promotion::load(self.view, key.promotion, self.alliance.charter().currency)?;
         let promotion = found.ok_or_else(unknown)?;

@@ -5,6 +5,7 @@ use crate::{
     duty::Duty,
     pair::Changes,
     proof::{self, ProofError},
+    settlement::book::{Matter, Source},
 };
 
 impl<R: Reader + ?Sized> Folding<'_, '_, R> {
@@ -25,11 +26,13 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         if before.as_ref().is_none_or(|before| encoded < *before) {
             self.view.put(key, encoded);
         }
-        if before.is_none() {
-            let mut changes = Changes::new(self.me());
-            changes.debt_minor(verdict.liable, promotion.funder, verdict.charge_minor);
-            // One offence is booked once, whichever proof of it came first.
-            changes.apply(self.view, RecordId::new(verdict.subject))?;
+        let mut changes = Changes::new(self.me());
+        changes.debt_minor(Matter::Offence, verdict.liable, promotion.funder, verdict.charge_minor);
+        let source = Source { subject: Some(verdict.subject), ..self.source_now() };
+        // One offence is booked once, whichever proof of it came first.
+        match before {
+            None => changes.apply(self.view, &source)?,
+            Some(_) => changes.show_again(self.view, &source)?,
         }
         Ok(())
     }

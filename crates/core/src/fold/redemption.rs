@@ -10,8 +10,16 @@ use crate::{
     proof,
     report::{self, PurchaseEntry},
     right::{self, Act, Right, RightError, Statement},
-    voucher::{Use, UseStanding, Voucher, VoucherKey},
+    settlement::book::Matter,
+    table::ReceiptEntry,
+    voucher::{Use, UseStanding, Voucher},
 };
+
+/// What a receipt books: who owes whom for it. Taking it back or conceding it books the same the other way.
+pub(super) fn debts_of(changes: &mut Changes, promotion: &Promotion, used: &Use) {
+    changes.debt(Matter::Bounty, promotion.funder, used.credited, used.bounty);
+    changes.debt(Matter::Reimbursement, promotion.funder, used.redeemer, used.discount);
+}
 
 impl<R: Reader + ?Sized> Folding<'_, '_, R> {
     pub(super) fn redemption(&mut self) -> Handled {
@@ -37,11 +45,12 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         }
         voucher.reservations.retain(|r| r.key != message.reservation_key);
         voucher.uses.push(used.clone());
-        table::write(self.view, table::redemption(self.id()), &genuine.token.body().key);
+        let entry = ReceiptEntry { voucher: genuine.token.body().key, entered: self.record.header().time };
+        table::write(self.view, table::redemption(self.id()), &entry);
         self.put_used(&voucher, &genuine)?;
         self.expose_risks(&voucher, &genuine.promotion)?;
         match standing {
-            UseStanding::ByRight => self.book(&genuine, &used, 1)?,
+            UseStanding::ByRight => self.book(&genuine, &used, 1, used.at)?,
             UseStanding::AtRisk | UseStanding::Lost => self.count_risk(&genuine.promotion, &used, 1)?,
         }
         if self.is_own() {
@@ -278,14 +287,14 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         self.put_used(&voucher, &genuine)?;
         self.view.remove(Duty::SettleRisk(genuine.token.body().key).key());
         self.expose_risks(&voucher, &genuine.promotion)?;
-        self.book(&genuine, &used, 1)
+        self.book(&genuine, &used, 1, used.at)
     }
 
     /// The voucher that a receipt is about, as this shop knows it.
-    fn voucher_of_receipt(&self, receipt: RecordId) -> Result<(Voucher, Genuine), Stop> {
-        let key: Option<VoucherKey> = table::read(self.view, &table::redemption(receipt))?;
-        let key = key.ok_or_else(|| ignore("no such redemption"))?;
-        let voucher: Option<Voucher> = table::read(self.view, &table::voucher(&key))?;
+    pub(super) fn voucher_of_receipt(&self, receipt: RecordId) -> Result<(Voucher, Genuine), Stop> {
+        let entry: Option<ReceiptEntry> = table::read(self.view, &table::redemption(receipt))?;
+        let entry = entry.ok_or_else(|| ignore("no such redemption"))?;
+        let voucher: Option<Voucher> = table::read(self.view, &table::voucher(&entry.voucher))?;
         let voucher = voucher.ok_or_else(|| ignore("no such voucher"))?;
         let genuine = self.genuine(voucher.token.bytes())?;
         Ok((voucher, genuine))
@@ -294,7 +303,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
     pub(super) fn redemption_void(&mut self) -> Handled {
         let message: proto::RedemptionVoid = self.decode()?;
         let request = self.request(message.request.as_ref())?;
-        self.entry_time(message.voided_unix_ms)?;
+        let voided = self.entry_time(message.voided_unix_ms)?;
         let id = RecordId::try_from(message.redemption_id.as_ref()).map_err(|_| ignore("redemption id"))?;
         let (mut voucher, genuine) = self.voucher_of_receipt(id)?;
         let place =
@@ -304,9 +313,12 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
             return Err(ignore("not the redeemer"));
         }
         self.check_parties([self.author(), genuine.issuer, genuine.promotion.funder, used.credited])?;
+        if self.view.get(&table::conceded(id))?.is_some() {
+            return Err(ignore("conceded before"));
+        }
         let discount = match message.returned.as_ref() {
-            None => self.void_all(&mut voucher, &genuine, place)?,
-            returned => self.void_part(&mut voucher, &genuine, place, returned)?,
+            None => self.void_all(&mut voucher, &genuine, place, voided)?,
+            returned => self.void_part(&mut voucher, &genuine, place, returned, voided)?,
         };
         self.answer(&request, Answer::Voided { token: voucher.token, discount })
     }
@@ -316,12 +328,13 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         voucher: &mut Voucher,
         genuine: &Genuine,
         place: usize,
+        voided: UnixMillis,
     ) -> Result<hutong_record::Money, Stop> {
         let used = voucher.uses.remove(place);
         self.view.remove(Duty::SettleRisk(genuine.token.body().key).key());
         self.put_used(voucher, genuine)?;
         match used.standing {
-            UseStanding::ByRight => self.book(genuine, &used, -1)?,
+            UseStanding::ByRight => self.book(genuine, &used, -1, voided)?,
             UseStanding::AtRisk | UseStanding::Lost => self.count_risk(&genuine.promotion, &used, -1)?,
         }
         if self.is_own() {
@@ -337,6 +350,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         genuine: &Genuine,
         place: usize,
         returned: Option<&proto::Money>,
+        voided: UnixMillis,
     ) -> Result<hutong_record::Money, Stop> {
         let returned = self.amount(returned)?;
         let promotion = &genuine.promotion;
@@ -355,8 +369,8 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         let mut changes = Changes::taking_back(self.me());
         let money =
             hutong_record::Money::new(rest.discount.currency(), less).map_err(|_| ignore("amount"))?;
-        changes.debt(promotion.funder, redeemer, money);
-        changes.apply(self.view, self.id())?;
+        changes.debt(Matter::Reimbursement, promotion.funder, redeemer, money);
+        changes.apply(self.view, &self.source(voided, Some(voucher.uses[place].id)))?;
         if self.is_own() {
             self.summary(|s| s.discounts_minor -= i128::from(less))?;
             self.spend(promotion.id, -less)?;
@@ -371,13 +385,12 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
     }
 
     /// Books a redemption (+1), or takes it back (-1).
-    fn book(&mut self, genuine: &Genuine, used: &Use, sign: i8) -> Handled {
-        let (me, funder) = (self.me(), genuine.promotion.funder);
+    fn book(&mut self, genuine: &Genuine, used: &Use, sign: i8, at: UnixMillis) -> Handled {
+        let me = self.me();
         let mut changes = if sign > 0 { Changes::new(me) } else { Changes::taking_back(me) };
         changes.deed(used.credited, used.redeemer, Deed::CustomerSent);
-        changes.debt(funder, used.credited, used.bounty);
-        changes.debt(funder, used.redeemer, used.discount);
-        changes.apply(self.view, self.id())?;
+        debts_of(&mut changes, &genuine.promotion, used);
+        changes.apply(self.view, &self.source(at, Some(used.id)))?;
         let (own, handed_out) = (self.is_own(), genuine.issuer == me);
         self.summary(|s| {
             if own {

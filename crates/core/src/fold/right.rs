@@ -9,6 +9,7 @@ use crate::{
     promotion::Mode,
     refusal::{Reason, Refusal},
     right::{Right, Statement},
+    settlement::book::Matter,
     voucher::{UseStanding, Voucher},
 };
 
@@ -114,8 +115,8 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
     /// Books what a shop owes for a breach that this record shows.
     pub(super) fn charge(&mut self, debtor: ShopId, creditor: ShopId, minor: i128) -> Handled {
         let mut changes = Changes::new(self.me());
-        changes.debt_minor(debtor, creditor, minor);
-        changes.apply(self.view, self.id())?;
+        changes.debt_minor(Matter::Offence, debtor, creditor, minor);
+        changes.apply(self.view, &self.source_now())?;
         Ok(())
     }
 

@@ -85,7 +85,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         }
         let mut changes = Changes::new(self.me());
         changes.deed(self.author(), to, Deed::Touch);
-        changes.apply(self.view, self.id())?;
+        changes.apply(self.view, &self.source_now())?;
         self.answer(&request, Answer::Touched { touch: self.id() })
     }
 

@@ -116,7 +116,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         if promotion.mode == Mode::Designated {
             changes.deed(*issuer, first.holder, Deed::VoucherGiven);
         }
-        changes.apply(self.view, self.id())?;
+        changes.apply(self.view, &self.source_now())?;
         let tokens = alloc::vec![genuine.token];
         self.answer(&request, Answer::HandedOut { sale: None, tokens })
     }

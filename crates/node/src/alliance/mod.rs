@@ -10,9 +10,10 @@ use std::{sync::Arc, time::Duration};
 use hutong_core::{
     alliance::Alliance,
     answer::Answer,
-    command::{Command, DecideError, Decider, Qualified, Qualify},
+    command::{Command, DecideError, Decider, Qualified, Qualify, SignCommand},
     fold,
     refusal::{Reason, Refusal},
+    settlement::statement::{self, Statement},
     view::{Reader as _, ViewError},
 };
 use hutong_record::{AllianceId, RecordId, ShopId, UnixMillis, proto};
@@ -226,6 +227,25 @@ impl Hosted {
             }
         };
         self.query(qualify).await?
+    }
+
+    /// The statement that this shop would sign now. Nothing is written.
+    ///
+    /// # Errors
+    /// `STATEMENT_WAITS`, a period end out of bounds, or `INTERNAL` where the views cannot be read.
+    pub async fn draft_statement(&self, sign: SignCommand) -> Result<Statement, Refusal> {
+        let (alliance, keys) = (self.alliance(), self.keys.clone());
+        let draft = move |view: &SledViews| {
+            let decider = Decider { alliance: &alliance, view, now: clock::now(), key: &keys.signing };
+            let cases = statement::cases(view, alliance.me(), sign.ally)?;
+            let (open, before) = cases.split_last().expect("the last one is never agreed");
+            match decider.draft_statement(&sign, open, before) {
+                Ok((content, _)) => Ok(Ok(content)),
+                Err(DecideError::Refused(refusal)) => Ok(Err(refusal)),
+                Err(DecideError::View(error)) => Err(error),
+            }
+        };
+        self.query(draft).await?
     }
 
     /// Records held and not folded: a till's question may miss what is in them.

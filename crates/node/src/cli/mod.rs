@@ -22,6 +22,7 @@ mod sale;
 mod serving;
 mod session;
 mod settings;
+mod settlement;
 mod show;
 mod sim;
 mod terms;
@@ -123,6 +124,9 @@ enum Command {
     /// Cancel debts around the circle; needs no node.
     #[command(subcommand)]
     Netting(netting::NettingCommand),
+    /// What is owed, line by line: agreed, netted around the circle, paid.
+    #[command(subcommand)]
+    Settlement(settlement::SettlementCommand),
     /// Follow events as they happen; with --json one object a line.
     Watch(node::WatchArgs),
     /// How the node and its links stand.
@@ -241,6 +245,7 @@ async fn answer(Cli { globals, command }: Cli) -> anyhow::Result<Answer> {
         Command::Offences => Box::pin(report::offences(&globals)).await,
         Command::Attribution(command) => attribution::run(command),
         Command::Netting(command) => netting::run(command),
+        Command::Settlement(command) => Box::pin(settlement::run(&globals, command)).await,
         Command::Watch(args) => Box::pin(node::watch(&globals, args)).await,
         Command::Status => Box::pin(node::status(&globals)).await,
         Command::Federation(command) => Box::pin(node::federation(&globals, command)).await,

@@ -69,7 +69,7 @@ struct ToldDebt {
 pub(crate) fn run(command: NettingCommand) -> anyhow::Result<Answer> {
     match command {
         NettingCommand::Run(args) => net(&args.input),
-        NettingCommand::Verify(args) => verify(&args),
+        NettingCommand::Verify(args) => verify_files(&args.input, &args.result),
     }
 }
 
@@ -83,9 +83,10 @@ fn net(file: &str) -> anyhow::Result<Answer> {
     Ok(Answer::new(serde_json::to_value(Told::of(netting))?, format!("{listed}\n\n{sums}")))
 }
 
-fn verify(args: &VerifyArgs) -> anyhow::Result<Answer> {
-    let debts = Debts::read(&args.input)?;
-    let netting = read_result(&args.result)?;
+/// Checks a result in one file against the debts in another.
+pub(crate) fn verify_files(input: &str, result: &str) -> anyhow::Result<Answer> {
+    let debts = Debts::read(input)?;
+    let netting = read_result(result)?;
     netting::verify(&debts.list, &netting).map_err(Problem::Discrepancy)?;
     let json = json!({
         "verified": true,

@@ -124,6 +124,13 @@ fn event(lsn: Lsn, record: &Record, event: &Event) -> Option<WatchResponse> {
         Kind::Reservation => EventType::VoucherReserved,
         Kind::RiskSettlement => EventType::RiskSettled,
         Kind::VoucherProof => EventType::OffenceProven,
+        Kind::Statement => EventType::StatementSigned,
+        Kind::ReceiptResponse => EventType::ReceiptAnswered,
+        Kind::Payment => EventType::Payment,
+        Kind::AgreedBalance => EventType::BalancePublished,
+        Kind::Netting => EventType::Netting,
+        Kind::SettlementSetting if event.exposure.is_some() => EventType::ExposureWarning,
+        Kind::SettlementSetting => return None,
         Kind::RightRequest | Kind::RightDenial | Kind::Invitation | Kind::Resumption | Kind::Unspecified => {
             return None;
         }

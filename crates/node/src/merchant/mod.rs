@@ -13,6 +13,7 @@ mod redeem;
 mod report;
 mod right;
 mod sale;
+mod settlement;
 mod voucher;
 
 use std::{sync::Arc, time::Duration};
@@ -26,7 +27,7 @@ use hutong_wire::{
         alliance_service_server::AllianceServiceServer, event_service_server::EventServiceServer,
         node_service_server::NodeServiceServer, promotion_service_server::PromotionServiceServer,
         report_service_server::ReportServiceServer, sale_service_server::SaleServiceServer,
-        voucher_service_server::VoucherServiceServer,
+        settlement_service_server::SettlementServiceServer, voucher_service_server::VoucherServiceServer,
     },
     status, trade,
 };
@@ -97,6 +98,7 @@ pub fn serve(
         .add_service(guarded!(PromotionServiceServer))
         .add_service(guarded!(AllianceServiceServer))
         .add_service(guarded!(ReportServiceServer))
+        .add_service(guarded!(SettlementServiceServer))
         .add_service(guarded!(EventServiceServer))
         .add_service(guarded!(NodeServiceServer));
     Ok(async move {

@@ -336,6 +336,18 @@ pub enum Kind {
     RiskSettlement = 20,
     /// Payload: VoucherProof.
     VoucherProof = 21,
+    /// Payload: Statement. Sealed to its author and the ally.
+    Statement = 22,
+    /// Payload: ReceiptResponse. Sealed like the redemption that it answers.
+    ReceiptResponse = 23,
+    /// Payload: Payment. Sealed to payer and payee.
+    Payment = 24,
+    /// Payload: AgreedBalance.
+    AgreedBalance = 25,
+    /// Payload: Netting.
+    Netting = 26,
+    /// Payload: SettlementSetting. Sealed to its author.
+    SettlementSetting = 27,
     /// Payload: Resumption. The first record of an incarnation after the first.
     Resumption = 30,
 }
@@ -368,6 +380,12 @@ impl Kind {
             Self::Reservation => "KIND_RESERVATION",
             Self::RiskSettlement => "KIND_RISK_SETTLEMENT",
             Self::VoucherProof => "KIND_VOUCHER_PROOF",
+            Self::Statement => "KIND_STATEMENT",
+            Self::ReceiptResponse => "KIND_RECEIPT_RESPONSE",
+            Self::Payment => "KIND_PAYMENT",
+            Self::AgreedBalance => "KIND_AGREED_BALANCE",
+            Self::Netting => "KIND_NETTING",
+            Self::SettlementSetting => "KIND_SETTLEMENT_SETTING",
             Self::Resumption => "KIND_RESUMPTION",
         }
     }
@@ -396,6 +414,12 @@ impl Kind {
             "KIND_RESERVATION" => Some(Self::Reservation),
             "KIND_RISK_SETTLEMENT" => Some(Self::RiskSettlement),
             "KIND_VOUCHER_PROOF" => Some(Self::VoucherProof),
+            "KIND_STATEMENT" => Some(Self::Statement),
+            "KIND_RECEIPT_RESPONSE" => Some(Self::ReceiptResponse),
+            "KIND_PAYMENT" => Some(Self::Payment),
+            "KIND_AGREED_BALANCE" => Some(Self::AgreedBalance),
+            "KIND_NETTING" => Some(Self::Netting),
+            "KIND_SETTLEMENT_SETTING" => Some(Self::SettlementSetting),
             "KIND_RESUMPTION" => Some(Self::Resumption),
             _ => None,
         }
@@ -420,6 +444,379 @@ pub struct Fact {
     /// At most 200 characters.
     #[prost(string, tag = "2")]
     pub value: ::prost::alloc::string::String,
+}
+/// What the author holds to be owed between it and an ally at the end of a period. Where both have signed statements of
+/// one number with the same fields 2 to 14, it is agreed. Amounts are minor units of the alliance's currency, and say what
+/// the shop with the higher id owes the one with the lower id; negative: the other way.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Statement {
+    /// 32 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub ally_id: ::prost::bytes::Bytes,
+    /// 1 for the pair's first statement; each follows the agreed one before it.
+    #[prost(uint32, tag = "2")]
+    pub number: u32,
+    /// The end of the period before; 0 for the first.
+    #[prost(int64, tag = "3")]
+    pub period_start_unix_ms: i64,
+    /// Lines of this moment or later wait for a later statement. Later than the start, not later than this record.
+    #[prost(int64, tag = "4")]
+    pub period_end_unix_ms: i64,
+    /// How far each log is included, ascending by shop, at most 160. A line belongs to the first statement that covers it.
+    #[prost(message, repeated, tag = "5")]
+    pub cut: ::prost::alloc::vec::Vec<CutMark>,
+    /// Ids of the netting runs that took effect and that no earlier statement includes, ascending, at most 16.
+    #[prost(bytes = "bytes", repeated, tag = "6")]
+    pub netting_ids: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    /// The closing balance of the agreed statement before; 0 for the first.
+    #[prost(sint64, tag = "7")]
+    pub opening_minor: i64,
+    /// Sum of the lines that came in since, less those that a dispute holds back since.
+    #[prost(sint64, tag = "8")]
+    pub lines_minor: i64,
+    /// How many these are.
+    #[prost(uint32, tag = "9")]
+    pub line_count: u32,
+    /// What came to count, or not to count any more, among what earlier statements covered, as after a removal's seal.
+    #[prost(sint64, tag = "10")]
+    pub correction_minor: i64,
+    /// opening + lines + correction.
+    #[prost(sint64, tag = "11")]
+    pub closing_minor: i64,
+    /// Sum of the lines that are covered and held back by disputes.
+    #[prost(sint64, tag = "12")]
+    pub disputed_minor: i64,
+    /// BLAKE3 hash over the lines in order, 32 bytes.
+    #[prost(bytes = "bytes", tag = "13")]
+    pub lines_digest: ::prost::bytes::Bytes,
+    /// Digest of the agreed statement before, 32 bytes; absent for the first.
+    #[prost(bytes = "bytes", tag = "14")]
+    pub previous_digest: ::prost::bytes::Bytes,
+    /// Lines, so that differences are found: all where there are at most 100, or the first 100 of `listed_day`.
+    #[prost(message, repeated, tag = "15")]
+    pub lines: ::prost::alloc::vec::Vec<StatementLine>,
+    /// Where the lines are more: what each day adds, at most 186 days; older ones count for the first.
+    #[prost(message, repeated, tag = "16")]
+    pub days: ::prost::alloc::vec::Vec<StatementDay>,
+    /// The day of the alliance whose lines are listed, days since 1970-01-01; absent: the whole statement's.
+    #[prost(sint64, optional, tag = "17")]
+    pub listed_day: ::core::option::Option<i64>,
+}
+/// How far a log is included.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CutMark {
+    /// 32 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub shop_id: ::prost::bytes::Bytes,
+    /// Its last record that is.
+    #[prost(uint64, tag = "2")]
+    pub sequence: u64,
+}
+/// One line of a statement.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StatementLine {
+    /// Id of the record that booked it, 32 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub record_id: ::prost::bytes::Bytes,
+    /// Which of that record's lines between the two shops.
+    #[prost(uint32, tag = "2")]
+    pub index: u32,
+    /// What it adds; the other sign where it is held back since.
+    #[prost(sint64, tag = "3")]
+    pub minor: i64,
+}
+/// The lines of one day.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StatementDay {
+    /// Days since 1970-01-01 in the alliance's local time.
+    #[prost(sint64, tag = "1")]
+    pub day: i64,
+    #[prost(uint32, tag = "2")]
+    pub line_count: u32,
+    #[prost(sint64, tag = "3")]
+    pub minor: i64,
+    /// The first 16 bytes of the BLAKE3 hash over the day's lines in order.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub digest: ::prost::bytes::Bytes,
+}
+/// What a party of a receipt says to it. Who says nothing within 14 days after the receipt's record accepts it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReceiptResponse {
+    #[prost(message, optional, tag = "1")]
+    pub request: ::core::option::Option<Request>,
+    /// Id of the redemption's record, 32 bytes.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub receipt_id: ::prost::bytes::Bytes,
+    #[prost(enumeration = "ReceiptAnswer", tag = "3")]
+    pub answer: i32,
+    /// Where it is a dispute.
+    #[prost(enumeration = "DisputeReason", tag = "4")]
+    pub reason: i32,
+    /// At most 500 characters.
+    #[prost(string, tag = "5")]
+    pub text: ::prost::alloc::string::String,
+    /// Id of a record that speaks for it, 32 bytes; absent: none.
+    #[prost(bytes = "bytes", tag = "6")]
+    pub evidence_id: ::prost::bytes::Bytes,
+    /// A document that speaks for it, at most 4,096 bytes.
+    #[prost(bytes = "bytes", tag = "7")]
+    pub evidence: ::prost::bytes::Bytes,
+}
+/// A payment outside of the alliance, said by both sides.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Payment {
+    #[prost(oneof = "payment::Payment", tags = "1, 2")]
+    pub payment: ::core::option::Option<payment::Payment>,
+}
+/// Nested message and enum types in `Payment`.
+pub mod payment {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Payment {
+        /// By the payer.
+        #[prost(message, tag = "1")]
+        Notice(super::PaymentNotice),
+        /// By the payee.
+        #[prost(message, tag = "2")]
+        Answer(super::PaymentAnswer),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PaymentNotice {
+    #[prost(message, optional, tag = "1")]
+    pub request: ::core::option::Option<Request>,
+    /// Who was paid, 32 bytes.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub ally_id: ::prost::bytes::Bytes,
+    #[prost(message, optional, tag = "3")]
+    pub amount: ::core::option::Option<Money>,
+    #[prost(int64, tag = "4")]
+    pub paid_unix_ms: i64,
+    /// The bank's or app's own, at most 64 characters.
+    #[prost(string, tag = "5")]
+    pub reference: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PaymentAnswer {
+    #[prost(message, optional, tag = "1")]
+    pub request: ::core::option::Option<Request>,
+    /// Id of the notice's record, 32 bytes.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub payment_id: ::prost::bytes::Bytes,
+    /// True: it came, and is booked.
+    #[prost(bool, tag = "3")]
+    pub received: bool,
+    /// Why it was not, at most 200 characters.
+    #[prost(string, tag = "4")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// Discloses an agreed balance to the alliance, so that it can be netted. It counts where both shops of the pair say the
+/// same. The first one of its author for an ally and a period counts.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AgreedBalance {
+    /// 32 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub ally_id: ::prost::bytes::Bytes,
+    /// The agreed statement's.
+    #[prost(uint32, tag = "2")]
+    pub number: u32,
+    #[prost(int64, tag = "3")]
+    pub period_end_unix_ms: i64,
+    /// What the shop with the higher id owes the one with the lower id; negative: the other way.
+    #[prost(sint64, tag = "4")]
+    pub balance_minor: i64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Netting {
+    #[prost(oneof = "netting::Netting", tags = "1, 2")]
+    pub netting: ::core::option::Option<netting::Netting>,
+}
+/// Nested message and enum types in `Netting`.
+pub mod netting {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Netting {
+        #[prost(message, tag = "1")]
+        Run(super::NettingRun),
+        #[prost(message, tag = "2")]
+        Consent(super::NettingConsent),
+    }
+}
+/// What balances of one period cancel to. It takes effect when each shop of which a debt changes has consented, all the
+/// balances are there, and nothing more could have been cancelled. Its author consents by it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct NettingRun {
+    #[prost(int64, tag = "1")]
+    pub period_end_unix_ms: i64,
+    /// The shops, ascending, 32 bytes each, at most 128.
+    #[prost(bytes = "bytes", repeated, tag = "2")]
+    pub shop_ids: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    /// The balances, ascending by debtor and creditor, at most 512.
+    #[prost(message, repeated, tag = "3")]
+    pub debts: ::prost::alloc::vec::Vec<NettedDebt>,
+    /// BLAKE3 hash over the ids of the two records behind each debt, debtor's first, in order; 32 bytes.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub balances_digest: ::prost::bytes::Bytes,
+}
+/// A balance, and what is left of it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NettedDebt {
+    /// Place in shop_ids.
+    #[prost(uint32, tag = "1")]
+    pub debtor: u32,
+    /// Place in shop_ids.
+    #[prost(uint32, tag = "2")]
+    pub creditor: u32,
+    /// Above zero.
+    #[prost(int64, tag = "3")]
+    pub minor: i64,
+    /// Zero to minor.
+    #[prost(int64, tag = "4")]
+    pub left_minor: i64,
+}
+/// A shop agrees to a run; the first consent in its log for a period counts.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NettingConsent {
+    /// Id of the run's record, 32 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub run_id: ::prost::bytes::Bytes,
+    /// The run's.
+    #[prost(int64, tag = "2")]
+    pub period_end_unix_ms: i64,
+}
+/// How the author settles; for itself alone. The latest one of a kind counts.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SettlementSetting {
+    #[prost(oneof = "settlement_setting::Setting", tags = "1, 2, 3")]
+    pub setting: ::core::option::Option<settlement_setting::Setting>,
+}
+/// Nested message and enum types in `SettlementSetting`.
+pub mod settlement_setting {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Setting {
+        #[prost(message, tag = "1")]
+        ExposureLimit(super::ExposureLimit),
+        #[prost(message, tag = "2")]
+        NettingRule(super::NettingRule),
+        /// The node noted that a limit was passed.
+        #[prost(message, tag = "3")]
+        ExposureNotice(super::ExposureNotice),
+    }
+}
+/// How much an ally may come to owe.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExposureLimit {
+    /// 32 bytes; absent: all allies that have no limit of their own.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub ally_id: ::prost::bytes::Bytes,
+    /// Above this much, minor units, there is a warning; absent: never.
+    #[prost(int64, optional, tag = "2")]
+    pub warn_minor: ::core::option::Option<i64>,
+    /// Above this much no voucher is handed out that makes the ally owe more; absent: never.
+    #[prost(int64, optional, tag = "3")]
+    pub stop_minor: ::core::option::Option<i64>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NettingRule {
+    /// True: the node consents by itself to runs that take this shop's balances as they are.
+    #[prost(bool, tag = "1")]
+    pub consent_by_itself: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExposureNotice {
+    /// 32 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub ally_id: ::prost::bytes::Bytes,
+    /// What the ally owed then.
+    #[prost(int64, tag = "2")]
+    pub owed_minor: i64,
+    /// The limit for warnings then.
+    #[prost(int64, tag = "3")]
+    pub warn_minor: i64,
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ReceiptAnswer {
+    Unspecified = 0,
+    /// Final.
+    Accept = 1,
+    /// What the receipt books between its author and the other shops, and the one that says so, stays out of statements.
+    Dispute = 2,
+    /// Takes the author's own dispute back. Final.
+    Withdraw = 3,
+    /// By the receipt's author: nothing is owed for it. The voucher stays used.
+    Concede = 4,
+}
+impl ReceiptAnswer {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "RECEIPT_ANSWER_UNSPECIFIED",
+            Self::Accept => "RECEIPT_ANSWER_ACCEPT",
+            Self::Dispute => "RECEIPT_ANSWER_DISPUTE",
+            Self::Withdraw => "RECEIPT_ANSWER_WITHDRAW",
+            Self::Concede => "RECEIPT_ANSWER_CONCEDE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "RECEIPT_ANSWER_UNSPECIFIED" => Some(Self::Unspecified),
+            "RECEIPT_ANSWER_ACCEPT" => Some(Self::Accept),
+            "RECEIPT_ANSWER_DISPUTE" => Some(Self::Dispute),
+            "RECEIPT_ANSWER_WITHDRAW" => Some(Self::Withdraw),
+            "RECEIPT_ANSWER_CONCEDE" => Some(Self::Concede),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum DisputeReason {
+    Unspecified = 0,
+    /// There was no such purchase.
+    NoPurchase = 1,
+    /// The amount is another one.
+    Amount = 2,
+    /// The customer was not sent by the shop that is credited.
+    Credit = 3,
+    /// The goods came back.
+    Returned = 4,
+    /// The redeemer's own people or family.
+    SelfDealing = 5,
+    /// As the text says.
+    Other = 6,
+}
+impl DisputeReason {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "DISPUTE_REASON_UNSPECIFIED",
+            Self::NoPurchase => "DISPUTE_REASON_NO_PURCHASE",
+            Self::Amount => "DISPUTE_REASON_AMOUNT",
+            Self::Credit => "DISPUTE_REASON_CREDIT",
+            Self::Returned => "DISPUTE_REASON_RETURNED",
+            Self::SelfDealing => "DISPUTE_REASON_SELF_DEALING",
+            Self::Other => "DISPUTE_REASON_OTHER",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "DISPUTE_REASON_UNSPECIFIED" => Some(Self::Unspecified),
+            "DISPUTE_REASON_NO_PURCHASE" => Some(Self::NoPurchase),
+            "DISPUTE_REASON_AMOUNT" => Some(Self::Amount),
+            "DISPUTE_REASON_CREDIT" => Some(Self::Credit),
+            "DISPUTE_REASON_RETURNED" => Some(Self::Returned),
+            "DISPUTE_REASON_SELF_DEALING" => Some(Self::SelfDealing),
+            "DISPUTE_REASON_OTHER" => Some(Self::Other),
+            _ => None,
+        }
+    }
 }
 /// What a customer carries: verifiable with no network by whoever knows the promotion.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

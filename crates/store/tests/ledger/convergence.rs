@@ -18,19 +18,19 @@ use crate::{
 /// Streets that one run of the tests tries; `HUTONG_SEED` tries that one alone.
 const STREETS: u64 = 8;
 
-fn seeds() -> Vec<u64> {
+pub(crate) fn seeds() -> Vec<u64> {
     match std::env::var("HUTONG_SEED") {
         Ok(seed) => vec![seed.parse().expect("HUTONG_SEED is a number")],
         Err(_) => (0..STREETS).collect(),
     }
 }
 
-fn replay(seed: u64, test: &str) -> String {
+pub(crate) fn replay(seed: u64, test: &str) -> String {
     format!("HUTONG_SEED={seed} cargo test -p hutong-store --test ledger {test}")
 }
 
 /// Random trades, with deliveries in between that leave everybody behind on something. The first few shops fund.
-fn trade(street: &mut Street, steps: usize, funders: usize) {
+pub(crate) fn trade(street: &mut Street, steps: usize, funders: usize) {
     let mut promotions: Vec<RecordId> = Vec::new();
     let mut tokens: Vec<(Token, Option<u8>)> = Vec::new();
     let mut receipts: Vec<(usize, RecordId)> = Vec::new();
@@ -136,7 +136,7 @@ fn move_rights(street: &mut Street, steps: usize) {
 }
 
 /// Every author's own log, in which each record is signed.
-fn logs(street: &Street) -> BTreeMap<ShopId, Vec<Record>> {
+pub(crate) fn logs(street: &Street) -> BTreeMap<ShopId, Vec<Record>> {
     let all = |shop: &Shop| {
         let mut log = Vec::new();
         loop {
@@ -151,7 +151,12 @@ fn logs(street: &Street) -> BTreeMap<ShopId, Vec<Record>> {
 }
 
 /// Delivers all logs in any interleaving, in runs and groups of any length, with restarts in between.
-fn deliver(logs: &BTreeMap<ShopId, Vec<Record>>, to: &mut Shop, street: &Street, rng: &mut StdRng) {
+pub(crate) fn deliver(
+    logs: &BTreeMap<ShopId, Vec<Record>>,
+    to: &mut Shop,
+    street: &Street,
+    rng: &mut StdRng,
+) {
     let mut left: Vec<(usize, &Vec<Record>)> = logs.values().map(|log| (0, log)).collect();
     let mut refused = 0;
     while !left.is_empty() {

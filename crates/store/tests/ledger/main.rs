@@ -30,6 +30,8 @@ mod rebuild;
 #[cfg(test)]
 mod rights_till;
 #[cfg(test)]
+mod settlement;
+#[cfg(test)]
 mod signing;
 #[cfg(test)]
 mod street;

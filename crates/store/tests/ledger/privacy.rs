@@ -6,7 +6,7 @@ use hutong_store::disk::Disk as _;
 use crate::{street::Street, till::card};
 
 /// Everything that a shop's disk and views hold.
-fn bytes_of(street: &Street, shop: usize) -> Vec<u8> {
+pub(crate) fn bytes_of(street: &Street, shop: usize) -> Vec<u8> {
     let shop = &street.shops[shop];
     let mut all = Vec::new();
     for name in shop.disk.list().unwrap() {

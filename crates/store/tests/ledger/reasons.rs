@@ -5,11 +5,13 @@ use std::{collections::BTreeSet, sync::Arc};
 use hutong_core::{
     command::{Command, Confirmation, MoveQuotaCommand, RedeemCommand},
     refusal::{Reason, Refusal},
+    settlement::clearing,
 };
 use hutong_record::{Currency, Money, RecordId, ShopId, UnixMillis, proto};
 use hutong_store::views::MemViews;
 
 use crate::{
+    settlement::{circle, double, run_like, with_a_receipt},
     street::{DAY_MS, Street},
     till::{card, yuan},
 };
@@ -56,9 +58,55 @@ fn every_reason_that_the_rules_can_give_is_given() {
     let sale = street.sale(yuan(20), None);
     heard.refused(street.try_run(2, &sale));
     govern(&mut heard, &mut street);
+    settle(&mut heard);
+    net(&mut heard);
     let expected: BTreeSet<_> =
         Reason::ALL.iter().copied().filter(|reason| !OF_THE_NODE.contains(reason)).collect();
     assert_eq!(heard.0, expected);
+}
+
+fn settle(heard: &mut Heard) {
+    use proto::ReceiptAnswer::{Accept, Dispute, Withdraw};
+    let (mut street, receipt) = with_a_receipt(91);
+    heard.refused(street.respond(2, receipt, Dispute)); // its own receipt
+    heard.refused(street.respond(3, receipt, Withdraw)); // never disputed
+    street.respond(3, receipt, Accept).unwrap();
+    heard.refused(street.respond(3, receipt, Accept)); // once
+    street.pass(15 * DAY_MS);
+    heard.refused(street.respond(1, receipt, Dispute)); // too late
+    heard.refused(street.publish_balance(1, 3)); // nothing is agreed
+    heard.refused(street.answer_payment(1, receipt, true)); // no payment
+    let payment = street.pay(3, 1, 5, "").unwrap();
+    street.meet();
+    street.answer_payment(1, payment, true).unwrap();
+    heard.refused(street.answer_payment(1, payment, false)); // once
+    let terms = street.terms(&[1], 2);
+    let promotion = street.publish(3, terms).unwrap();
+    street.meet();
+    let token = street.issue(1, promotion, None).unwrap();
+    street.redeem(2, &token.qr_text(), None).unwrap();
+    street.limit(1, 3, None, Some(0));
+    heard.refused(street.issue(1, promotion, None)); // owes too much
+    street.carry(2, 3);
+    street.pass(1_000);
+    street.sign_now(3, 1).unwrap();
+    let funder = street.id(3);
+    street.carry_log(3, 1, funder).unwrap();
+    heard.refused(street.sign_now(1, 3)); // the redeemer's log is not there
+}
+
+fn net(heard: &mut Heard) {
+    let mut street = circle(92);
+    heard.refused(street.run(0, &Command::ConsentToNetting(RecordId::new([1; 32]))));
+    heard.refused(street.run(0, &Command::ProposeNetting(Some(UnixMillis::EPOCH)))); // nothing of that period
+    let run = street.run(0, &Command::ProposeNetting(None)).unwrap().records[0];
+    let good = clearing::find(&*street.shops[0].ledger.views(), run).unwrap().unwrap();
+    let doubled = run_like(&street, &good, &double);
+    let doubled = street.plant(0, proto::Kind::Netting, &[], &doubled).id();
+    street.meet();
+    heard.refused(street.run(1, &Command::ConsentToNetting(doubled))); // other balances
+    street.run(1, &Command::ConsentToNetting(run)).unwrap();
+    heard.refused(street.run(1, &Command::ConsentToNetting(doubled))); // once
 }
 
 fn hand_out(heard: &mut Heard, street: &mut Street, promotion: RecordId) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hutong_core::{
     alliance::Alliance, charter::Charter, command::Command, ingest::IngestError, pair, refusal::Refusal,
-    report::Summary, roster::Standing,
+    report::Summary, roster::Standing, settlement::book,
 };
 use hutong_record::{
     Audience, DecryptionKey, Draft, Identity, Payload, Place, Record, RecoverySeed, ShopId, SigningKey,
@@ -38,7 +38,7 @@ pub(crate) struct Shop {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct State {
     pub(crate) public: [u8; 32],
-    pub(crate) pairs: Vec<(ShopId, [u8; 32])>,
+    pub(crate) pairs: Vec<(ShopId, [[u8; 32]; 2])>,
     pub(crate) summary: Summary,
     pub(crate) roster: Vec<(ShopId, Standing, Option<u64>)>,
 }
@@ -74,7 +74,10 @@ impl Shop {
     pub(crate) fn state(&self) -> State {
         let views = self.ledger.views();
         let roster = self.ledger.alliance().roster();
-        let ally = |(shop, _)| (shop, pair::report(&*views, self.id(), shop).unwrap().digest);
+        let ally = |(shop, _)| {
+            let pair = pair::report(&*views, self.id(), shop).unwrap().digest;
+            (shop, [pair, book::digest(&*views, self.id(), shop).unwrap()])
+        };
         State {
             public: Alliance::public_digest(&*views).unwrap(),
             pairs: roster.iter().map(ally).filter(|(shop, _)| *shop != self.id()).collect(),

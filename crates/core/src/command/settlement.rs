@@ -1,0 +1,449 @@
+//! Deciding on receipts that are answered, statements, payments, netting, and this shop's own limits.
+
+use alloc::collections::BTreeSet;
+
+use super::*;
+use crate::{
+    netting::{self, Debt},
+    promotion::{Mode, Promotion},
+    report,
+    settlement::{
+        clearing::{self, RUN_DEBTS_MAX, RUN_SHOPS_MAX, RUNS_MAX, Run},
+        exposure::{self, Level},
+        payment::{self, DENIAL_CHARS_MAX, Outcome, PAYMENT_REFERENCE_CHARS_MAX},
+        response::{self, Answered, DISPUTE_MS_MAX, DISPUTE_TEXT_CHARS_MAX, EVIDENCE_BYTES_MAX},
+        statement::{self, Annex, Case, Missing, Scope, Statement, VERSIONS_MAX},
+    },
+    table,
+    voucher::{Use, UseStanding, copy},
+};
+
+/// A party's word on a receipt.
+#[derive(Debug, Clone)]
+pub struct RespondCommand {
+    /// The app's request.
+    pub request: RequestTag,
+    /// The receipt's record.
+    pub receipt: RecordId,
+    /// What is said.
+    pub answer: proto::ReceiptAnswer,
+    /// Why, for a dispute.
+    pub reason: proto::DisputeReason,
+    /// In the shop's own words.
+    pub text: String,
+    /// A record that speaks for it.
+    pub evidence_id: Option<RecordId>,
+    /// A document that speaks for it.
+    pub evidence: Vec<u8>,
+}
+
+/// A statement to be signed.
+#[derive(Debug, Clone, Copy)]
+pub struct SignCommand {
+    /// With whom.
+    pub ally: ShopId,
+    /// The end of its period; none: the ally's where it has signed, else the charter's latest.
+    pub end: Option<UnixMillis>,
+    /// List the lines of this day of the alliance.
+    pub listed_day: Option<i64>,
+}
+
+/// A payment that this shop made.
+#[derive(Debug, Clone)]
+pub struct PayCommand {
+    /// The app's request.
+    pub request: RequestTag,
+    /// Who was paid.
+    pub ally: ShopId,
+    /// How much.
+    pub amount: Money,
+    /// When.
+    pub paid: UnixMillis,
+    /// The bank's or app's own name for it.
+    pub reference: String,
+}
+
+/// What this shop says to an ally's payment.
+#[derive(Debug, Clone)]
+pub struct AnswerPaymentCommand {
+    /// The app's request.
+    pub request: RequestTag,
+    /// The payer's record.
+    pub payment: RecordId,
+    /// Whether it came.
+    pub received: bool,
+    /// Why not.
+    pub reason: String,
+}
+
+impl<R: Reader + ?Sized> Decider<'_, R> {
+    pub(super) fn respond(&self, respond: &RespondCommand) -> Decided {
+        use proto::ReceiptAnswer as A;
+        self.alliance.own_membership()?;
+        bounds::text("text", &respond.text, 0..=DISPUTE_TEXT_CHARS_MAX)?;
+        bounds::number("evidence", respond.evidence.len(), 0..=EVIDENCE_BYTES_MAX)?;
+        let unknown = || Refusal::new(Reason::RedemptionUnknown);
+        let entry: table::ReceiptEntry =
+            table::read(self.view, &table::redemption(respond.receipt))?.ok_or_else(unknown)?;
+        let voucher = report::voucher(self.view, &entry.voucher)?.ok_or_else(unknown)?;
+        let currency = self.alliance.charter().currency;
+        let promotion = Promotion::load(self.view, entry.voucher.promotion, currency)?.ok_or_else(unknown)?;
+        let used = voucher.use_of(respond.receipt).ok_or(Refusal::new(Reason::RedemptionAlreadyVoided))?;
+        let issuer = promotion.distributor(voucher.token.body().issuer()).ok_or_else(unknown)?.shop;
+        match respond.answer {
+            A::Concede => self.check_concession(respond.receipt, used)?,
+            A::Accept | A::Dispute | A::Withdraw => {
+                self.check_response(respond, used, &promotion, entry.entered)?
+            }
+            A::Unspecified => return Err(Refusal::field("answer", "is missing").into()),
+        }
+        let message = proto::ReceiptResponse {
+            request: Some(respond.request.message()),
+            receipt_id: copy(respond.receipt.as_bytes()),
+            answer: respond.answer.into(),
+            reason: respond.reason.into(),
+            text: respond.text.clone(),
+            evidence_id: respond.evidence_id.map_or_else(Default::default, |id| copy(id.as_bytes())),
+            evidence: respond.evidence.clone().into(),
+        };
+        let parties = [used.redeemer, issuer, promotion.funder, used.credited];
+        Ok(alloc::vec![Self::for_parties(Kind::ReceiptResponse, parties, &message)])
+    }
+
+    fn check_concession(&self, receipt: RecordId, used: &Use) -> Decided<()> {
+        if used.redeemer != self.me() || used.standing != UseStanding::ByRight {
+            return Err(Refusal::new(Reason::RedemptionUnknown).into());
+        }
+        match self.view.get(&table::conceded(receipt))? {
+            Some(_) => Err(Refusal::new(Reason::ReceiptAnswered).into()),
+            None => Ok(()),
+        }
+    }
+
+    /// A party that the receipt books something for or against, in time, and once.
+    fn check_response(
+        &self,
+        respond: &RespondCommand,
+        used: &Use,
+        promotion: &Promotion,
+        entered: UnixMillis,
+    ) -> Decided<()> {
+        use proto::{DisputeReason, ReceiptAnswer as A};
+        let me = self.me();
+        if used.redeemer == me || (promotion.funder != me && used.credited != me) {
+            return Err(Refusal::new(Reason::NotReceiptParty).into());
+        }
+        let before = response::by(self.view, (me, used.redeemer), respond.receipt, me)?;
+        let open = before
+            .as_ref()
+            .is_some_and(|said| matches!(said.answer, Answered::Disputed(_)) && said.withdrawn.is_none());
+        match respond.answer {
+            A::Withdraw if open => return Ok(()),
+            A::Withdraw => return Err(Refusal::new(Reason::NoDispute).into()),
+            _ if before.is_some() => return Err(Refusal::new(Reason::ReceiptAnswered).into()),
+            A::Dispute if respond.reason == DisputeReason::Unspecified => {
+                return Err(Refusal::field("reason", "is missing").into());
+            }
+            A::Dispute if self.now.ms_since(entered) > DISPUTE_MS_MAX => {
+                let days = DISPUTE_MS_MAX / 86_400_000;
+                return Err(Refusal::new(Reason::DisputeTooLate).with("days", days).into());
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn check_ally(&self, ally: ShopId) -> Result<(), Refusal> {
+        self.alliance.own_membership()?;
+        let known = self.alliance.roster().shop(ally).is_some_and(crate::roster::Member::was_admitted);
+        if known && ally != self.me() {
+            return Ok(());
+        }
+        Err(Refusal::new(Reason::MemberUnknown).with("shop_id", ally))
+    }
+
+    pub(super) fn sign_statement(&self, sign: &SignCommand) -> Decided {
+        self.check_ally(sign.ally)?;
+        let cases = statement::cases(self.view, self.me(), sign.ally)?;
+        let (open, before) = cases.split_last().expect("the last one is never agreed");
+        let (content, annex) = self.draft_statement(sign, open, before)?;
+        let same = |signed: &statement::Signed| {
+            signed.content == content && (sign.listed_day.is_none() || signed.annex == annex)
+        };
+        if open.own.iter().any(same) {
+            return Ok(Vec::new());
+        }
+        if open.own.len() >= VERSIONS_MAX {
+            return Err(Refusal::field("ally_id", "this statement was signed too often").into());
+        }
+        let message = content.message(sign.ally, &annex);
+        Ok(alloc::vec![Self::for_parties(Kind::Statement, [self.me(), sign.ally], &message)])
+    }
+
+    /// The statement that this shop would sign now; `open` and `before` are its cases.
+    pub fn draft_statement(
+        &self,
+        sign: &SignCommand,
+        open: &Case,
+        before: &[Case],
+    ) -> Decided<(Statement, Annex)> {
+        let (me, ally, charter) = (self.me(), sign.ally, self.alliance.charter());
+        let base = open.base(me, ally).filter(|base| sign.end.is_none_or(|end| end == base.end));
+        let (end, cut, nettings) = match base {
+            Some(base) => {
+                self.check_cut(base, me, ally)?;
+                (base.end, base.cut.clone(), base.nettings.clone())
+            }
+            None => {
+                let end = self.check_end(sign, open, before)?;
+                let (cut, nettings) = statement::cut_now(self.view, me, ally, &statement::included(before))?;
+                (end, cut, nettings)
+            }
+        };
+        let listed_day = sign.listed_day;
+        let scope = Scope { me, ally, before, end, cut, nettings, listed_day };
+        Ok(statement::reckon(self.view, charter, scope)?)
+    }
+
+    /// Whoever is second adds up the same records: they must be here.
+    fn check_cut(&self, base: &Statement, me: ShopId, ally: ShopId) -> Decided<()> {
+        let in_effect: BTreeSet<RecordId> = statement::nettings(self.view, me, ally)?;
+        let waits = |what: String| Refusal::new(Reason::StatementWaits).with("what", what).into();
+        match statement::missing(self.view, base, &in_effect)? {
+            None => Ok(()),
+            Some(Missing::Records(shop, sequence)) => {
+                Err(waits(alloc::format!("{} #{sequence}", self.shop_name(shop)?)))
+            }
+            Some(Missing::Netting(run)) => Err(waits(alloc::format!("netting {}", run.short()))),
+        }
+    }
+
+    fn check_end(&self, sign: &SignCommand, open: &Case, before: &[Case]) -> Result<UnixMillis, Refusal> {
+        if sign.ally < self.me() && !open.theirs.is_empty() {
+            let why = "the ally has signed for another end; sign with that, or have the ally sign anew";
+            return Err(Refusal::field("period_end_time", why));
+        }
+        let end = sign.end.unwrap_or_else(|| statement::period_end(self.alliance.charter(), self.now));
+        let last = before.last().and_then(|case| case.agreed.as_ref());
+        let start = last.map_or(UnixMillis::EPOCH, |agreed| agreed.content.end);
+        if end > self.now || end <= start {
+            return Err(Refusal::field("period_end_time", "is not after the last statement's, or not over"));
+        }
+        Ok(end)
+    }
+
+    pub(super) fn pay(&self, pay: &PayCommand) -> Decided {
+        self.check_ally(pay.ally)?;
+        self.check_purchase("amount", pay.amount)?;
+        bounds::text("reference", &pay.reference, 0..=PAYMENT_REFERENCE_CHARS_MAX)?;
+        if pay.paid > self.now {
+            return Err(Refusal::new(Reason::TimeAhead).into());
+        }
+        let notice = proto::PaymentNotice {
+            request: Some(pay.request.message()),
+            ally_id: copy(pay.ally.as_bytes()),
+            amount: Some(pay.amount.into()),
+            paid_unix_ms: pay.paid.ms(),
+            reference: pay.reference.clone(),
+        };
+        let message = proto::Payment { payment: Some(proto::payment::Payment::Notice(notice)) };
+        Ok(alloc::vec![Self::for_parties(Kind::Payment, [self.me(), pay.ally], &message)])
+    }
+
+    pub(super) fn answer_payment(&self, answer: &AnswerPaymentCommand) -> Decided {
+        self.alliance.own_membership()?;
+        bounds::text("reason", &answer.reason, 0..=DENIAL_CHARS_MAX)?;
+        let payment = payment::find(self.view, self.me(), answer.payment)?
+            .filter(|payment| payment.payee == self.me())
+            .ok_or(Refusal::new(Reason::PaymentUnknown))?;
+        if payment.outcome != Outcome::Open {
+            return Err(Refusal::new(Reason::PaymentAnswered).into());
+        }
+        let said = proto::PaymentAnswer {
+            request: Some(answer.request.message()),
+            payment_id: copy(answer.payment.as_bytes()),
+            received: answer.received,
+            reason: answer.reason.clone(),
+        };
+        let message = proto::Payment { payment: Some(proto::payment::Payment::Answer(said)) };
+        Ok(alloc::vec![Self::for_parties(Kind::Payment, [self.me(), payment.payer], &message)])
+    }
+
+    pub(super) fn publish_balance(&self, ally: ShopId) -> Decided {
+        self.check_ally(ally)?;
+        let cases = statement::cases(self.view, self.me(), ally)?;
+        let agreed = cases.iter().rev().find_map(|case| case.agreed.as_ref());
+        let content = &agreed.ok_or(Refusal::new(Reason::StatementNotAgreed))?.content;
+        let (low, high) = if self.me() < ally { (self.me(), ally) } else { (ally, self.me()) };
+        if self.view.get(&table::balance(content.end, low, high, self.me()))?.is_some() {
+            return Ok(Vec::new());
+        }
+        let message = proto::AgreedBalance {
+            ally_id: copy(ally.as_bytes()),
+            number: content.number,
+            period_end_unix_ms: content.end.ms(),
+            balance_minor: content.closing_minor,
+        };
+        Ok(alloc::vec![Self::for_all(Kind::AgreedBalance, &message)])
+    }
+
+    pub(super) fn propose_netting(&self, period: Option<UnixMillis>) -> Decided {
+        self.alliance.own_membership()?;
+        let nothing = || Refusal::new(Reason::NothingToNet);
+        let period = match period {
+            Some(period) => period,
+            None => clearing::latest_period(self.view)?.ok_or_else(nothing)?,
+        };
+        let mut matching = clearing::balances(self.view, period)?.matching();
+        let debts: Vec<Debt<ShopId>> = matching.iter().map(|(debt, _)| debt.clone()).collect();
+        let netting = netting::net(&debts).map_err(|_| too_many_debts())?;
+        if netting.cleared == 0 {
+            return Err(nothing().into());
+        }
+        let left = |debt: &Debt<ShopId>| {
+            let same = |o: &&Debt<ShopId>| (o.debtor, o.creditor) == (debt.debtor, debt.creditor);
+            netting.obligations.iter().find(same).map_or(0, |obligation| obligation.minor)
+        };
+        // What does not change can be left out: what is cancelled stays the most among the rest.
+        if !fits(&matching) {
+            matching.retain(|(debt, _)| left(debt) < debt.minor);
+        }
+        if !fits(&matching) {
+            return Err(too_many_debts().into());
+        }
+        let run = run_message(period, &matching, left);
+        let known = clearing::runs_of(self.view, period)?;
+        if known.iter().any(|known| is_same(known, &matching, left)) {
+            return Ok(Vec::new());
+        }
+        if known.iter().filter(|known| known.author == self.me()).count() >= RUNS_MAX {
+            return Err(Refusal::field("period_end_time", "this shop has proposed too often").into());
+        }
+        let message = proto::Netting { netting: Some(proto::netting::Netting::Run(run)) };
+        Ok(alloc::vec![Self::for_all(Kind::Netting, &message)])
+    }
+
+    pub(super) fn consent_to(&self, id: RecordId) -> Decided {
+        self.alliance.own_membership()?;
+        let run = clearing::find(self.view, id)?.ok_or(Refusal::new(Reason::NettingUnknown))?;
+        self.consent_to_run(&run)
+    }
+
+    pub(super) fn fulfil_consent(&self, period: UnixMillis, id: RecordId) -> Decided {
+        let run: Option<Run> = table::read(self.view, &table::run(period, id))?;
+        self.consent_to_run(&run.ok_or(Refusal::new(Reason::NettingUnknown))?)
+    }
+
+    fn consent_to_run(&self, run: &Run) -> Decided {
+        match clearing::consent(self.view, run.period, self.me())? {
+            Some(before) if before == run.id => return Ok(Vec::new()),
+            Some(_) => return Err(Refusal::new(Reason::ConsentGiven).into()),
+            None if !run.touched().contains(&self.me()) => return Ok(Vec::new()),
+            None => {}
+        }
+        let balances = clearing::balances(self.view, run.period)?;
+        if !clearing::is_backed(run, &balances, Some(self.me())) {
+            return Err(Refusal::new(Reason::BalanceDiffers).into());
+        }
+        let consent =
+            proto::NettingConsent { run_id: copy(run.id.as_bytes()), period_end_unix_ms: run.period.ms() };
+        let message = proto::Netting { netting: Some(proto::netting::Netting::Consent(consent)) };
+        Ok(alloc::vec![Self::for_all(Kind::Netting, &message)])
+    }
+
+    pub(super) fn set(&self, setting: &proto::settlement_setting::Setting) -> Decided {
+        use proto::settlement_setting::Setting as S;
+        self.alliance.own_membership()?;
+        if let S::ExposureLimit(limit) = setting {
+            if let Ok(ally) = ShopId::try_from(limit.ally_id.as_ref()) {
+                self.check_ally(ally)?;
+            }
+            for (field, minor) in [("warn", limit.warn_minor), ("stop", limit.stop_minor)] {
+                bounds::number(field, minor.unwrap_or_default(), 0..=hutong_record::MINOR_MAX)?;
+            }
+        }
+        let message = proto::SettlementSetting { setting: Some(setting.clone()) };
+        Ok(alloc::vec![self.for_myself(Kind::SettlementSetting, &message)])
+    }
+
+    pub(super) fn note_exposure(&self, ally: ShopId) -> Decided {
+        let (owed, limit, _) = exposure::standing(self.view, self.me(), ally)?;
+        let notice = proto::ExposureNotice {
+            ally_id: copy(ally.as_bytes()),
+            owed_minor: i64::try_from(owed).unwrap_or(i64::MAX),
+            warn_minor: limit.warn_minor.unwrap_or_default(),
+        };
+        self.set(&proto::settlement_setting::Setting::ExposureNotice(notice))
+    }
+
+    /// No voucher whose redemption makes the funder owe this shop more, once it owes too much.
+    pub(super) fn check_exposure(&self, promotion: &Promotion, redeemer: u8) -> Decided<()> {
+        let (me, funder) = (self.me(), promotion.funder);
+        let redeems = match promotion.mode {
+            Mode::Designated => promotion.redeemers.get(usize::from(redeemer)) == Some(&me),
+            Mode::Leased | Mode::Anywhere => promotion.is_redeemer(me),
+        };
+        if funder == me || (promotion.bounty.minor() == 0 && !redeems) {
+            return Ok(());
+        }
+        let (owed, limit, level) = exposure::standing(self.view, me, funder)?;
+        if level != Level::Stopped {
+            return Ok(());
+        }
+        let currency = self.alliance.charter().currency;
+        let stop = limit.stop_minor.unwrap_or_default();
+        let refusal = Refusal::new(Reason::ExposureStop)
+            .with("ally_id", funder)
+            .with("ally", self.shop_name(funder)?)
+            .with("owed", currency.amount_text(owed))
+            .with("stop", currency.amount_text(stop.into()));
+        Err(refusal.into())
+    }
+}
+
+fn too_many_debts() -> Refusal {
+    Refusal::field("period_end_time", "more debts cancel than one run can hold")
+}
+
+type Backed = (Debt<ShopId>, [RecordId; 2]);
+
+fn shops_of(debts: &[Backed]) -> Vec<ShopId> {
+    let shops: BTreeSet<ShopId> = debts.iter().flat_map(|(debt, _)| [debt.debtor, debt.creditor]).collect();
+    shops.into_iter().collect()
+}
+
+fn fits(debts: &[Backed]) -> bool {
+    debts.len() <= RUN_DEBTS_MAX && shops_of(debts).len() <= RUN_SHOPS_MAX
+}
+
+fn run_message(
+    period: UnixMillis,
+    debts: &[Backed],
+    left: impl Fn(&Debt<ShopId>) -> i64,
+) -> proto::NettingRun {
+    let shops = shops_of(debts);
+    let place = |shop: ShopId| {
+        let place = shops.binary_search(&shop).expect("all shops are there");
+        u32::try_from(place).expect("a run has few shops")
+    };
+    let debt = |(debt, _): &Backed| proto::NettedDebt {
+        debtor: place(debt.debtor),
+        creditor: place(debt.creditor),
+        minor: debt.minor,
+        left_minor: left(debt),
+    };
+    proto::NettingRun {
+        period_end_unix_ms: period.ms(),
+        shop_ids: shops.iter().map(|shop| copy(shop.as_bytes())).collect(),
+        debts: debts.iter().map(debt).collect(),
+        balances_digest: copy(&clearing::digest(debts.iter().map(|(_, records)| records))),
+    }
+}
+
+fn is_same(known: &Run, debts: &[Backed], left: impl Fn(&Debt<ShopId>) -> i64) -> bool {
+    let same = |(known, (debt, _)): (&clearing::RunDebt, &Backed)| {
+        (known.debtor, known.creditor, known.minor, known.left_minor)
+            == (debt.debtor, debt.creditor, debt.minor, left(debt))
+    };
+    known.debts.len() == debts.len() && known.debts.iter().zip(debts).all(same)
+}

@@ -1,0 +1,301 @@
+//! Folding what shops say of what they owe each other: responses to receipts, statements, payments, and this shop's own
+//! limits.
+
+use hutong_record::PairId;
+
+use super::{redemption::debts_of, *};
+use crate::{
+    answer::Answer,
+    bounds,
+    duty::Duty,
+    pair::Changes,
+    settlement::{
+        book::{Matter, Source},
+        exposure::{self, Limit},
+        payment::{DENIAL_CHARS_MAX, Outcome, PAYMENT_REFERENCE_CHARS_MAX, Payment},
+        response::{self, Answered, DISPUTE_TEXT_CHARS_MAX, EVIDENCE_BYTES_MAX, Response},
+        statement::{Signed, Statement, VERSIONS_MAX},
+    },
+    voucher::UseStanding,
+};
+
+impl<R: Reader + ?Sized> Folding<'_, '_, R> {
+    /// Where a debt of this record comes from; `at`: when it arose, not later than the record.
+    pub(super) fn source(&self, at: UnixMillis, receipt: Option<RecordId>) -> Source {
+        let header = self.record.header();
+        Source {
+            record: self.id(),
+            author: header.shop,
+            sequence: header.sequence,
+            at: at.min(header.time),
+            receipt,
+            subject: None,
+        }
+    }
+
+    /// A source for what happens with the record itself.
+    pub(super) fn source_now(&self) -> Source {
+        self.source(self.record.header().time, None)
+    }
+
+    /// The other one of two parties.
+    fn other_party(&self) -> Result<ShopId, Stop> {
+        match self.record.header().audience.named() {
+            [one, other] if *one == self.author() => Ok(*other),
+            [one, other] if *other == self.author() => Ok(*one),
+            _ => Err(ignore("wrong parties")),
+        }
+    }
+
+    pub(super) fn receipt_response(&mut self) -> Handled {
+        use proto::ReceiptAnswer as A;
+        let message: proto::ReceiptResponse = self.decode()?;
+        let request = self.request(message.request.as_ref())?;
+        let receipt = RecordId::try_from(message.receipt_id.as_ref()).map_err(|_| ignore("receipt id"))?;
+        let named = self.record.header().audience.named().to_vec();
+        if !named.contains(&self.author()) || named.len() < 2 {
+            return Err(ignore("wrong parties"));
+        }
+        bounds::text("text", &message.text, 0..=DISPUTE_TEXT_CHARS_MAX).map_err(|_| ignore("text"))?;
+        if message.evidence.len() > EVIDENCE_BYTES_MAX {
+            return Err(ignore("too much evidence"));
+        }
+        let answer = match message.answer() {
+            A::Accept => Answered::Accepted,
+            A::Dispute if response::is_reason(message.reason) => {
+                Answered::Disputed(self.record.header().time)
+            }
+            A::Withdraw => return self.withdraw(receipt, &named, &request),
+            A::Concede => return self.concede(receipt, &named, &request),
+            A::Dispute | A::Unspecified => return Err(ignore("no such answer")),
+        };
+        let response = Response {
+            record: self.id(),
+            sequence: self.record.header().sequence,
+            answer,
+            withdrawn: None,
+            reason: message.reason,
+            text: message.text,
+            evidence: RecordId::try_from(message.evidence_id.as_ref()).ok(),
+        };
+        self.put_response(receipt, &named, &response)?;
+        self.answer(&request, Answer::Responded { record: self.id() })
+    }
+
+    /// The pairs of the author and another party that this shop is in.
+    fn pairs_with(&self, named: &[ShopId]) -> Vec<PairId> {
+        let (me, author) = (self.me(), self.author());
+        let others = named.iter().filter(|other| **other != author && (me == author || me == **other));
+        others.map(|other| PairId::of(author, *other)).collect()
+    }
+
+    /// A shop's first word on a receipt stands; what comes after it is in its own log, so all see the same.
+    fn put_response(&mut self, receipt: RecordId, named: &[ShopId], response: &Response) -> Handled {
+        let mut said = false;
+        for pair in self.pairs_with(named) {
+            let key = table::response(pair, receipt, self.author());
+            if self.view.get(&key)?.is_none() {
+                table::write(self.view, key, response);
+                said = true;
+            }
+        }
+        if said { Ok(()) } else { Err(ignore("answered before")) }
+    }
+
+    fn withdraw(
+        &mut self,
+        receipt: RecordId,
+        named: &[ShopId],
+        request: &crate::answer::RequestTag,
+    ) -> Handled {
+        let mut withdrawn = false;
+        for pair in self.pairs_with(named) {
+            let key = table::response(pair, receipt, self.author());
+            let before: Option<Response> = table::read(self.view, &key)?;
+            let Some(mut said) = before else { continue };
+            if matches!(said.answer, Answered::Disputed(_)) && said.withdrawn.is_none() {
+                said.withdrawn = Some(self.record.header().sequence);
+                table::write(self.view, key, &said);
+                withdrawn = true;
+            }
+        }
+        if !withdrawn {
+            return Err(ignore("no dispute to take back"));
+        }
+        self.answer(request, Answer::Responded { record: self.id() })
+    }
+
+    /// The receipt's author gives in: what the receipt booked is taken back, and the voucher stays used.
+    fn concede(
+        &mut self,
+        receipt: RecordId,
+        named: &[ShopId],
+        request: &crate::answer::RequestTag,
+    ) -> Handled {
+        let (voucher, genuine) = self.voucher_of_receipt(receipt)?;
+        let used = voucher.use_of(receipt).ok_or_else(|| ignore("taken back before"))?.clone();
+        if used.redeemer != self.author() || used.standing != UseStanding::ByRight {
+            return Err(ignore("not the redeemer"));
+        }
+        self.check_parties([self.author(), genuine.issuer, genuine.promotion.funder, used.credited])?;
+        if self.view.get(&table::conceded(receipt))?.is_some() {
+            return Err(ignore("conceded before"));
+        }
+        table::write(self.view, table::conceded(receipt), &());
+        let response = Response {
+            record: self.id(),
+            sequence: self.record.header().sequence,
+            answer: Answered::Conceded,
+            withdrawn: None,
+            reason: 0,
+            text: alloc::string::String::new(),
+            evidence: None,
+        };
+        self.put_response(receipt, named, &response)?;
+        self.put_concession(receipt, &genuine.promotion, &used, &response)?;
+        let mut changes = Changes::conceding(self.me());
+        debts_of(&mut changes, &genuine.promotion, &used);
+        changes.apply(self.view, &self.source(self.record.header().time, Some(receipt)))?;
+        self.answer(request, Answer::Responded { record: self.id() })
+    }
+
+    /// Between funder and credited shop, too, the receipt is conceded, though its author is neither.
+    fn put_concession(
+        &mut self,
+        receipt: RecordId,
+        promotion: &Promotion,
+        used: &crate::voucher::Use,
+        response: &Response,
+    ) -> Handled {
+        let (funder, credited, me) = (promotion.funder, used.credited, self.me());
+        if funder != credited && (me == funder || me == credited) {
+            let key = table::response(PairId::of(funder, credited), receipt, self.author());
+            table::write(self.view, key, response);
+        }
+        Ok(())
+    }
+
+    pub(super) fn statement(&mut self) -> Handled {
+        let message: proto::Statement = self.decode()?;
+        let ally = self.other_party()?;
+        if message.ally_id.as_ref() != ally.as_bytes() {
+            return Err(ignore("about another ally"));
+        }
+        let (content, annex) = Statement::parse(&message).ok_or_else(|| ignore("statement is malformed"))?;
+        if content.end > self.record.header().time {
+            return Err(ignore("of a period that is not over"));
+        }
+        let pair = PairId::of(self.author(), ally);
+        let prefix = table::statements_of(pair, content.number, self.author());
+        if table::collect(self.view, &prefix, |_, _| Ok(()))?.len() >= VERSIONS_MAX {
+            return Err(ignore("signed too often"));
+        }
+        let key = table::statement(pair, content.number, self.author(), self.record.header().sequence);
+        table::write(self.view, key, &Signed { record: self.id(), content, annex });
+        Ok(())
+    }
+
+    pub(super) fn payment(&mut self) -> Handled {
+        use proto::payment::Payment as P;
+        let message: proto::Payment = self.decode()?;
+        match message.payment {
+            Some(P::Notice(notice)) => self.payment_notice(&notice),
+            Some(P::Answer(answer)) => self.payment_answer(&answer),
+            None => Err(ignore("no payment")),
+        }
+    }
+
+    fn payment_notice(&mut self, notice: &proto::PaymentNotice) -> Handled {
+        let request = self.request(notice.request.as_ref())?;
+        let payee = self.other_party()?;
+        if notice.ally_id.as_ref() != payee.as_bytes() {
+            return Err(ignore("to another ally"));
+        }
+        let amount = self.amount(notice.amount.as_ref())?;
+        let paid = UnixMillis::new(notice.paid_unix_ms).map_err(|_| ignore("no such time"))?;
+        let reference = bounds::text("reference", &notice.reference, 0..=PAYMENT_REFERENCE_CHARS_MAX);
+        reference.map_err(|_| ignore("reference"))?;
+        if amount.minor() == 0 {
+            return Err(ignore("nothing was paid"));
+        }
+        let payment = Payment {
+            id: self.id(),
+            payer: self.author(),
+            payee,
+            minor: amount.minor(),
+            paid: paid.min(self.record.header().time),
+            reference: notice.reference.clone(),
+            outcome: Outcome::Open,
+        };
+        let ally = if self.is_own() { payee } else { self.author() };
+        table::write(self.view, table::payment(PairId::of(self.author(), payee), self.id()), &payment);
+        table::write(self.view, table::payment_of(self.id()), &ally);
+        self.answer(&request, Answer::PaymentRecorded { payment: self.id() })
+    }
+
+    fn payment_answer(&mut self, answer: &proto::PaymentAnswer) -> Handled {
+        let request = self.request(answer.request.as_ref())?;
+        let payer = self.other_party()?;
+        let id = RecordId::try_from(answer.payment_id.as_ref()).map_err(|_| ignore("payment id"))?;
+        bounds::text("reason", &answer.reason, 0..=DENIAL_CHARS_MAX).map_err(|_| ignore("reason"))?;
+        if self.view.get(&table::record_ignored(id))?.is_some() {
+            return Err(ignore("the payment does not count"));
+        }
+        let key = table::payment(PairId::of(self.author(), payer), id);
+        let payment: Option<Payment> = table::read(self.view, &key)?;
+        let mut payment = payment.ok_or_else(|| wait(*id.as_bytes()))?;
+        if payment.payee != self.author() || payment.outcome != Outcome::Open {
+            return Err(ignore("answered before, or by another shop"));
+        }
+        payment.outcome =
+            if answer.received { Outcome::Confirmed } else { Outcome::Denied(answer.reason.clone()) };
+        if answer.received {
+            let mut changes = Changes::new(self.me());
+            changes.debt_minor(Matter::Payment, payment.payee, payment.payer, payment.minor.into());
+            changes.apply(self.view, &self.source(payment.paid, None))?;
+        }
+        table::write(self.view, key, &payment);
+        self.answer(&request, Answer::PaymentAnswered { record: self.id() })
+    }
+
+    pub(super) fn settlement_setting(&mut self) -> Handled {
+        use proto::settlement_setting::Setting as S;
+        self.check_parties([self.author()])?;
+        let message: proto::SettlementSetting = self.decode()?;
+        match message.setting {
+            Some(S::ExposureLimit(limit)) => self.exposure_limit(&limit),
+            Some(S::NettingRule(rule)) => {
+                table::write(self.view, table::netting_rule(), &rule.consent_by_itself);
+                Ok(())
+            }
+            Some(S::ExposureNotice(notice)) => {
+                let ally = ShopId::try_from(notice.ally_id.as_ref()).map_err(|_| ignore("shop id"))?;
+                table::write(self.view, table::exposure_noted(ally), &());
+                self.view.remove(Duty::NoteExposure(ally).key());
+                Ok(())
+            }
+            None => Err(ignore("no setting")),
+        }
+    }
+
+    fn exposure_limit(&mut self, message: &proto::ExposureLimit) -> Handled {
+        let ally = match message.ally_id.as_ref() {
+            [] => None,
+            id => Some(ShopId::try_from(id).map_err(|_| ignore("shop id"))?),
+        };
+        table::write(self.view, table::exposure(ally), &Limit::of(message));
+        let me = self.me();
+        let allies: Vec<ShopId> = match ally {
+            Some(ally) => alloc::vec![ally],
+            None => self.alliance.roster().iter().map(|(shop, _)| shop).filter(|shop| *shop != me).collect(),
+        };
+        for ally in allies {
+            // Another limit is another warning.
+            self.view.remove(table::exposure_noted(ally));
+            self.view.remove(Duty::NoteExposure(ally).key());
+            let owed = crate::pair::report(self.view, me, ally)?.balance_minor;
+            exposure::watch(self.view, ally, owed)?;
+        }
+        Ok(())
+    }
+}

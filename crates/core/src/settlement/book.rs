@@ -1,0 +1,200 @@
+//! The book of a pair: one entry for each debt that a record booked between its two shops. Both fold the same records
+//! into it, so it is the same to the byte on both sides (CON-1), and its lines add up to the pair's balance (MON-1).
+
+use alloc::vec::Vec;
+
+use hutong_record::{PairId, RecordId, ShopId, UnixMillis};
+use serde::{Deserialize, Serialize};
+
+use super::response;
+use crate::{
+    table::{self, LineKey},
+    view::{Overlay, Reader, ViewError},
+};
+
+/// What a line is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Matter {
+    /// What the funder owes the credited shop.
+    Bounty,
+    /// What the funder owes the redeemer for a discount.
+    Reimbursement,
+    /// For a breach of the rules of vouchers.
+    Offence,
+    /// A redemption was taken back, in part or whole.
+    TakenBack,
+    /// The author of a disputed receipt gave in.
+    Conceded,
+    /// A payment that both have signed.
+    Payment,
+    /// Cancelled around the circle.
+    Netted,
+}
+
+/// Where a debt comes from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Source {
+    /// The record that books it.
+    pub(crate) record: RecordId,
+    /// Whose log it is in.
+    pub(crate) author: ShopId,
+    /// Where in it.
+    pub(crate) sequence: u64,
+    /// When what is booked took place, not later than the record.
+    pub(crate) at: UnixMillis,
+    /// The receipt that it is about.
+    pub(crate) receipt: Option<RecordId>,
+    /// What several records can show, and is booked once.
+    pub(crate) subject: Option<[u8; 32]>,
+}
+
+/// What views keep of a line; its key tells when and in whose log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Entry {
+    pub(crate) record: RecordId,
+    pub(crate) matter: Matter,
+    pub(crate) receipt: Option<RecordId>,
+    pub(crate) subject: Option<[u8; 32]>,
+    /// What the shop with the higher id comes to owe the other by it.
+    pub(crate) high_owes_low_minor: i128,
+}
+
+/// One entry of a pair's book.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// The record that booked it.
+    pub record: RecordId,
+    /// Which of that record's lines in this book.
+    pub index: u8,
+    /// When it took place.
+    pub at: UnixMillis,
+    /// What it is about.
+    pub matter: Matter,
+    /// Who comes to owe more by it.
+    pub debtor: ShopId,
+    /// To whom.
+    pub creditor: ShopId,
+    /// How much, minor units; not below zero.
+    pub minor: i128,
+    /// The receipt that it is about.
+    pub receipt: Option<RecordId>,
+    /// A dispute holds it back from statements.
+    pub disputed: bool,
+    /// Its place in the book, to go on after it.
+    pub place: Vec<u8>,
+}
+
+/// The lower and the higher of two shops.
+pub(crate) fn sides(one: ShopId, other: ShopId) -> (ShopId, ShopId) {
+    if one < other { (one, other) } else { (other, one) }
+}
+
+/// Writes a line between two shops. One that another record has shown before is noted, too: a statement may cover the one
+/// record and not the other.
+pub(crate) fn write<R: Reader + ?Sized>(
+    view: &mut Overlay<'_, R>,
+    pair: PairId,
+    index: u8,
+    source: &Source,
+    (matter, high_owes_low_minor): (Matter, i128),
+) -> Result<(), ViewError> {
+    let key = LineKey { at: source.at, author: source.author, sequence: source.sequence, index };
+    let Source { record, receipt, subject, .. } = *source;
+    let entry = Entry { record, matter, receipt, subject, high_owes_low_minor };
+    table::write(view, table::line(pair, &key), &entry);
+    if let Some(subject) = subject {
+        let shown = table::shown_by(pair, &subject);
+        let mut places: Vec<(ShopId, u64)> = table::read(view, &shown)?.unwrap_or_default();
+        places.push((source.author, source.sequence));
+        places.sort_unstable();
+        places.dedup();
+        table::write(view, shown, &places);
+    }
+    Ok(())
+}
+
+/// Lines of a pair that took place from one moment to before another, in the order of time, after a place; at most
+/// `most`.
+pub fn lines(
+    view: &(impl Reader + ?Sized),
+    (me, ally): (ShopId, ShopId),
+    (from, until): (Option<UnixMillis>, Option<UnixMillis>),
+    after: Option<&[u8]>,
+    most: usize,
+) -> Result<Vec<Line>, ViewError> {
+    let pair = PairId::of(me, ally);
+    let responses = response::of_pair(view, me, ally)?;
+    let start = from.map(|from| table::line_before(pair, from));
+    let after = match (after, start.as_deref()) {
+        (Some(after), Some(start)) => Some(after.max(start)),
+        (after, start) => after.or(start),
+    };
+    let mut found = Vec::new();
+    let mut failed = None;
+    view.scan(&table::lines(pair), after, &mut |key, value| {
+        let parsed = table::parse_line(key).zip(Some(table::decode::<Entry>(key, value)));
+        match parsed {
+            Some((at, _)) if until.is_some_and(|until| at.at >= until) => return false,
+            Some((at, Ok(entry))) => match is_repeat(view, pair, &at, &entry) {
+                Ok(true) => {}
+                Ok(false) => found.push(tell(me, ally, key, &at, entry, &responses)),
+                Err(error) => failed = Some(error),
+            },
+            Some((_, Err(error))) => failed = Some(error),
+            None => failed = Some(ViewError::Damaged("table of lines".into())),
+        }
+        failed.is_none() && found.len() < most
+    })?;
+    failed.map_or(Ok(found), Err)
+}
+
+/// Whether an earlier place shows the same.
+fn is_repeat(
+    view: &(impl Reader + ?Sized),
+    pair: PairId,
+    at: &LineKey,
+    entry: &Entry,
+) -> Result<bool, ViewError> {
+    let Some(subject) = entry.subject else { return Ok(false) };
+    let places: Vec<(ShopId, u64)> = table::read(view, &table::shown_by(pair, &subject))?.unwrap_or_default();
+    Ok(places.first() != Some(&(at.author, at.sequence)))
+}
+
+fn tell(
+    me: ShopId,
+    ally: ShopId,
+    key: &[u8],
+    at: &LineKey,
+    entry: Entry,
+    responses: &response::Responses,
+) -> Line {
+    let (low, high) = sides(me, ally);
+    let (debtor, creditor) = if entry.high_owes_low_minor >= 0 { (high, low) } else { (low, high) };
+    Line {
+        record: entry.record,
+        index: at.index,
+        at: at.at,
+        matter: entry.matter,
+        debtor,
+        creditor,
+        minor: entry.high_owes_low_minor.abs(),
+        receipt: entry.receipt,
+        disputed: entry.receipt.is_some_and(|receipt| responses.hold_back(receipt, &|_, _| true)),
+        place: key.to_vec(),
+    }
+}
+
+/// Hash over all that two shops hold of each other line by line: lines, responses, statements, payments. It reads all of
+/// it; [`crate::pair::report`] has a digest that costs nothing.
+pub fn digest(view: &(impl Reader + ?Sized), me: ShopId, ally: ShopId) -> Result<[u8; 32], ViewError> {
+    let pair = PairId::of(me, ally);
+    let mut hasher = blake3::Hasher::new_derive_key("hutong 2026 v1 book digest");
+    for prefix in table::books(pair) {
+        view.scan(&prefix, None, &mut |key, value| {
+            hasher.update(&(key.len() as u64).to_be_bytes()).update(key);
+            hasher.update(&(value.len() as u64).to_be_bytes()).update(value);
+            true
+        })?;
+    }
+    Ok(*hasher.finalize().as_bytes())
+}

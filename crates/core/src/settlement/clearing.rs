@@ -1,0 +1,257 @@
+//! Netting from records. Both shops of a pair disclose their agreed balance; any member nets what is disclosed for a period
+//! and proposes the result; each shop of which a debt changes consents, at most once a period. Then it takes effect, for
+//! all who hold the same records, in whatever order these came (CON-1).
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
+
+use hutong_record::{RecordId, ShopId, UnixMillis, proto};
+use serde::{Deserialize, Serialize};
+
+use super::{book::sides, statement::owed};
+use crate::{
+    netting::{self, Debt, Netting},
+    table,
+    view::{Reader, ViewError},
+};
+
+/// Shops in one run: with the debts, what a message of 16 KiB holds.
+pub const RUN_SHOPS_MAX: usize = 128;
+/// Debts in one run.
+pub const RUN_DEBTS_MAX: usize = 512;
+/// Runs that one shop can propose for one period.
+pub(crate) const RUNS_MAX: usize = 4;
+
+/// A balance as one shop disclosed it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disclosed {
+    /// Its record.
+    pub record: RecordId,
+    /// The agreed statement's number.
+    pub number: u32,
+    /// What the higher shop owes the lower one, minor units.
+    pub high_owes_low_minor: i64,
+}
+
+/// One debt of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunDebt {
+    /// Who owes.
+    pub debtor: ShopId,
+    /// To whom.
+    pub creditor: ShopId,
+    /// How much, minor units.
+    pub minor: i64,
+    /// What is left of it.
+    pub left_minor: i64,
+}
+
+/// A netting that was proposed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// Its record.
+    pub id: RecordId,
+    /// Who proposed it.
+    pub author: ShopId,
+    /// Where in its log.
+    pub sequence: u64,
+    /// When.
+    pub proposed: UnixMillis,
+    /// The period of its balances.
+    pub period: UnixMillis,
+    /// The debts, ascending by debtor and creditor.
+    pub debts: Vec<RunDebt>,
+    /// Names the records behind the debts.
+    pub balances_digest: [u8; 32],
+    /// Every shop that it touches has consented, and all its balances are there.
+    pub in_effect: bool,
+}
+
+impl Run {
+    /// The shops of which a debt changes.
+    pub fn touched(&self) -> BTreeSet<ShopId> {
+        let changed = self.debts.iter().filter(|debt| debt.left_minor < debt.minor);
+        changed.flat_map(|debt| [debt.debtor, debt.creditor]).collect()
+    }
+
+    /// The debts as netting takes them.
+    pub fn debts(&self) -> Vec<Debt<ShopId>> {
+        let debt = |d: &RunDebt| Debt { debtor: d.debtor, creditor: d.creditor, minor: d.minor };
+        self.debts.iter().map(debt).collect()
+    }
+
+    /// The result as netting tells it. Its sums fit: they were checked when the run came.
+    pub fn result(&self) -> Netting<ShopId> {
+        let total = self.debts.iter().map(|debt| debt.minor).sum();
+        let remainder = self.debts.iter().map(|debt| debt.left_minor).sum();
+        let left = self.debts.iter().filter(|debt| debt.left_minor > 0);
+        let debt = |d: &RunDebt| Debt { debtor: d.debtor, creditor: d.creditor, minor: d.left_minor };
+        Netting { total, cleared: total - remainder, remainder, obligations: left.map(debt).collect() }
+    }
+
+    /// Parses a run's record. Whether it is right and the most that can be cancelled is checked, too; whether its balances
+    /// were disclosed is not.
+    pub(crate) fn parse(
+        message: &proto::NettingRun,
+        (id, author, sequence, proposed): (RecordId, ShopId, u64, UnixMillis),
+    ) -> Option<Self> {
+        let shop = |id: &bytes::Bytes| ShopId::try_from(id.as_ref()).ok();
+        let shops: Vec<ShopId> = message.shop_ids.iter().map(shop).collect::<Option<_>>()?;
+        let debt = |debt: &proto::NettedDebt| {
+            let shop = |place: u32| shops.get(usize::try_from(place).ok()?).copied();
+            let (debtor, creditor) = (shop(debt.debtor)?, shop(debt.creditor)?);
+            let fits = debt.minor > 0 && (0..=debt.minor).contains(&debt.left_minor);
+            fits.then_some(RunDebt { debtor, creditor, minor: debt.minor, left_minor: debt.left_minor })
+        };
+        let bounded = shops.len() <= RUN_SHOPS_MAX
+            && message.debts.len() <= RUN_DEBTS_MAX
+            && shops.windows(2).all(|two| two[0] < two[1]);
+        if !bounded {
+            return None;
+        }
+        let debts: Vec<RunDebt> = message.debts.iter().map(debt).collect::<Option<_>>()?;
+        let ascending = |two: &[RunDebt]| (two[0].debtor, two[0].creditor) < (two[1].debtor, two[1].creditor);
+        let total: i128 = debts.iter().map(|debt| i128::from(debt.minor)).sum();
+        if !debts.windows(2).all(ascending) || i64::try_from(total).is_err() {
+            return None;
+        }
+        let period = UnixMillis::new(message.period_end_unix_ms).ok()?;
+        let balances_digest = message.balances_digest.as_ref().try_into().ok()?;
+        let run = Self { id, author, sequence, proposed, period, debts, balances_digest, in_effect: false };
+        netting::verify(&run.debts(), &run.result()).ok()?;
+        (!run.touched().is_empty()).then_some(run)
+    }
+}
+
+/// What was disclosed for one period, by pair: the lower shop's word and the higher one's.
+#[derive(Debug, Default)]
+pub struct Balances(BTreeMap<(ShopId, ShopId), [Option<Disclosed>; 2]>);
+
+/// What was disclosed for a period.
+pub fn balances(view: &(impl Reader + ?Sized), period: UnixMillis) -> Result<Balances, ViewError> {
+    let mut all = Balances::default();
+    for ([low, high, author], said) in table::collect(view, &table::balances(period), |key, value| {
+        let (_, shops) =
+            table::parse_balance(key).ok_or_else(|| ViewError::Damaged("table of balances".into()))?;
+        Ok((shops, table::decode::<Disclosed>(key, value)?))
+    })? {
+        all.0.entry((low, high)).or_default()[usize::from(author == high)] = Some(said);
+    }
+    Ok(all)
+}
+
+/// The latest period that a balance was disclosed for.
+pub fn latest_period(view: &(impl Reader + ?Sized)) -> Result<Option<UnixMillis>, ViewError> {
+    let mut latest = None;
+    view.scan(&[table::BALANCE], None, &mut |key, _| {
+        latest = table::parse_balance(key).map(|(period, _)| period).or(latest);
+        true
+    })?;
+    Ok(latest)
+}
+
+impl Balances {
+    /// Debts that both shops of a pair disclosed alike, ascending, each with the records behind it: debtor's first.
+    pub fn matching(&self) -> Vec<(Debt<ShopId>, [RecordId; 2])> {
+        let mut debts: Vec<_> = self.0.iter().filter_map(|(pair, said)| matching(*pair, said)).collect();
+        debts.sort_unstable_by_key(|(debt, _)| (debt.debtor, debt.creditor));
+        debts
+    }
+
+    fn of(&self, debtor: ShopId, creditor: ShopId) -> Option<(Debt<ShopId>, [RecordId; 2])> {
+        let pair = sides(debtor, creditor);
+        self.0.get(&pair).and_then(|said| matching(pair, said)).filter(|(debt, _)| debt.debtor == debtor)
+    }
+}
+
+fn matching(
+    (low, high): (ShopId, ShopId),
+    said: &[Option<Disclosed>; 2],
+) -> Option<(Debt<ShopId>, [RecordId; 2])> {
+    let [Some(by_low), Some(by_high)] = said else { return None };
+    let (debtor, creditor, minor) = owed(low, high, by_low.high_owes_low_minor);
+    let same = (by_low.number, by_low.high_owes_low_minor) == (by_high.number, by_high.high_owes_low_minor);
+    let records =
+        if debtor == low { [by_low.record, by_high.record] } else { [by_high.record, by_low.record] };
+    (same && minor > 0).then_some((Debt { debtor, creditor, minor }, records))
+}
+
+/// Hash over the records behind some debts.
+pub(crate) fn digest<'r>(records: impl Iterator<Item = &'r [RecordId; 2]>) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new_derive_key("hutong 2026 v1 netting balances");
+    for record in records.flatten() {
+        hasher.update(record.as_bytes());
+    }
+    *hasher.finalize().as_bytes()
+}
+
+/// Whether all balances of a run were disclosed by both shops as it says; of one shop: all that this shop is in.
+pub(crate) fn is_backed(run: &Run, balances: &Balances, of: Option<ShopId>) -> bool {
+    let wanted = |debt: &&RunDebt| of.is_none_or(|shop| debt.debtor == shop || debt.creditor == shop);
+    let found =
+        run.debts.iter().filter(wanted).map(|debt| {
+            balances.of(debt.debtor, debt.creditor).filter(|(found, _)| found.minor == debt.minor)
+        });
+    let Some(records) = found.map(|found| found.map(|(_, records)| records)).collect::<Option<Vec<_>>>()
+    else {
+        return false;
+    };
+    of.is_some() || digest(records.iter()) == run.balances_digest
+}
+
+/// The run that a shop consented to for a period.
+pub fn consent(
+    view: &(impl Reader + ?Sized),
+    period: UnixMillis,
+    shop: ShopId,
+) -> Result<Option<RecordId>, ViewError> {
+    table::read(view, &table::consent(period, shop))
+}
+
+/// The shops that a run still needs the consent of.
+pub fn missing(view: &(impl Reader + ?Sized), run: &Run) -> Result<Vec<ShopId>, ViewError> {
+    let mut missing = Vec::new();
+    for shop in run.touched() {
+        if consent(view, run.period, shop)? != Some(run.id) {
+            missing.push(shop);
+        }
+    }
+    Ok(missing)
+}
+
+/// The runs of a period.
+pub fn runs_of(view: &(impl Reader + ?Sized), period: UnixMillis) -> Result<Vec<Run>, ViewError> {
+    table::collect(view, &table::runs(period), |key, value| table::decode(key, value))
+}
+
+/// All runs, by period and id; with them, their places in the list.
+pub fn runs(
+    view: &(impl Reader + ?Sized),
+    after: Option<&[u8]>,
+    most: usize,
+) -> Result<Vec<(Vec<u8>, Run)>, ViewError> {
+    let mut found = Vec::new();
+    let mut failed = None;
+    view.scan(&[table::RUN], after, &mut |key, value| {
+        match table::decode(key, value) {
+            Ok(run) => found.push((key.to_vec(), run)),
+            Err(error) => failed = Some(error),
+        }
+        failed.is_none() && found.len() < most
+    })?;
+    failed.map_or(Ok(found), Err)
+}
+
+/// The run of a record.
+pub fn find(view: &(impl Reader + ?Sized), id: RecordId) -> Result<Option<Run>, ViewError> {
+    let mut key = None;
+    view.scan(&[table::RUN], None, &mut |found, _| {
+        if table::parse_run(found) == Some(id) {
+            key = Some(found.to_vec());
+        }
+        key.is_none()
+    })?;
+    key.map_or(Ok(None), |key| table::read(view, &key))
+}
