@@ -149,6 +149,18 @@ pub(super) fn pair_of(evidence: &Evidence<'_>, shop: Shop, ally: Shop) -> pb::Pa
     pairs.iter().find(|p| evidence.shop_of.get(&p.ally_id) == Some(&ally)).cloned().unwrap_or_default()
 }
 
+/// Pairs with anything between them, each once, and what the second owes the first, cents.
+pub(super) fn pairs_that_traded(evidence: &Evidence<'_>) -> Vec<(Shop, Shop, i64)> {
+    let pairs = Shop::all().flat_map(|shop| Shop::all().skip(shop.index() + 1).map(move |ally| (shop, ally)));
+    let told = pairs.map(|(shop, ally)| (shop, ally, pair_of(evidence, shop, ally)));
+    let traded = told.filter(|(_, _, pair)| {
+        let counts =
+            [pair.vouchers_given, pair.vouchers_received, pair.customers_sent, pair.customers_received];
+        counts.iter().any(|count| *count > 0) || minor(pair.balance.as_ref()) != 0
+    });
+    traded.map(|(shop, ally, pair)| (shop, ally, minor(pair.balance.as_ref()))).collect()
+}
+
 fn check_pair(violations: &mut Violations, books: &Books, here: (Shop, &pb::Pair), there: (Shop, &pb::Pair)) {
     let ((shop, here), (ally, there)) = (here, there);
     let name = format!("{} and {}", shop.key(), ally.key());

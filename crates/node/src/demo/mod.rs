@@ -14,6 +14,7 @@
 //! | `replay`, `till`, `wallet` | customers, tills, vouchers in pockets |
 //! | `faults` | what goes wrong on purpose |
 //! | `ledger`, `gather`, `audit` | the demo's books, the nodes' books, the comparison |
+//! | `settlement` | what is owed in the end, and what of it cancels |
 //! | `report` | what is shown |
 
 mod audit;
@@ -30,6 +31,7 @@ mod plan;
 mod reason;
 mod replay;
 mod report;
+mod settlement;
 mod setup;
 mod street;
 mod till;
@@ -57,6 +59,7 @@ use self::{
     plan::Baskets,
     replay::{Span, Street},
     report::{Report, Times},
+    settlement::Settlement,
     street::{DAY_MS, DAYS_ALL, EmbeddedVisits, FIRST_DAY, Shop},
 };
 
@@ -165,8 +168,13 @@ async fn show(args: &DemoArgs, home: &Path, fleet: &mut Fleet) -> anyhow::Result
         shop_of: &street.shop_of,
         killed: faults.killed,
     };
-    let findings = audit(&evidence);
-    Ok(Report::new(span, times, &evidence, findings, faults))
+    let mut findings = audit(&evidence);
+    let pairs = audit::pairs_that_traded(&evidence);
+    let debts: Vec<_> =
+        pairs.iter().filter_map(|(one, other, cents)| settlement::debt(*one, *other, *cents)).collect();
+    let settled = Settlement::of(&debts)?.on_record(&street.links, &street.shop_of, &pairs).await?;
+    settled.check(&mut findings.violations);
+    Ok(Report::new(span, times, &evidence, findings, faults, settled))
 }
 
 /// Starts the nodes, founds the alliance and publishes the promotions.

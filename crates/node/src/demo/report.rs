@@ -9,6 +9,7 @@ use super::{
     audit::{Evidence, Findings, pair_of},
     faults::FaultLog,
     replay::Span,
+    settlement::Settlement,
     street::Shop,
 };
 
@@ -30,6 +31,8 @@ pub(super) struct Report {
     state_digests_equal: bool,
     pairs_agree: bool,
     double_redemptions: u64,
+    /// What is owed in the end, and what of it cancels around the circle.
+    settlement: Settlement,
     elapsed_s: f64,
     setup_s: f64,
     replay_s: f64,
@@ -118,6 +121,7 @@ impl Report {
         evidence: &Evidence<'_>,
         findings: Findings,
         faults: FaultLog,
+        settlement: Settlement,
     ) -> Self {
         let accounts = &evidence.books.accounts;
         let mut refusals = BTreeMap::new();
@@ -138,6 +142,7 @@ impl Report {
             state_digests_equal: findings.state_digests_equal,
             pairs_agree: findings.pairs_agree,
             double_redemptions: findings.double_redemptions,
+            settlement,
             elapsed_s: (times.setup + times.replay + times.settle).as_secs_f64(),
             setup_s: times.setup.as_secs_f64(),
             replay_s: times.replay.as_secs_f64(),
@@ -218,6 +223,22 @@ impl Report {
         writeln!(out, "Each two shops agree on what is between them: {}", yes(self.pairs_agree))?;
         writeln!(out, "Vouchers used twice: {}", self.double_redemptions)?;
         writeln!(out, "Requests sent twice, answered the same: {}", self.repeats)?;
+        let owed = &self.settlement;
+        writeln!(
+            out,
+            "Gross debt {}, netting cancelled {} ({:.1} %), left to pay {}",
+            dollar_text(owed.gross_debt_cents),
+            dollar_text(owed.cancelled_cents),
+            owed.cancelled_percent,
+            dollar_text(owed.left_cents)
+        )?;
+        writeln!(
+            out,
+            "Statements signed by both: {} of {}; netted by records: {}",
+            owed.statements_agreed,
+            owed.pairs,
+            yes(owed.netted_by_records)
+        )?;
         writeln!(out, "Broken promises: {}", self.invariants_failed.len())?;
         Ok(())
     }
@@ -369,9 +390,13 @@ fn right(count: u64) -> Cell {
 }
 
 fn dollars(cents: i64) -> Cell {
+    Cell::new(dollar_text(cents)).set_alignment(CellAlignment::Right)
+}
+
+fn dollar_text(cents: i64) -> String {
     let sign = if cents < 0 { "-" } else { "" };
     let cents = cents.unsigned_abs();
-    Cell::new(format!("{sign}{}.{:02}", cents / 100, cents % 100)).set_alignment(CellAlignment::Right)
+    format!("{sign}{}.{:02}", cents / 100, cents % 100)
 }
 
 #[cfg(test)]
@@ -407,7 +432,7 @@ mod tests {
         };
         let span = Span { days: 1, visits: 10 };
         let times = Times { replay: Duration::from_secs(2), ..Default::default() };
-        Report::new(span, times, &evidence, Findings::default(), FaultLog::default())
+        Report::new(span, times, &evidence, Findings::default(), FaultLog::default(), Settlement::default())
     }
 
     #[test]
@@ -423,7 +448,10 @@ mod tests {
         assert_eq!(object["invariants_failed"][0], "VOU-1: for the test");
         assert_eq!(object["nodes"].as_array().unwrap().len(), 13);
         assert_eq!(object["visits_per_s"], 5.0);
-        for key in ["pairs", "state_digests_equal", "pairs_agree", "double_redemptions", "elapsed_s"] {
+        assert_eq!(object["settlement"]["gross_debt_cents"], 0);
+        for key in
+            ["pairs", "state_digests_equal", "pairs_agree", "double_redemptions", "elapsed_s", "settlement"]
+        {
             assert!(!object[key].is_null(), "{key}");
         }
     }
