@@ -75,6 +75,39 @@ pub struct Charter {
     /// 16 random bytes.
     #[prost(bytes = "bytes", tag = "11")]
     pub salt: ::prost::bytes::Bytes,
+    /// Which evidence counts, and who is paid for it; absent: the defaults of its fields.
+    #[prost(message, optional, tag = "20")]
+    pub attribution: ::core::option::Option<AttributionRules>,
+}
+/// Which touches count as evidence that one shop sent a customer to another, and which of them pays.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AttributionRules {
+    /// Who is paid a bounty; unspecified: the last touch.
+    #[prost(enumeration = "PayingModel", tag = "1")]
+    pub paying_model: i32,
+    /// How long before a conversion a hand-out may lie, milliseconds, at most 10 years; 0: the charter's
+    /// attribution_window_ms. The hand-out of the very voucher that is redeemed counts as long as the voucher is good.
+    #[prost(int64, tag = "2")]
+    pub hand_out_window_ms: i64,
+    /// The same for scans; 0: attribution_window_ms.
+    #[prost(int64, tag = "3")]
+    pub scan_window_ms: i64,
+    /// The same for invitations; 0: attribution_window_ms.
+    #[prost(int64, tag = "4")]
+    pub invite_window_ms: i64,
+    /// The same for visits; 0: attribution_window_ms.
+    #[prost(int64, tag = "5")]
+    pub visit_window_ms: i64,
+    /// How long before a purchase without a voucher any touch may lie, milliseconds, at most 10 years; 0:
+    /// attribution_window_ms. A touch must lie within its own window, too.
+    #[prost(int64, tag = "6")]
+    pub purchase_window_ms: i64,
+    /// Touches of one card by one shop that count within one hour, 1 to 1,000; 0: 3. Later ones do not.
+    #[prost(uint32, tag = "7")]
+    pub card_touches_per_hour_max: u32,
+    /// Touches by one shop within ten minutes, 1 to 100,000; 0: 100. Where there are more, none of them counts.
+    #[prost(uint32, tag = "8")]
+    pub shop_touches_per_ten_minutes_max: u32,
 }
 /// How a shop shows itself to its allies. The latest one counts.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -178,6 +211,38 @@ pub struct InvitationLink {
     pub guest_secret: ::prost::bytes::Bytes,
     #[prost(int64, tag = "5")]
     pub expires_unix_ms: i64,
+}
+/// Whose evidence pays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum PayingModel {
+    Unspecified = 0,
+    /// The shop of the last touch.
+    Last = 1,
+    /// The shop of the first touch.
+    First = 2,
+}
+impl PayingModel {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "PAYING_MODEL_UNSPECIFIED",
+            Self::Last => "PAYING_MODEL_LAST",
+            Self::First => "PAYING_MODEL_FIRST",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "PAYING_MODEL_UNSPECIFIED" => Some(Self::Unspecified),
+            "PAYING_MODEL_LAST" => Some(Self::Last),
+            "PAYING_MODEL_FIRST" => Some(Self::First),
+            _ => None,
+        }
+    }
 }
 /// The signed part of a record. Its bytes are stored and relayed exactly as they came; a reader refuses bytes
 /// that it would not have written itself (fields in order of number, no default values, no unknown fields).
@@ -348,6 +413,10 @@ pub enum Kind {
     Netting = 26,
     /// Payload: SettlementSetting. Sealed to its author.
     SettlementSetting = 27,
+    /// Payload: FundingConsent.
+    FundingConsent = 28,
+    /// Payload: Note. Sealed to its author.
+    Note = 29,
     /// Payload: Resumption. The first record of an incarnation after the first.
     Resumption = 30,
 }
@@ -386,6 +455,8 @@ impl Kind {
             Self::AgreedBalance => "KIND_AGREED_BALANCE",
             Self::Netting => "KIND_NETTING",
             Self::SettlementSetting => "KIND_SETTLEMENT_SETTING",
+            Self::FundingConsent => "KIND_FUNDING_CONSENT",
+            Self::Note => "KIND_NOTE",
             Self::Resumption => "KIND_RESUMPTION",
         }
     }
@@ -420,6 +491,8 @@ impl Kind {
             "KIND_AGREED_BALANCE" => Some(Self::AgreedBalance),
             "KIND_NETTING" => Some(Self::Netting),
             "KIND_SETTLEMENT_SETTING" => Some(Self::SettlementSetting),
+            "KIND_FUNDING_CONSENT" => Some(Self::FundingConsent),
+            "KIND_NOTE" => Some(Self::Note),
             "KIND_RESUMPTION" => Some(Self::Resumption),
             _ => None,
         }
@@ -1189,6 +1262,134 @@ pub struct Promotion {
     /// True: the numbers of vouchers that expired unused are handed out again, once their redeemers gave them back.
     #[prost(bool, tag = "21")]
     pub reuse_expired: bool,
+    /// How the bounty is reckoned; absent: the amount of `bounty`, always.
+    #[prost(message, optional, tag = "22")]
+    pub bounty_terms: ::core::option::Option<BountyTerms>,
+    /// Who bears benefits and bounties, 2 to 5 shops, each once, shares that add up to 10,000; none: the funder alone. The
+    /// share of a shop that has not agreed by a FundingConsent is the funder's.
+    #[prost(message, repeated, tag = "23")]
+    pub funding: ::prost::alloc::vec::Vec<FundingShare>,
+}
+/// How a bounty is reckoned. Each redeemer counts for itself, and says in the receipt what it counted.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct BountyTerms {
+    /// What a period is for by_count and per_period_max; unspecified: the whole promotion.
+    #[prost(enumeration = "BountyPeriod", tag = "4")]
+    pub period: i32,
+    /// All bounties of one redeemer in one period; absent: no limit.
+    #[prost(message, optional, tag = "5")]
+    pub per_period_max: ::core::option::Option<Money>,
+    /// All bounties of one redeemer for one card, those without a card together; absent: no limit.
+    #[prost(message, optional, tag = "6")]
+    pub per_card_max: ::core::option::Option<Money>,
+    /// True: only for customers whose card the redeemer has not seen on an earlier day.
+    #[prost(bool, tag = "7")]
+    pub new_customers_only: bool,
+    #[prost(oneof = "bounty_terms::Terms", tags = "1, 2, 3")]
+    pub terms: ::core::option::Option<bounty_terms::Terms>,
+}
+/// Nested message and enum types in `BountyTerms`.
+pub mod bounty_terms {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Terms {
+        /// A share of the purchase; `bounty` is absent then.
+        #[prost(message, tag = "1")]
+        Percent(super::PercentOff),
+        /// By the purchase, in minor units; `bounty` is absent then.
+        #[prost(message, tag = "2")]
+        ByPurchase(super::BountyTiers),
+        /// By how many redemptions the period has had with this one; `bounty` is absent then.
+        #[prost(message, tag = "3")]
+        ByCount(super::BountyTiers),
+    }
+}
+/// Amounts by steps, 1 to 8.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct BountyTiers {
+    /// In the order of `from`, each greater than the one before. Below the first one there is no bounty.
+    #[prost(message, repeated, tag = "1")]
+    pub tiers: ::prost::alloc::vec::Vec<BountyTier>,
+}
+/// One step.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BountyTier {
+    /// From so much on, 0 to 10^15.
+    #[prost(int64, tag = "1")]
+    pub from: i64,
+    /// What the bounty is.
+    #[prost(message, optional, tag = "2")]
+    pub amount: ::core::option::Option<Money>,
+}
+/// A shop that bears a part of what a promotion costs.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FundingShare {
+    /// 32 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub shop_id: ::prost::bytes::Bytes,
+    /// Hundredths of a percent, 1 to 10,000.
+    #[prost(uint32, tag = "2")]
+    pub basis_points: u32,
+}
+/// The author bears the share that a promotion names for it, from now on.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FundingConsent {
+    #[prost(message, optional, tag = "1")]
+    pub request: ::core::option::Option<Request>,
+    /// 32 bytes.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub promotion_id: ::prost::bytes::Bytes,
+}
+/// What a shop notes for itself.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Note {
+    #[prost(message, optional, tag = "1")]
+    pub request: ::core::option::Option<Request>,
+    #[prost(oneof = "note::Note", tags = "2, 3")]
+    pub note: ::core::option::Option<note::Note>,
+}
+/// Nested message and enum types in `Note`.
+pub mod note {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Note {
+        /// A way by which customers are sent.
+        #[prost(message, tag = "2")]
+        Channel(super::Channel),
+        /// A card of this shop's own staff.
+        #[prost(message, tag = "3")]
+        StaffCard(super::StaffCard),
+    }
+}
+/// A poster, a till receipt, a group post: what customers scan.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Channel {
+    /// 1 to 64 characters.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Where customers are sent, 32 bytes.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub to_shop_id: ::prost::bytes::Bytes,
+    /// The promotion that it advertises, 32 bytes; absent: the shop as such.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub promotion_id: ::prost::bytes::Bytes,
+}
+/// A channel as its link and QR code say it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ChannelLink {
+    /// The shop whose channel it is, 32 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub shop_id: ::prost::bytes::Bytes,
+    #[prost(message, optional, tag = "2")]
+    pub channel: ::core::option::Option<Channel>,
+}
+/// Whose touches and redemptions earn nobody anything.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StaffCard {
+    /// 16 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub card_id: ::prost::bytes::Bytes,
+    /// True: it is one no more.
+    #[prost(bool, tag = "2")]
+    pub removed: bool,
 }
 /// A shop that hands out vouchers, and how many.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1373,6 +1574,39 @@ pub struct Redemption {
     /// The key of the reservation that is used up by it; absent: none.
     #[prost(string, tag = "15")]
     pub reservation_key: ::prost::alloc::string::String,
+    /// What the bounty was reckoned with, where the promotion has bounty terms; absent: all zero.
+    #[prost(message, optional, tag = "16")]
+    pub bounty_basis: ::core::option::Option<BountyBasis>,
+    /// The shops that bear their shares of a promotion that several fund, as far as the author knew their consent, in the
+    /// order of the promotion's list; without the funder.
+    #[prost(message, repeated, tag = "17")]
+    pub co_funders: ::prost::alloc::vec::Vec<CoFunder>,
+}
+/// What the redeemer counted, so that each party reckons the same bounty.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BountyBasis {
+    /// by_count: the how-manieth redemption of the period it is; else 0.
+    #[prost(uint32, tag = "1")]
+    pub count: u32,
+    /// Caps per card or period: the least that they leave, where that is below the bounty; absent: they leave enough.
+    #[prost(message, optional, tag = "2")]
+    pub room: ::core::option::Option<Money>,
+    /// True: the terms are for new customers only, and this is none, or showed no card.
+    #[prost(bool, tag = "3")]
+    pub known_customer: bool,
+    /// True: the card belongs to the author's own staff, which earns nobody a bounty.
+    #[prost(bool, tag = "4")]
+    pub staff: bool,
+}
+/// A shop that bears a share, with the record by which it agreed.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CoFunder {
+    /// 32 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub shop_id: ::prost::bytes::Bytes,
+    /// Id of its FundingConsent's record, 32 bytes.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub consent_id: ::prost::bytes::Bytes,
 }
 /// A redemption that was accepted at the author's risk turned out to be the voucher's only use: the right to it has
 /// arrived, and the redemption is booked.
@@ -1444,6 +1678,40 @@ pub struct Touch {
     /// Which poster, till receipt or group post, at most 64 characters.
     #[prost(string, tag = "6")]
     pub channel: ::prost::alloc::string::String,
+}
+/// After how long counting begins anew, in the alliance's local time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum BountyPeriod {
+    Unspecified = 0,
+    Day = 1,
+    /// From Monday on.
+    Week = 2,
+    Month = 3,
+}
+impl BountyPeriod {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "BOUNTY_PERIOD_UNSPECIFIED",
+            Self::Day => "BOUNTY_PERIOD_DAY",
+            Self::Week => "BOUNTY_PERIOD_WEEK",
+            Self::Month => "BOUNTY_PERIOD_MONTH",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "BOUNTY_PERIOD_UNSPECIFIED" => Some(Self::Unspecified),
+            "BOUNTY_PERIOD_DAY" => Some(Self::Day),
+            "BOUNTY_PERIOD_WEEK" => Some(Self::Week),
+            "BOUNTY_PERIOD_MONTH" => Some(Self::Month),
+            _ => None,
+        }
+    }
 }
 /// Who decides whether a voucher is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]

@@ -2254,6 +2254,18 @@ pub enum EventType {
     RiskSettled = 15,
     /// A shop was proven to have broken the rules of vouchers.
     OffenceProven = 16,
+    /// This shop or an ally signed a statement.
+    StatementSigned = 40,
+    /// A party of a receipt accepted or disputed it, took its dispute back, or conceded.
+    ReceiptAnswered = 41,
+    /// A payment was said to be made, or to have come or not.
+    Payment = 42,
+    /// A shop disclosed an agreed balance.
+    BalancePublished = 43,
+    /// A netting run was proposed or consented to.
+    Netting = 44,
+    /// An ally owes more than this shop's limit for warnings.
+    ExposureWarning = 45,
     /// No event: the token alone counts. Only where the request asks for them.
     Bookmark = 100,
     /// Records before this token cannot be read, because the disk damaged them: look at what they were about by listing.
@@ -2283,6 +2295,12 @@ impl EventType {
             Self::VoucherReserved => "EVENT_TYPE_VOUCHER_RESERVED",
             Self::RiskSettled => "EVENT_TYPE_RISK_SETTLED",
             Self::OffenceProven => "EVENT_TYPE_OFFENCE_PROVEN",
+            Self::StatementSigned => "EVENT_TYPE_STATEMENT_SIGNED",
+            Self::ReceiptAnswered => "EVENT_TYPE_RECEIPT_ANSWERED",
+            Self::Payment => "EVENT_TYPE_PAYMENT",
+            Self::BalancePublished => "EVENT_TYPE_BALANCE_PUBLISHED",
+            Self::Netting => "EVENT_TYPE_NETTING",
+            Self::ExposureWarning => "EVENT_TYPE_EXPOSURE_WARNING",
             Self::Bookmark => "EVENT_TYPE_BOOKMARK",
             Self::Gap => "EVENT_TYPE_GAP",
         }
@@ -2307,6 +2325,12 @@ impl EventType {
             "EVENT_TYPE_VOUCHER_RESERVED" => Some(Self::VoucherReserved),
             "EVENT_TYPE_RISK_SETTLED" => Some(Self::RiskSettled),
             "EVENT_TYPE_OFFENCE_PROVEN" => Some(Self::OffenceProven),
+            "EVENT_TYPE_STATEMENT_SIGNED" => Some(Self::StatementSigned),
+            "EVENT_TYPE_RECEIPT_ANSWERED" => Some(Self::ReceiptAnswered),
+            "EVENT_TYPE_PAYMENT" => Some(Self::Payment),
+            "EVENT_TYPE_BALANCE_PUBLISHED" => Some(Self::BalancePublished),
+            "EVENT_TYPE_NETTING" => Some(Self::Netting),
+            "EVENT_TYPE_EXPOSURE_WARNING" => Some(Self::ExposureWarning),
             "EVENT_TYPE_BOOKMARK" => Some(Self::Bookmark),
             "EVENT_TYPE_GAP" => Some(Self::Gap),
             _ => None,
@@ -6340,6 +6364,2438 @@ pub mod sale_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+/// One entry of a pair's book, the same on both sides.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BookLine {
+    /// Hex id of the record that booked it, and which of its lines in this book.
+    #[prost(string, tag = "1")]
+    pub record_id: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub index: u32,
+    /// When it took place.
+    #[prost(message, optional, tag = "3")]
+    pub time: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(enumeration = "BookLineType", tag = "4")]
+    pub r#type: i32,
+    /// Hex.
+    #[prost(string, tag = "5")]
+    pub debtor_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "6")]
+    pub creditor_id: ::prost::alloc::string::String,
+    /// What it adds to what the debtor owes; not below zero.
+    #[prost(message, optional, tag = "7")]
+    pub amount: ::core::option::Option<Money>,
+    /// Hex id of the receipt that it is about; absent: none.
+    #[prost(string, tag = "8")]
+    pub receipt_id: ::prost::alloc::string::String,
+    /// A dispute holds it back.
+    #[prost(bool, tag = "9")]
+    pub disputed: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListBookLinesRequest {
+    /// Hex id; absent where the node is in one alliance only.
+    #[prost(string, tag = "1")]
+    pub alliance_id: ::prost::alloc::string::String,
+    /// Hex.
+    #[prost(string, tag = "2")]
+    pub ally_id: ::prost::alloc::string::String,
+    /// Lines from this moment on; absent: from the first.
+    #[prost(message, optional, tag = "3")]
+    pub from_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Lines before this moment; absent: to the last.
+    #[prost(message, optional, tag = "4")]
+    pub until_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// At most 1,000; 0: 100.
+    #[prost(int32, tag = "5")]
+    pub page_size: i32,
+    /// From the previous answer; absent: from the start.
+    #[prost(string, tag = "6")]
+    pub page_token: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListBookLinesResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub lines: ::prost::alloc::vec::Vec<BookLine>,
+    /// Absent: that was the last page.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RespondToReceiptRequest {
+    /// Hex id; absent where the node is in one alliance only.
+    #[prost(string, tag = "1")]
+    pub alliance_id: ::prost::alloc::string::String,
+    /// Chosen by the caller, 1 to 64 printable ASCII characters; a repeat gets the first answer.
+    #[prost(string, tag = "2")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Hex.
+    #[prost(string, tag = "3")]
+    pub receipt_id: ::prost::alloc::string::String,
+    #[prost(enumeration = "ReceiptAnswer", tag = "4")]
+    pub answer: i32,
+    /// For a dispute.
+    #[prost(enumeration = "DisputeReason", tag = "5")]
+    pub reason: i32,
+    /// At most 500 characters.
+    #[prost(string, tag = "6")]
+    pub text: ::prost::alloc::string::String,
+    /// Hex id of a record that speaks for it; absent: none.
+    #[prost(string, tag = "7")]
+    pub evidence_id: ::prost::alloc::string::String,
+    /// A document that speaks for it, at most 4,096 bytes.
+    #[prost(bytes = "vec", tag = "8")]
+    pub evidence: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RespondToReceiptResponse {
+    /// Hex id of the response's record.
+    #[prost(string, tag = "1")]
+    pub record_id: ::prost::alloc::string::String,
+}
+/// What two shops hold to be owed at the end of a period.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Statement {
+    /// Hex.
+    #[prost(string, tag = "1")]
+    pub ally_id: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub number: u32,
+    /// Absent: from the beginning.
+    #[prost(message, optional, tag = "3")]
+    pub period_start_time: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "4")]
+    pub period_end_time: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(enumeration = "StatementState", tag = "5")]
+    pub state: i32,
+    #[prost(message, optional, tag = "6")]
+    pub opening: ::core::option::Option<Money>,
+    /// What the period's lines come to, late ones of earlier periods and what disputes hold back included.
+    #[prost(message, optional, tag = "7")]
+    pub lines: ::core::option::Option<Money>,
+    #[prost(uint32, tag = "8")]
+    pub line_count: u32,
+    /// What changed in what earlier statements cover.
+    #[prost(message, optional, tag = "9")]
+    pub correction: ::core::option::Option<Money>,
+    /// opening + lines + correction.
+    #[prost(message, optional, tag = "10")]
+    pub closing: ::core::option::Option<Money>,
+    /// Held back by disputes, not in the closing balance.
+    #[prost(message, optional, tag = "11")]
+    pub disputed: ::core::option::Option<Money>,
+    /// Hash over the lines in order, hex.
+    #[prost(string, tag = "12")]
+    pub lines_digest: ::prost::alloc::string::String,
+    /// Hash over all that has to be equal, hex.
+    #[prost(string, tag = "13")]
+    pub digest: ::prost::alloc::string::String,
+    /// Hex ids of this shop's and of the ally's record; absent: not signed.
+    #[prost(string, tag = "14")]
+    pub own_record_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "15")]
+    pub ally_record_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetStatementRequest {
+    /// Hex id; absent where the node is in one alliance only.
+    #[prost(string, tag = "1")]
+    pub alliance_id: ::prost::alloc::string::String,
+    /// Hex.
+    #[prost(string, tag = "2")]
+    pub ally_id: ::prost::alloc::string::String,
+    /// 0: the one after the latest agreed.
+    #[prost(uint32, tag = "3")]
+    pub number: u32,
+    /// For a draft: the end of its period; absent: the charter's latest.
+    #[prost(message, optional, tag = "4")]
+    pub period_end_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetStatementResponse {
+    #[prost(message, optional, tag = "1")]
+    pub statement: ::core::option::Option<Statement>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListStatementsRequest {
+    /// Hex id; absent where the node is in one alliance only.
+    #[prost(string, tag = "1")]
+    pub alliance_id: ::prost::alloc::string::String,
+    /// Hex.
+    #[prost(string, tag = "2")]
+    pub ally_id: ::prost::alloc::string::String,
+    /// At most 1,000; 0: 100.
+    #[prost(int32, tag = "3")]
+    pub page_size: i32,
+    /// From the previous answer; absent: from the start.
+    #[prost(string, tag = "4")]
+    pub page_token: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListStatementsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub statements: ::prost::alloc::vec::Vec<Statement>,
+    /// Absent: that was the last page.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SignStatementRequest {
+    /// Hex id; absent where the node is in one alliance only.
+    #[prost(string, tag = "1")]
+    pub alliance_id: ::prost::alloc::string::String,
+    /// Hex.
+    #[prost(string, tag = "2")]
+    pub ally_id: ::prost::alloc::string::String,
+    /// The end of the period, not later than now; absent: the ally's where it has signed, else the charter's latest.
+    #[prost(message, optional, tag = "3")]
+    pub period_end_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Lists the lines of one day of the alliance, for comparing: YYYY-MM-DD; absent: none in particular.
+    #[prost(string, tag = "4")]
+    pub list_day: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SignStatementResponse {
+    #[prost(message, optional, tag = "1")]
+    pub statement: ::core::option::Option<Statement>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CompareStatementRequest {
+    /// Hex id; absent where the node is in one alliance only.
+    #[prost(string, tag = "1")]
+    pub alliance_id: ::prost::alloc::string::String,
+    /// Hex.
+    #[prost(string, tag = "2")]
+    pub ally_id: ::prost::alloc::string::String,
+    /// 0: the one after the latest agreed.
+    #[prost(uint32, tag = "3")]
+    pub number: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CompareStatementResponse {
+    /// Whether both have signed the same.
+    #[prost(bool, tag = "1")]
+    pub equal: bool,
+    /// Names of the fields that differ.
+    #[prost(string, repeated, tag = "2")]
+    pub fields: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Lines that only one of the two has, or that differ in amount.
+    #[prost(message, repeated, tag = "3")]
+    pub lines: ::prost::alloc::vec::Vec<LineDifference>,
+    /// Days whose lines differ, YYYY-MM-DD: have both sign the statement again with list_day.
+    #[prost(string, repeated, tag = "4")]
+    pub days: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LineDifference {
+    /// Hex id of the record behind the line, and which of its lines.
+    #[prost(string, tag = "1")]
+    pub record_id: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub index: u32,
+    /// What this shop has; absent: it has no such line.
+    #[prost(message, optional, tag = "3")]
+    pub own: ::core::option::Option<Money>,
+    /// What the ally has; absent: it has no such line.
+    #[prost(message, optional, tag = "4")]
+    pub ally: ::core::option::Option<Money>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SettlementPayment {
+    /// Hex id of the payer's record.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Hex.
+    #[prost(string, tag = "2")]
+    pub payer_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub payee_id: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "4")]
+    pub amount: ::core::option::Option<Money>,
+    #[prost(message, optional, tag = "5")]
+    pub payment_time: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(string, tag = "6")]
+    pub reference: ::prost::alloc::string::String,
+    #[prost(enumeration = "PaymentState", tag = "7")]
+    pub state: i32,
+    /// Why it was denied.
+    #[prost(string, tag = "8")]
+    pub reason: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RecordPaymentRequest {
+    /// Hex id; absent where the node is in one alliance only.
+    #[prost(string, tag = "1")]
+    pub alliance_id: ::prost::alloc::string::String,
+    /// Chosen by the caller, 1 to 64 printable ASCII characters; a repeat gets the first answer.
+    #[prost(string, tag = "2")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Who was paid, hex.
+    #[prost(string, tag = "3")]
+    pub ally_id: ::prost::alloc::string::String,
+    /// More than nothing.
+    #[prost(message, optional, tag = "4")]
+    pub amount: ::core::option::Option<Money>,
+    /// Absent: now.
+    #[prost(message, optional, tag = "5")]
+    pub payment_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// The bank's or app's own, at most 64 characters.
+    #[prost(string, tag = "6")]
+    pub reference: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RecordPaymentResponse {
+    /// Hex; the payee confirms it by this id.
+    #[prost(string, tag = "1")]
+    pub payment_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConfirmPaymentRequest {
+    /// Hex id; absent where the node is in one alliance only.
+    #[prost(string, tag = "1")]
+    pub alliance_id: ::prost::alloc::string::String,
+    /// Chosen by the caller, 1 to 64 printable ASCII characters; a repeat gets the first answer.
+    #[prost(string, tag = "2")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Hex.
+    #[prost(string, tag = "3")]
+    pub payment_id: ::prost::alloc::string::String,
+    /// True: it did not come.
+    #[prost(bool, tag = "4")]
+    pub denied: bool,
+    /// Why not, at most 200 characters.
+    #[prost(string, tag = "5")]
+    pub reason: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConfirmPaymentResponse {
+    /// Hex id of the answer's record.
+    #[prost(string, tag = "1")]
+    pub record_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListPaymentsRequest {
+    /// Hex id; absent where the node is in one alliance only.
+    #[prost(string, tag = "1")]
+    pub alliance_id: ::prost::alloc::string::String,
+    /// Hex; absent: all allies.
+    #[prost(string, tag = "2")]
+    pub ally_id: ::prost::alloc::string::String,
+    /// At most 1,000; 0: 100.
+    #[prost(int32, tag = "3")]
+    pub page_size: i32,
+    /// From the previous answer; absent: from the start.
+    #[prost(string, tag = "4")]
+    pub page_token: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListPaymentsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub payments: ::prost::alloc::vec::Vec<SettlementPayment>,
+    /// Absent: that was the last page.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PublishBalanceRequest {
+    /// Hex id; absent where the node is in one alliance only.
+    #[prost(string, tag = "1")]
+    pub alliance_id: ::prost::alloc::string::String,
+    /// Hex.
+    #[prost(string, tag = "2")]
+    pub ally_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PublishBalanceResponse {
+    /// What is disclosed.
+    #[prost(message, optional, tag = "1")]
+    pub balance: ::core::option::Option<Money>,
+    #[prost(message, optional, tag = "2")]
+    pub period_end_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// A debt of a run.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NettedDebt {
+    /// Hex.
+    #[prost(string, tag = "1")]
+    pub debtor_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub creditor_id: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "3")]
+    pub amount: ::core::option::Option<Money>,
+    /// What is left of it.
+    #[prost(message, optional, tag = "4")]
+    pub left: ::core::option::Option<Money>,
+}
+/// What the balances of a period cancel to.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct NettingRun {
+    /// Hex id of the run's record.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Hex id of the shop that proposed it.
+    #[prost(string, tag = "2")]
+    pub proposer_id: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "3")]
+    pub period_end_time: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, repeated, tag = "4")]
+    pub debts: ::prost::alloc::vec::Vec<NettedDebt>,
+    /// All debts, what cancelled, what is left.
+    #[prost(message, optional, tag = "5")]
+    pub total: ::core::option::Option<Money>,
+    #[prost(message, optional, tag = "6")]
+    pub cleared: ::core::option::Option<Money>,
+    #[prost(message, optional, tag = "7")]
+    pub remainder: ::core::option::Option<Money>,
+    /// Hex ids of the shops that have consented, and of those whose consent is missing.
+    #[prost(string, repeated, tag = "8")]
+    pub consented_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "9")]
+    pub missing_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Whether it took effect: every touched shop consented, all balances are there, and it is right.
+    #[prost(bool, tag = "10")]
+    pub in_effect: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ProposeNettingRequest {
+    /// Hex id; absent where the node is in one alliance only.
+    #[prost(string, tag = "1")]
+    pub alliance_id: ::prost::alloc::string::String,
+    /// The period of the balances; absent: the latest that any were published for.
+    #[prost(message, optional, tag = "2")]
+    pub period_end_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ProposeNettingResponse {
+    #[prost(message, optional, tag = "1")]
+    pub run: ::core::option::Option<NettingRun>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConsentToNettingRequest {
+    /// Hex id; absent where the node is in one alliance only.
+    #[prost(string, tag = "1")]
+    pub alliance_id: ::prost::alloc::string::String,
+    /// Hex.
+    #[prost(string, tag = "2")]
+    pub run_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ConsentToNettingResponse {
+    #[prost(message, optional, tag = "1")]
+    pub run: ::core::option::Option<NettingRun>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetNettingRequest {
+    /// Hex id; absent where the node is in one alliance only.
+    #[prost(string, tag = "1")]
+    pub alliance_id: ::prost::alloc::string::String,
+    /// Hex.
+    #[prost(string, tag = "2")]
+    pub run_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetNettingResponse {
+    #[prost(message, optional, tag = "1")]
+    pub run: ::core::option::Option<NettingRun>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListNettingsRequest {
+    /// Hex id; absent where the node is in one alliance only.
+    #[prost(string, tag = "1")]
+    pub alliance_id: ::prost::alloc::string::String,
+    /// At most 1,000; 0: 100.
+    #[prost(int32, tag = "2")]
+    pub page_size: i32,
+    /// From the previous answer; absent: from the start.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListNettingsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub runs: ::prost::alloc::vec::Vec<NettingRun>,
+    /// Absent: that was the last page.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Exposure {
+    /// Hex; absent: the limits of all allies that have none of their own.
+    #[prost(string, tag = "1")]
+    pub ally_id: ::prost::alloc::string::String,
+    /// What the ally owes; negative: this shop owes.
+    #[prost(message, optional, tag = "2")]
+    pub owed: ::core::option::Option<Money>,
+    /// Absent: no limit.
+    #[prost(message, optional, tag = "3")]
+    pub warn: ::core::option::Option<Money>,
+    /// Absent: no limit.
+    #[prost(message, optional, tag = "4")]
+    pub stop: ::core::option::Option<Money>,
+    #[prost(enumeration = "ExposureState", tag = "5")]
+    pub state: i32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetExposureRequest {
+    /// Hex id; absent where the node is in one alliance only.
+    #[prost(string, tag = "1")]
+    pub alliance_id: ::prost::alloc::string::String,
+    /// Hex; absent: all allies that have no limits of their own.
+    #[prost(string, tag = "2")]
+    pub ally_id: ::prost::alloc::string::String,
+    /// Absent: no limit.
+    #[prost(message, optional, tag = "3")]
+    pub warn: ::core::option::Option<Money>,
+    /// Absent: no limit.
+    #[prost(message, optional, tag = "4")]
+    pub stop: ::core::option::Option<Money>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetExposureResponse {
+    #[prost(message, optional, tag = "1")]
+    pub exposure: ::core::option::Option<Exposure>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListExposuresRequest {
+    /// Hex id; absent where the node is in one alliance only.
+    #[prost(string, tag = "1")]
+    pub alliance_id: ::prost::alloc::string::String,
+    /// At most 1,000; 0: 100.
+    #[prost(int32, tag = "2")]
+    pub page_size: i32,
+    /// From the previous answer; absent: from the start.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListExposuresResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub exposures: ::prost::alloc::vec::Vec<Exposure>,
+    /// Absent: that was the last page.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetNettingRuleRequest {
+    /// Hex id; absent where the node is in one alliance only.
+    #[prost(string, tag = "1")]
+    pub alliance_id: ::prost::alloc::string::String,
+    /// True: the node consents by itself to runs that take this shop's balances as they are.
+    #[prost(bool, tag = "2")]
+    pub consent_by_itself: bool,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetNettingRuleResponse {}
+/// What a line is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum BookLineType {
+    Unspecified = 0,
+    /// What the funder owes the credited shop.
+    Bounty = 1,
+    /// What the funder owes the redeemer for a discount.
+    Reimbursement = 2,
+    /// For a breach of the rules of vouchers.
+    Offence = 3,
+    /// A redemption was taken back, in part or whole.
+    TakenBack = 4,
+    /// The author of a disputed receipt gave in.
+    Conceded = 5,
+    /// A payment that both have signed.
+    Payment = 6,
+    /// Cancelled around the circle.
+    Netted = 7,
+}
+impl BookLineType {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "BOOK_LINE_TYPE_UNSPECIFIED",
+            Self::Bounty => "BOOK_LINE_TYPE_BOUNTY",
+            Self::Reimbursement => "BOOK_LINE_TYPE_REIMBURSEMENT",
+            Self::Offence => "BOOK_LINE_TYPE_OFFENCE",
+            Self::TakenBack => "BOOK_LINE_TYPE_TAKEN_BACK",
+            Self::Conceded => "BOOK_LINE_TYPE_CONCEDED",
+            Self::Payment => "BOOK_LINE_TYPE_PAYMENT",
+            Self::Netted => "BOOK_LINE_TYPE_NETTED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "BOOK_LINE_TYPE_UNSPECIFIED" => Some(Self::Unspecified),
+            "BOOK_LINE_TYPE_BOUNTY" => Some(Self::Bounty),
+            "BOOK_LINE_TYPE_REIMBURSEMENT" => Some(Self::Reimbursement),
+            "BOOK_LINE_TYPE_OFFENCE" => Some(Self::Offence),
+            "BOOK_LINE_TYPE_TAKEN_BACK" => Some(Self::TakenBack),
+            "BOOK_LINE_TYPE_CONCEDED" => Some(Self::Conceded),
+            "BOOK_LINE_TYPE_PAYMENT" => Some(Self::Payment),
+            "BOOK_LINE_TYPE_NETTED" => Some(Self::Netted),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ReceiptAnswer {
+    Unspecified = 0,
+    /// Final.
+    Accept = 1,
+    /// Within 14 days after the receipt's record.
+    Dispute = 2,
+    /// Takes this shop's dispute back. Final.
+    Withdraw = 3,
+    /// For this shop's own receipt: nothing is owed for it.
+    Concede = 4,
+}
+impl ReceiptAnswer {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "RECEIPT_ANSWER_UNSPECIFIED",
+            Self::Accept => "RECEIPT_ANSWER_ACCEPT",
+            Self::Dispute => "RECEIPT_ANSWER_DISPUTE",
+            Self::Withdraw => "RECEIPT_ANSWER_WITHDRAW",
+            Self::Concede => "RECEIPT_ANSWER_CONCEDE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "RECEIPT_ANSWER_UNSPECIFIED" => Some(Self::Unspecified),
+            "RECEIPT_ANSWER_ACCEPT" => Some(Self::Accept),
+            "RECEIPT_ANSWER_DISPUTE" => Some(Self::Dispute),
+            "RECEIPT_ANSWER_WITHDRAW" => Some(Self::Withdraw),
+            "RECEIPT_ANSWER_CONCEDE" => Some(Self::Concede),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum DisputeReason {
+    Unspecified = 0,
+    /// There was no such purchase.
+    NoPurchase = 1,
+    /// The amount is another one.
+    Amount = 2,
+    /// The customer was not sent by the shop that is credited.
+    Credit = 3,
+    /// The goods came back.
+    Returned = 4,
+    /// The redeemer's own people or family.
+    SelfDealing = 5,
+    /// As the text says.
+    Other = 6,
+}
+impl DisputeReason {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "DISPUTE_REASON_UNSPECIFIED",
+            Self::NoPurchase => "DISPUTE_REASON_NO_PURCHASE",
+            Self::Amount => "DISPUTE_REASON_AMOUNT",
+            Self::Credit => "DISPUTE_REASON_CREDIT",
+            Self::Returned => "DISPUTE_REASON_RETURNED",
+            Self::SelfDealing => "DISPUTE_REASON_SELF_DEALING",
+            Self::Other => "DISPUTE_REASON_OTHER",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "DISPUTE_REASON_UNSPECIFIED" => Some(Self::Unspecified),
+            "DISPUTE_REASON_NO_PURCHASE" => Some(Self::NoPurchase),
+            "DISPUTE_REASON_AMOUNT" => Some(Self::Amount),
+            "DISPUTE_REASON_CREDIT" => Some(Self::Credit),
+            "DISPUTE_REASON_RETURNED" => Some(Self::Returned),
+            "DISPUTE_REASON_SELF_DEALING" => Some(Self::SelfDealing),
+            "DISPUTE_REASON_OTHER" => Some(Self::Other),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum StatementState {
+    Unspecified = 0,
+    /// Nobody has signed it.
+    Draft = 1,
+    /// This shop has, the ally not yet.
+    Signed = 2,
+    /// The ally has, this shop not yet.
+    Offered = 3,
+    /// Both have signed the same.
+    Agreed = 4,
+    /// Both have signed, and not the same.
+    Differs = 5,
+}
+impl StatementState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "STATEMENT_STATE_UNSPECIFIED",
+            Self::Draft => "STATEMENT_STATE_DRAFT",
+            Self::Signed => "STATEMENT_STATE_SIGNED",
+            Self::Offered => "STATEMENT_STATE_OFFERED",
+            Self::Agreed => "STATEMENT_STATE_AGREED",
+            Self::Differs => "STATEMENT_STATE_DIFFERS",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "STATEMENT_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "STATEMENT_STATE_DRAFT" => Some(Self::Draft),
+            "STATEMENT_STATE_SIGNED" => Some(Self::Signed),
+            "STATEMENT_STATE_OFFERED" => Some(Self::Offered),
+            "STATEMENT_STATE_AGREED" => Some(Self::Agreed),
+            "STATEMENT_STATE_DIFFERS" => Some(Self::Differs),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum PaymentState {
+    Unspecified = 0,
+    /// The payee has not answered.
+    Open = 1,
+    /// The payee says that it came: it is booked.
+    Confirmed = 2,
+    /// The payee says that it did not come.
+    Denied = 3,
+}
+impl PaymentState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "PAYMENT_STATE_UNSPECIFIED",
+            Self::Open => "PAYMENT_STATE_OPEN",
+            Self::Confirmed => "PAYMENT_STATE_CONFIRMED",
+            Self::Denied => "PAYMENT_STATE_DENIED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "PAYMENT_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "PAYMENT_STATE_OPEN" => Some(Self::Open),
+            "PAYMENT_STATE_CONFIRMED" => Some(Self::Confirmed),
+            "PAYMENT_STATE_DENIED" => Some(Self::Denied),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ExposureState {
+    Unspecified = 0,
+    /// Within its limits.
+    Within = 1,
+    /// Above the limit for warnings.
+    Warned = 2,
+    /// Nothing more is handed out that makes the ally owe more.
+    Stopped = 3,
+}
+impl ExposureState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "EXPOSURE_STATE_UNSPECIFIED",
+            Self::Within => "EXPOSURE_STATE_WITHIN",
+            Self::Warned => "EXPOSURE_STATE_WARNED",
+            Self::Stopped => "EXPOSURE_STATE_STOPPED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "EXPOSURE_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "EXPOSURE_STATE_WITHIN" => Some(Self::Within),
+            "EXPOSURE_STATE_WARNED" => Some(Self::Warned),
+            "EXPOSURE_STATE_STOPPED" => Some(Self::Stopped),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod settlement_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// What this shop and each ally owe each other: line by line, agreed, netted around the circle, paid. Amounts are as
+    /// this shop sees them: positive means that the ally owes.
+    #[derive(Debug, Clone)]
+    pub struct SettlementServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl SettlementServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> SettlementServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> SettlementServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            SettlementServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// The book of this shop and one ally, in the order of time.
+        pub async fn list_book_lines(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListBookLinesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListBookLinesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hutong.merchant.v1.SettlementService/ListBookLines",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "hutong.merchant.v1.SettlementService",
+                        "ListBookLines",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Accepts or disputes a receipt, takes a dispute back, or concedes one's own receipt.
+        pub async fn respond_to_receipt(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RespondToReceiptRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RespondToReceiptResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hutong.merchant.v1.SettlementService/RespondToReceipt",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "hutong.merchant.v1.SettlementService",
+                        "RespondToReceipt",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// How the statement of a number stands; what this shop would sign now where nobody has signed it.
+        pub async fn get_statement(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetStatementRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetStatementResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hutong.merchant.v1.SettlementService/GetStatement",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "hutong.merchant.v1.SettlementService",
+                        "GetStatement",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// The statements with one ally, oldest first.
+        pub async fn list_statements(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListStatementsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListStatementsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hutong.merchant.v1.SettlementService/ListStatements",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "hutong.merchant.v1.SettlementService",
+                        "ListStatements",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Signs the next statement with an ally. Where the ally has signed first, over the same records as the ally; where these
+        /// are not all here yet, it is refused as STATEMENT_WAITS. What was signed before is not signed twice.
+        pub async fn sign_statement(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SignStatementRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SignStatementResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hutong.merchant.v1.SettlementService/SignStatement",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "hutong.merchant.v1.SettlementService",
+                        "SignStatement",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// What differs between this shop's statement and the ally's, record by record.
+        pub async fn compare_statement(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CompareStatementRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CompareStatementResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hutong.merchant.v1.SettlementService/CompareStatement",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "hutong.merchant.v1.SettlementService",
+                        "CompareStatement",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Says that this shop paid an ally.
+        pub async fn record_payment(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RecordPaymentRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RecordPaymentResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hutong.merchant.v1.SettlementService/RecordPayment",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "hutong.merchant.v1.SettlementService",
+                        "RecordPayment",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Says that an ally's payment came, or did not. One that came is booked by both.
+        pub async fn confirm_payment(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ConfirmPaymentRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ConfirmPaymentResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hutong.merchant.v1.SettlementService/ConfirmPayment",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "hutong.merchant.v1.SettlementService",
+                        "ConfirmPayment",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Payments of this shop and its allies, in the order of their ids.
+        pub async fn list_payments(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListPaymentsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListPaymentsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hutong.merchant.v1.SettlementService/ListPayments",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "hutong.merchant.v1.SettlementService",
+                        "ListPayments",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Discloses the balance of the latest agreed statement with an ally to the alliance, so that it can be netted.
+        pub async fn publish_balance(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PublishBalanceRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PublishBalanceResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hutong.merchant.v1.SettlementService/PublishBalance",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "hutong.merchant.v1.SettlementService",
+                        "PublishBalance",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Cancels what the balances of a period come to around the circle, and proposes that to the alliance.
+        pub async fn propose_netting(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ProposeNettingRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ProposeNettingResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hutong.merchant.v1.SettlementService/ProposeNetting",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "hutong.merchant.v1.SettlementService",
+                        "ProposeNetting",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Agrees to a run.
+        pub async fn consent_to_netting(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ConsentToNettingRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ConsentToNettingResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hutong.merchant.v1.SettlementService/ConsentToNetting",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "hutong.merchant.v1.SettlementService",
+                        "ConsentToNetting",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// A run: debts, what is left of them, and who has consented. Enough to check it elsewhere.
+        pub async fn get_netting(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetNettingRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetNettingResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hutong.merchant.v1.SettlementService/GetNetting",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("hutong.merchant.v1.SettlementService", "GetNetting"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// All runs of the alliance, by period.
+        pub async fn list_nettings(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListNettingsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListNettingsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hutong.merchant.v1.SettlementService/ListNettings",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "hutong.merchant.v1.SettlementService",
+                        "ListNettings",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Limits how much an ally may come to owe this shop.
+        pub async fn set_exposure(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetExposureRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetExposureResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hutong.merchant.v1.SettlementService/SetExposure",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "hutong.merchant.v1.SettlementService",
+                        "SetExposure",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Allies with a limit or a debt, and how they stand.
+        pub async fn list_exposures(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListExposuresRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListExposuresResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hutong.merchant.v1.SettlementService/ListExposures",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "hutong.merchant.v1.SettlementService",
+                        "ListExposures",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Whether the node consents to netting runs by itself.
+        pub async fn set_netting_rule(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetNettingRuleRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetNettingRuleResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hutong.merchant.v1.SettlementService/SetNettingRule",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "hutong.merchant.v1.SettlementService",
+                        "SetNettingRule",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod settlement_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with SettlementServiceServer.
+    #[async_trait]
+    pub trait SettlementService: std::marker::Send + std::marker::Sync + 'static {
+        /// The book of this shop and one ally, in the order of time.
+        async fn list_book_lines(
+            &self,
+            request: tonic::Request<super::ListBookLinesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListBookLinesResponse>,
+            tonic::Status,
+        >;
+        /// Accepts or disputes a receipt, takes a dispute back, or concedes one's own receipt.
+        async fn respond_to_receipt(
+            &self,
+            request: tonic::Request<super::RespondToReceiptRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RespondToReceiptResponse>,
+            tonic::Status,
+        >;
+        /// How the statement of a number stands; what this shop would sign now where nobody has signed it.
+        async fn get_statement(
+            &self,
+            request: tonic::Request<super::GetStatementRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetStatementResponse>,
+            tonic::Status,
+        >;
+        /// The statements with one ally, oldest first.
+        async fn list_statements(
+            &self,
+            request: tonic::Request<super::ListStatementsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListStatementsResponse>,
+            tonic::Status,
+        >;
+        /// Signs the next statement with an ally. Where the ally has signed first, over the same records as the ally; where these
+        /// are not all here yet, it is refused as STATEMENT_WAITS. What was signed before is not signed twice.
+        async fn sign_statement(
+            &self,
+            request: tonic::Request<super::SignStatementRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SignStatementResponse>,
+            tonic::Status,
+        >;
+        /// What differs between this shop's statement and the ally's, record by record.
+        async fn compare_statement(
+            &self,
+            request: tonic::Request<super::CompareStatementRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CompareStatementResponse>,
+            tonic::Status,
+        >;
+        /// Says that this shop paid an ally.
+        async fn record_payment(
+            &self,
+            request: tonic::Request<super::RecordPaymentRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RecordPaymentResponse>,
+            tonic::Status,
+        >;
+        /// Says that an ally's payment came, or did not. One that came is booked by both.
+        async fn confirm_payment(
+            &self,
+            request: tonic::Request<super::ConfirmPaymentRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ConfirmPaymentResponse>,
+            tonic::Status,
+        >;
+        /// Payments of this shop and its allies, in the order of their ids.
+        async fn list_payments(
+            &self,
+            request: tonic::Request<super::ListPaymentsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListPaymentsResponse>,
+            tonic::Status,
+        >;
+        /// Discloses the balance of the latest agreed statement with an ally to the alliance, so that it can be netted.
+        async fn publish_balance(
+            &self,
+            request: tonic::Request<super::PublishBalanceRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PublishBalanceResponse>,
+            tonic::Status,
+        >;
+        /// Cancels what the balances of a period come to around the circle, and proposes that to the alliance.
+        async fn propose_netting(
+            &self,
+            request: tonic::Request<super::ProposeNettingRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ProposeNettingResponse>,
+            tonic::Status,
+        >;
+        /// Agrees to a run.
+        async fn consent_to_netting(
+            &self,
+            request: tonic::Request<super::ConsentToNettingRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ConsentToNettingResponse>,
+            tonic::Status,
+        >;
+        /// A run: debts, what is left of them, and who has consented. Enough to check it elsewhere.
+        async fn get_netting(
+            &self,
+            request: tonic::Request<super::GetNettingRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetNettingResponse>,
+            tonic::Status,
+        >;
+        /// All runs of the alliance, by period.
+        async fn list_nettings(
+            &self,
+            request: tonic::Request<super::ListNettingsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListNettingsResponse>,
+            tonic::Status,
+        >;
+        /// Limits how much an ally may come to owe this shop.
+        async fn set_exposure(
+            &self,
+            request: tonic::Request<super::SetExposureRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetExposureResponse>,
+            tonic::Status,
+        >;
+        /// Allies with a limit or a debt, and how they stand.
+        async fn list_exposures(
+            &self,
+            request: tonic::Request<super::ListExposuresRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListExposuresResponse>,
+            tonic::Status,
+        >;
+        /// Whether the node consents to netting runs by itself.
+        async fn set_netting_rule(
+            &self,
+            request: tonic::Request<super::SetNettingRuleRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetNettingRuleResponse>,
+            tonic::Status,
+        >;
+    }
+    /// What this shop and each ally owe each other: line by line, agreed, netted around the circle, paid. Amounts are as
+    /// this shop sees them: positive means that the ally owes.
+    #[derive(Debug)]
+    pub struct SettlementServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> SettlementServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for SettlementServiceServer<T>
+    where
+        T: SettlementService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/hutong.merchant.v1.SettlementService/ListBookLines" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListBookLinesSvc<T: SettlementService>(pub Arc<T>);
+                    impl<
+                        T: SettlementService,
+                    > tonic::server::UnaryService<super::ListBookLinesRequest>
+                    for ListBookLinesSvc<T> {
+                        type Response = super::ListBookLinesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListBookLinesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SettlementService>::list_book_lines(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListBookLinesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hutong.merchant.v1.SettlementService/RespondToReceipt" => {
+                    #[allow(non_camel_case_types)]
+                    struct RespondToReceiptSvc<T: SettlementService>(pub Arc<T>);
+                    impl<
+                        T: SettlementService,
+                    > tonic::server::UnaryService<super::RespondToReceiptRequest>
+                    for RespondToReceiptSvc<T> {
+                        type Response = super::RespondToReceiptResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RespondToReceiptRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SettlementService>::respond_to_receipt(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RespondToReceiptSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hutong.merchant.v1.SettlementService/GetStatement" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetStatementSvc<T: SettlementService>(pub Arc<T>);
+                    impl<
+                        T: SettlementService,
+                    > tonic::server::UnaryService<super::GetStatementRequest>
+                    for GetStatementSvc<T> {
+                        type Response = super::GetStatementResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetStatementRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SettlementService>::get_statement(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetStatementSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hutong.merchant.v1.SettlementService/ListStatements" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListStatementsSvc<T: SettlementService>(pub Arc<T>);
+                    impl<
+                        T: SettlementService,
+                    > tonic::server::UnaryService<super::ListStatementsRequest>
+                    for ListStatementsSvc<T> {
+                        type Response = super::ListStatementsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListStatementsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SettlementService>::list_statements(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListStatementsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hutong.merchant.v1.SettlementService/SignStatement" => {
+                    #[allow(non_camel_case_types)]
+                    struct SignStatementSvc<T: SettlementService>(pub Arc<T>);
+                    impl<
+                        T: SettlementService,
+                    > tonic::server::UnaryService<super::SignStatementRequest>
+                    for SignStatementSvc<T> {
+                        type Response = super::SignStatementResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SignStatementRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SettlementService>::sign_statement(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SignStatementSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hutong.merchant.v1.SettlementService/CompareStatement" => {
+                    #[allow(non_camel_case_types)]
+                    struct CompareStatementSvc<T: SettlementService>(pub Arc<T>);
+                    impl<
+                        T: SettlementService,
+                    > tonic::server::UnaryService<super::CompareStatementRequest>
+                    for CompareStatementSvc<T> {
+                        type Response = super::CompareStatementResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CompareStatementRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SettlementService>::compare_statement(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CompareStatementSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hutong.merchant.v1.SettlementService/RecordPayment" => {
+                    #[allow(non_camel_case_types)]
+                    struct RecordPaymentSvc<T: SettlementService>(pub Arc<T>);
+                    impl<
+                        T: SettlementService,
+                    > tonic::server::UnaryService<super::RecordPaymentRequest>
+                    for RecordPaymentSvc<T> {
+                        type Response = super::RecordPaymentResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RecordPaymentRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SettlementService>::record_payment(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RecordPaymentSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hutong.merchant.v1.SettlementService/ConfirmPayment" => {
+                    #[allow(non_camel_case_types)]
+                    struct ConfirmPaymentSvc<T: SettlementService>(pub Arc<T>);
+                    impl<
+                        T: SettlementService,
+                    > tonic::server::UnaryService<super::ConfirmPaymentRequest>
+                    for ConfirmPaymentSvc<T> {
+                        type Response = super::ConfirmPaymentResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ConfirmPaymentRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SettlementService>::confirm_payment(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ConfirmPaymentSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hutong.merchant.v1.SettlementService/ListPayments" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListPaymentsSvc<T: SettlementService>(pub Arc<T>);
+                    impl<
+                        T: SettlementService,
+                    > tonic::server::UnaryService<super::ListPaymentsRequest>
+                    for ListPaymentsSvc<T> {
+                        type Response = super::ListPaymentsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListPaymentsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SettlementService>::list_payments(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListPaymentsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hutong.merchant.v1.SettlementService/PublishBalance" => {
+                    #[allow(non_camel_case_types)]
+                    struct PublishBalanceSvc<T: SettlementService>(pub Arc<T>);
+                    impl<
+                        T: SettlementService,
+                    > tonic::server::UnaryService<super::PublishBalanceRequest>
+                    for PublishBalanceSvc<T> {
+                        type Response = super::PublishBalanceResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PublishBalanceRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SettlementService>::publish_balance(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PublishBalanceSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hutong.merchant.v1.SettlementService/ProposeNetting" => {
+                    #[allow(non_camel_case_types)]
+                    struct ProposeNettingSvc<T: SettlementService>(pub Arc<T>);
+                    impl<
+                        T: SettlementService,
+                    > tonic::server::UnaryService<super::ProposeNettingRequest>
+                    for ProposeNettingSvc<T> {
+                        type Response = super::ProposeNettingResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ProposeNettingRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SettlementService>::propose_netting(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ProposeNettingSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hutong.merchant.v1.SettlementService/ConsentToNetting" => {
+                    #[allow(non_camel_case_types)]
+                    struct ConsentToNettingSvc<T: SettlementService>(pub Arc<T>);
+                    impl<
+                        T: SettlementService,
+                    > tonic::server::UnaryService<super::ConsentToNettingRequest>
+                    for ConsentToNettingSvc<T> {
+                        type Response = super::ConsentToNettingResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ConsentToNettingRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SettlementService>::consent_to_netting(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ConsentToNettingSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hutong.merchant.v1.SettlementService/GetNetting" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetNettingSvc<T: SettlementService>(pub Arc<T>);
+                    impl<
+                        T: SettlementService,
+                    > tonic::server::UnaryService<super::GetNettingRequest>
+                    for GetNettingSvc<T> {
+                        type Response = super::GetNettingResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetNettingRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SettlementService>::get_netting(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetNettingSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hutong.merchant.v1.SettlementService/ListNettings" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListNettingsSvc<T: SettlementService>(pub Arc<T>);
+                    impl<
+                        T: SettlementService,
+                    > tonic::server::UnaryService<super::ListNettingsRequest>
+                    for ListNettingsSvc<T> {
+                        type Response = super::ListNettingsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListNettingsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SettlementService>::list_nettings(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListNettingsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hutong.merchant.v1.SettlementService/SetExposure" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetExposureSvc<T: SettlementService>(pub Arc<T>);
+                    impl<
+                        T: SettlementService,
+                    > tonic::server::UnaryService<super::SetExposureRequest>
+                    for SetExposureSvc<T> {
+                        type Response = super::SetExposureResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetExposureRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SettlementService>::set_exposure(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetExposureSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hutong.merchant.v1.SettlementService/ListExposures" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListExposuresSvc<T: SettlementService>(pub Arc<T>);
+                    impl<
+                        T: SettlementService,
+                    > tonic::server::UnaryService<super::ListExposuresRequest>
+                    for ListExposuresSvc<T> {
+                        type Response = super::ListExposuresResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListExposuresRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SettlementService>::list_exposures(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListExposuresSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hutong.merchant.v1.SettlementService/SetNettingRule" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetNettingRuleSvc<T: SettlementService>(pub Arc<T>);
+                    impl<
+                        T: SettlementService,
+                    > tonic::server::UnaryService<super::SetNettingRuleRequest>
+                    for SetNettingRuleSvc<T> {
+                        type Response = super::SetNettingRuleResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetNettingRuleRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SettlementService>::set_netting_rule(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetNettingRuleSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for SettlementServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "hutong.merchant.v1.SettlementService";
+    impl<T> tonic::server::NamedService for SettlementServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
 /// A token, without its secret.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Token {
@@ -6463,7 +8919,7 @@ pub struct ListAuditEntriesRequest {
     #[prost(string, tag = "2")]
     pub page_token: ::prost::alloc::string::String,
     /// Conditions on fields joined by AND, such as `token_id = "0011223344556677" AND code != "OK"`; fields: token_id,
-    /// token_name, method, code, reason, time (RFC 3339, with < <= > >= too). Absent: all.
+    /// token_name, method, code, reason, time (RFC 3339, with \< \<= > >= too). Absent: all.
     #[prost(string, tag = "3")]
     pub filter: ::prost::alloc::string::String,
 }
@@ -7560,7 +10016,7 @@ pub struct ListVouchersRequest {
     pub page_token: ::prost::alloc::string::String,
     /// Conditions on fields joined by AND, such as `state = ISSUED AND expire_time < 2026-06-01T00:00:00Z`; fields: state
     /// and mode (as in the enums, without prefix), promotion_id, distributor_id, funder_id, card_id, issue_time,
-    /// expire_time, redeem_time (RFC 3339, with < <= > >= too). Absent: all. With a filter a page may be short or empty
+    /// expire_time, redeem_time (RFC 3339, with \< \<= > >= too). Absent: all. With a filter a page may be short or empty
     /// although others follow.
     #[prost(string, tag = "4")]
     pub filter: ::prost::alloc::string::String,
@@ -8943,7 +11399,7 @@ pub struct CreateWebhookRequest {
 pub struct CreateWebhookResponse {
     #[prost(message, optional, tag = "1")]
     pub webhook: ::core::option::Option<Webhook>,
-    /// For verifying signatures: whsec_ and base64 of 32 bytes.
+    /// For verifying signatures: whsec\_ and base64 of 32 bytes.
     #[prost(string, tag = "2")]
     pub secret: ::prost::alloc::string::String,
 }
