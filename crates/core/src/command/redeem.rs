@@ -421,7 +421,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
     }
 
     /// The shops that agreed to bear a share, each with the record by which it did.
-    fn co_funders(&self, promotion: &Promotion) -> Result<Vec<(ShopId, RecordId)>, ViewError> {
+    pub(super) fn co_funders(&self, promotion: &Promotion) -> Result<Vec<(ShopId, RecordId)>, ViewError> {
         let mut agreed = Vec::new();
         for share in promotion.funding.iter().filter(|share| share.shop != promotion.funder) {
             let consent: Option<RecordId> =

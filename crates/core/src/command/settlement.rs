@@ -376,25 +376,31 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         self.set(&proto::settlement_setting::Setting::ExposureNotice(notice))
     }
 
-    /// No voucher whose redemption makes the funder owe this shop more, once it owes too much.
+    /// No voucher whose redemption makes one of those who bear it owe this shop more, once that one owes too much.
     pub(super) fn check_exposure(&self, promotion: &Promotion, redeemer: u8) -> Decided<()> {
-        let (me, funder) = (self.me(), promotion.funder);
+        let me = self.me();
         let redeems = match promotion.mode {
             Mode::Designated => promotion.redeemers.get(usize::from(redeemer)) == Some(&me),
             Mode::Leased | Mode::Anywhere => promotion.is_redeemer(me),
         };
-        if funder == me || (promotion.bounty.minor() == 0 && !redeems) {
+        if promotion.bounty.most().minor() == 0 && !redeems {
             return Ok(());
         }
-        let (owed, limit, level) = exposure::standing(self.view, me, funder)?;
+        let agreed = self.co_funders(promotion)?.into_iter().map(|(shop, _)| shop);
+        let mut bearers = core::iter::once(promotion.funder).chain(agreed).filter(|bearer| *bearer != me);
+        bearers.try_for_each(|bearer| self.check_debt_of(bearer))
+    }
+
+    fn check_debt_of(&self, ally: ShopId) -> Decided<()> {
+        let (owed, limit, level) = exposure::standing(self.view, self.me(), ally)?;
         if level != Level::Stopped {
             return Ok(());
         }
         let currency = self.alliance.charter().currency;
         let stop = limit.stop_minor.unwrap_or_default();
         let refusal = Refusal::new(Reason::ExposureStop)
-            .with("ally_id", funder)
-            .with("ally", self.shop_name(funder)?)
+            .with("ally_id", ally)
+            .with("ally", self.shop_name(ally)?)
             .with("owed", currency.amount_text(owed))
             .with("stop", currency.amount_text(stop.into()));
         Err(refusal.into())

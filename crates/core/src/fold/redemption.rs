@@ -1,6 +1,5 @@
 //! Folding receipts: redemptions, settlements of what was accepted at risk, and what is taken back.
 
-use hutong_record::Money;
 
 use super::{voucher::Genuine, *};
 use crate::{
