@@ -107,9 +107,24 @@ pub(crate) fn alliance_json(alliance: &proto::Alliance) -> Value {
         "removal_votes": alliance.removal_votes,
         "late_entry_max": duration_json(alliance.late_entry_max.as_ref()),
         "attribution_window": duration_json(alliance.attribution_window.as_ref()),
+        "attribution": alliance.attribution.as_ref().map(attribution_json),
         "create_time": time_json(alliance.create_time.as_ref()),
         "own_state": member_state(alliance.own_state()),
         "member_count": alliance.member_count,
+    })
+}
+
+/// Its rules of evidence.
+fn attribution_json(rules: &proto::AttributionRules) -> Value {
+    json!({
+        "paying_model": word(rules.paying_model().as_str_name(), "PAYING_MODEL_"),
+        "hand_out_window": duration_json(rules.hand_out_window.as_ref()),
+        "scan_window": duration_json(rules.scan_window.as_ref()),
+        "invite_window": duration_json(rules.invite_window.as_ref()),
+        "visit_window": duration_json(rules.visit_window.as_ref()),
+        "purchase_window": duration_json(rules.purchase_window.as_ref()),
+        "card_touches_per_hour_max": rules.card_touches_per_hour_max,
+        "shop_touches_per_ten_minutes_max": rules.shop_touches_per_ten_minutes_max,
     })
 }
 
