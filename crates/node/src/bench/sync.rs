@@ -113,7 +113,7 @@ async fn on_the_wire(plan: &Plan, giver: &Giver, count: usize) -> anyhow::Result
         };
         running.client.report_sale(request).await?;
     }
-    let (held, before) = (running.records().await?, relay.bytes());
+    let held = running.records().await?;
     let start = Instant::now();
     taker.client.set_federation(pb::SetFederationRequest { paused: false }).await?;
     taker.hold(held, 0).await?;
@@ -124,8 +124,6 @@ async fn on_the_wire(plan: &Plan, giver: &Giver, count: usize) -> anyhow::Result
         "cold_times_the_records": share(cold, giver.logical_bytes),
         "cold_bytes_per_record": cold / count as u64,
         "new_records": NEW_RECORDS,
-        // A new connection with its handshakes, both frontiers, and the records.
-        "new_bytes": relay.bytes() - before,
         // The dialler looks twice a second whether a link is missing.
         "new_s_from_the_line_s_return": took.as_secs_f64(),
     }))
