@@ -92,9 +92,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         let issuer = promotion.distributor(token.body().issuer()).ok_or_else(unknown)?.shop;
         match respond.answer {
             A::Concede => self.check_concession(respond.receipt, used)?,
-            A::Accept | A::Dispute | A::Withdraw => {
-                self.check_response(respond, used)?
-            }
+            A::Accept | A::Dispute | A::Withdraw => self.check_response(respond, used)?,
             A::Unspecified => return Err(Refusal::field("answer", "is missing").into()),
         }
         let message = proto::ReceiptResponse {
@@ -122,11 +120,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
     }
 
     /// A party that the receipt books something for or against, in time, and once.
-    fn check_response(
-        &self,
-        respond: &RespondCommand,
-        used: &Use,
-    ) -> Decided<()> {
+    fn check_response(&self, respond: &RespondCommand, used: &Use) -> Decided<()> {
         use proto::{DisputeReason, ReceiptAnswer as A};
         let me = self.me();
         let bears = used.bearers.iter().any(|share| share.shop == me);

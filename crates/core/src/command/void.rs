@@ -3,8 +3,7 @@
 use super::*;
 use crate::{
     promotion::Promotion,
-    report,
-    table,
+    report, table,
     voucher::{Use, UseStanding, Voucher, copy},
 };
 

@@ -1,6 +1,5 @@
 //! Folding receipts: redemptions, settlements of what was accepted at risk, and what is taken back.
 
-
 use super::{voucher::Genuine, *};
 use crate::{
     answer::Answer,
@@ -263,7 +262,8 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
                 return Err(ignore("not a co-funder"));
             }
             named.push(shop);
-            let consent: Option<RecordId> = table::read(self.view, &table::funding_consent(promotion.id, shop))?;
+            let consent: Option<RecordId> =
+                table::read(self.view, &table::funding_consent(promotion.id, shop))?;
             if consent == Some(id) {
                 agreed.push(shop);
             } else if self.view.get(&table::record_ignored(id))?.is_none() {
@@ -563,10 +563,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
 /// Taking it back or conceding it books the same the other way.
 pub(super) fn owe(changes: &mut Changes, used: &Use, rest: Option<&Use>) {
     let debts = |used: &Use| {
-        [
-            (Matter::Reimbursement, used.discount, used.redeemer),
-            (Matter::Bounty, used.bounty, used.credited),
-        ]
+        [(Matter::Reimbursement, used.discount, used.redeemer), (Matter::Bounty, used.bounty, used.credited)]
     };
     let rests = rest.map(debts);
     for (kind, (matter, whole, creditor)) in debts(used).into_iter().enumerate() {

@@ -24,6 +24,7 @@ use crate::{
     alliance::{AllianceFolder, Hosted, IngestJob, Notice},
     clock,
     identity_file::Secrets,
+    telemetry::Telemetry,
 };
 
 /// The default of a node's configuration.
@@ -243,7 +244,14 @@ impl Street {
     pub(super) fn open(&self, folder: &AllianceFolder) -> anyhow::Result<Ledger> {
         let (sender, notices) = mpsc::unbounded_channel();
         let keys = self.founder.keys.clone();
-        let hosted = Hosted::open(folder, self.founder.identity.id(), keys, CACHE_BYTES, sender)?;
+        let hosted = Hosted::open(
+            folder,
+            self.founder.identity.id(),
+            keys,
+            CACHE_BYTES,
+            sender,
+            Telemetry::default(),
+        )?;
         Ok(Ledger { hosted: Arc::new(hosted), notices })
     }
 

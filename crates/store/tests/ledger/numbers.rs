@@ -8,7 +8,7 @@ use hutong_core::{
     stock,
     voucher::{Token, VoucherKey, VoucherState},
 };
-use hutong_record::{Currency, proto, proto::Kind};
+use hutong_record::{Currency, proto};
 
 use crate::street::{DAY_MS, Street};
 
