@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Refusals that only a node gives: they are about connections, tokens, queues and its own alliances.
-const OF_THE_NODE: [Reason; 12] = [
+const OF_THE_NODE: [Reason; 20] = [
     Reason::AllianceUnknown,
     Reason::AllianceUnnamed,
     Reason::AllianceExists,
@@ -30,6 +30,14 @@ const OF_THE_NODE: [Reason; 12] = [
     Reason::Internal,
     Reason::ChannelUnknown,
     Reason::ChannelOfOther,
+    Reason::TokenExpired,
+    Reason::TokenRevoked,
+    Reason::ScopeMissing,
+    Reason::RateLimited,
+    Reason::TokenUnknown,
+    Reason::TokenLimitReached,
+    Reason::WebhookUnknown,
+    Reason::WebhookLimitReached,
 ];
 
 #[derive(Default)]
