@@ -14,7 +14,7 @@ const CARD: &str = "c7c6c5c4c3c2c1c0b7b6b5b4b3b2b1b0";
 const CHANNEL: &str = "门口海报-marker";
 const REFERENCE: &str = "marker-reference-4711";
 /// An amount whose bytes turn up nowhere by chance.
-const PURCHASE_MINOR: i64 = 0x1_2345_6789_ab;
+const PURCHASE_MINOR: i64 = 0x0123_4567_89ab;
 
 /// Three shops: the first sends customers to the second, the third has no part in it.
 async fn three_shops(street: &Street) -> (Shop, Shop, Shop, String) {

@@ -3,7 +3,7 @@
 
 use alloc::{collections::BTreeMap, vec::Vec};
 
-use hutong_record::{Money, PairId, RecordId, ShopId};
+use hutong_record::{PairId, RecordId, ShopId};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -112,11 +112,6 @@ impl Changes {
         side[deed as usize] += sign;
     }
 
-    /// `debtor` owes `creditor` an amount.
-    pub(crate) fn debt(&mut self, matter: Matter, debtor: ShopId, creditor: ShopId, amount: Money) {
-        self.debt_minor(matter, debtor, creditor, amount.minor().into());
-    }
-
     /// `debtor` owes `creditor` so many minor units.
     pub(crate) fn debt_minor(&mut self, matter: Matter, debtor: ShopId, creditor: ShopId, minor: i128) {
         let (matter, minor) = self.back.map_or((matter, minor), |back| (back, -minor));
@@ -208,7 +203,7 @@ impl PairState {
 
 #[cfg(test)]
 mod tests {
-    use hutong_record::{Currency, UnixMillis};
+    use hutong_record::UnixMillis;
 
     use super::*;
     use crate::view::tests::Map;
@@ -234,9 +229,8 @@ mod tests {
         for n in order {
             let mut changes = Changes::new(me);
             changes.deed(shop(2), shop(1), Deed::CustomerSent);
-            let amount = |minor| Money::new(Currency::CNY, minor).unwrap();
-            changes.debt(Matter::Bounty, shop(1), shop(2), amount(i64::from(*n)));
-            changes.debt(Matter::Reimbursement, shop(3), shop(1), amount(1_000));
+            changes.debt_minor(Matter::Bounty, shop(1), shop(2), (*n).into());
+            changes.debt_minor(Matter::Reimbursement, shop(3), shop(1), 1_000);
             changes.apply(&mut view, &source(*n)).unwrap();
         }
         Map::from(view.into_writes())

@@ -104,6 +104,9 @@ fn receipt(
     Ok(used.map(|used| (voucher, used)))
 }
 
+/// Receipts with their vouchers, and where the next page begins.
+type Page = (Vec<(Voucher, Use)>, Option<(UnixMillis, RecordId)>);
+
 /// Redemptions by right among the next `most` receipts of a span after a place, and the place of the last one if there
 /// are more.
 pub(super) fn receipts_after(
@@ -111,7 +114,7 @@ pub(super) fn receipts_after(
     span: &Span,
     after: Option<(UnixMillis, RecordId)>,
     most: usize,
-) -> Result<(Vec<(Voucher, Use)>, Option<(UnixMillis, RecordId)>), ViewError> {
+) -> Result<Page, ViewError> {
     let start = match after {
         Some((at, id)) if at >= span.from => table::receipt(at, id),
         _ => table::timed_from(table::RECEIPT, span.from),

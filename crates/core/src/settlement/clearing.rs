@@ -223,7 +223,7 @@ pub fn missing(view: &(impl Reader + ?Sized), run: &Run) -> Result<Vec<ShopId>, 
 
 /// The runs of a period.
 pub fn runs_of(view: &(impl Reader + ?Sized), period: UnixMillis) -> Result<Vec<Run>, ViewError> {
-    table::collect(view, &table::runs(period), |key, value| table::decode(key, value))
+    table::collect(view, &table::runs(period), table::decode)
 }
 
 /// All runs, by period and id; with them, their places in the list.

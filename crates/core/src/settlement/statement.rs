@@ -304,7 +304,7 @@ fn signed(
     author: ShopId,
 ) -> Result<Vec<Signed>, ViewError> {
     let prefix = table::statements_of(PairId::of(me, ally), number, author);
-    table::collect(view, &prefix, |key, value| table::decode(key, value))
+    table::collect(view, &prefix, table::decode)
 }
 
 impl Case {
@@ -381,13 +381,16 @@ pub(crate) fn nettings(
     Ok(runs)
 }
 
+/// How far each log is counted, and which netting runs.
+pub(crate) type LogsAndRuns = (Vec<(ShopId, u64)>, Vec<RecordId>);
+
 /// A cut of all that is here by now.
 pub(crate) fn cut_now(
     view: &(impl Reader + ?Sized),
     me: ShopId,
     ally: ShopId,
     before: &BTreeSet<RecordId>,
-) -> Result<(Vec<(ShopId, u64)>, Vec<RecordId>), ViewError> {
+) -> Result<LogsAndRuns, ViewError> {
     let mut shops = BTreeSet::from([me, ally]);
     shops.extend(response::of_pair(view, me, ally)?.authors());
     let mut nettings = BTreeSet::new();

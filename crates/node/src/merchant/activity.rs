@@ -1,6 +1,6 @@
 //! Reports over a span of time: credit, activity, reciprocity, cohorts, bookings.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use hutong_core::{
     attribution::AttributionError,
@@ -211,9 +211,9 @@ fn names(
 ) -> Result<BTreeMap<ShopId, String>, ViewError> {
     let mut names = BTreeMap::new();
     for shop in shops {
-        if !names.contains_key(&shop) {
+        if let Entry::Vacant(place) = names.entry(shop) {
             let profile = report::profile(view, shop)?;
-            names.insert(shop, profile.map(|profile| profile.name).unwrap_or_default());
+            place.insert(profile.map(|profile| profile.name).unwrap_or_default());
         }
     }
     Ok(names)
@@ -226,9 +226,9 @@ fn titles(
 ) -> Result<BTreeMap<RecordId, String>, ViewError> {
     let mut titles = BTreeMap::new();
     for id in promotions {
-        if !titles.contains_key(&id) {
+        if let Entry::Vacant(place) = titles.entry(id) {
             let promotion = Promotion::load(view, id, currency)?;
-            titles.insert(id, promotion.map(|promotion| promotion.title).unwrap_or_default());
+            place.insert(promotion.map(|promotion| promotion.title).unwrap_or_default());
         }
     }
     Ok(titles)
