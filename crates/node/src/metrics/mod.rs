@@ -1,6 +1,6 @@
 //! What the node counts of itself, for Prometheus: its own listen address, text in the OpenMetrics format.
 //!
-//! [`table`] names every metric once; the fields, the exposition and `deploy/METRICS.md` come from it. Counters and
+//! `table` names every metric once; the fields, the exposition and `deploy/METRICS.md` come from it. Counters and
 //! histograms are moved where things happen; gauges are taken when somebody asks (`sample`).
 
 pub(crate) mod calls;
