@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Version of keys, values and meaning of all tables. Another one on disk: the views are rebuilt from the journal.
-pub const VIEWS_VERSION: u32 = 6;
+pub const VIEWS_VERSION: u32 = 7;
 
 /// Tables that every member folds alike, first and last.
 pub(crate) const PUBLIC: core::ops::RangeInclusive<u8> = 0x10..=0x3f;
@@ -38,6 +38,7 @@ const SHOWN_BY: u8 = 0x49;
 const RESPONSE: u8 = 0x4a;
 const STATEMENT: u8 = 0x4b;
 const PAYMENT: u8 = 0x4c;
+const STATEMENT_LATEST: u8 = 0x4d;
 pub(crate) const VOUCHER: u8 = 0x80;
 const CODE: u8 = 0x81;
 const TOUCH: u8 = 0x82;
@@ -494,6 +495,10 @@ pub(crate) fn statements_of(pair: PairId, number: u32, author: ShopId) -> Vec<u8
 pub(crate) fn statement(pair: PairId, number: u32, author: ShopId, sequence: u64) -> Vec<u8> {
     let (number, sequence) = (number.to_be_bytes(), sequence.to_be_bytes());
     key(STATEMENT, &[pair.as_bytes(), &number, author.as_bytes(), &sequence])
+}
+
+pub(crate) fn statement_latest(pair: PairId, author: ShopId) -> Vec<u8> {
+    key(STATEMENT_LATEST, &[pair.as_bytes(), author.as_bytes()])
 }
 
 pub(crate) fn payment(pair: PairId, notice: RecordId) -> Vec<u8> {

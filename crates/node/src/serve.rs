@@ -38,7 +38,9 @@ const JOIN_MESSAGE_BYTES_MAX: usize = 4_096;
 /// The folder is in use or damaged, a port is taken, or a journal failed.
 pub async fn run(data: DataFolder, config: Config) -> anyhow::Result<()> {
     let _lock = data.lock()?;
-    if let Prepared::Copied(copy) = format::prepare(&data)? {
+    let folder = data.clone();
+    let preparing = tokio::task::spawn_blocking(move || format::prepare(&folder));
+    if let Prepared::Copied(copy) = supervisor::while_starting(preparing).await?? {
         tracing::info!(copy = %copy.display(), "another version wrote this data: a copy of it was kept");
     }
     let secrets = identity_file::load(&data)?;

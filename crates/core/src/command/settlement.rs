@@ -190,7 +190,9 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             }
             None => {
                 let end = self.check_end(sign, open, before)?;
-                let (cut, nettings) = statement::cut_now(self.view, me, ally, &statement::included(before))?;
+                let included = statement::included(before);
+                let (cut, nettings) =
+                    statement::cut_now(self.view, self.alliance.roster(), me, ally, &included)?;
                 (end, cut, nettings)
             }
         };
@@ -203,7 +205,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
     fn check_cut(&self, base: &Statement, me: ShopId, ally: ShopId) -> Decided<()> {
         let in_effect: BTreeSet<RecordId> = statement::nettings(self.view, me, ally)?;
         let waits = |what: String| Refusal::new(Reason::StatementWaits).with("what", what).into();
-        match statement::missing(self.view, base, &in_effect)? {
+        match statement::missing(self.view, self.alliance.roster(), base, &in_effect)? {
             None => Ok(()),
             Some(Missing::Records(shop, sequence)) => {
                 Err(waits(alloc::format!("{} #{sequence}", self.shop_name(shop)?)))

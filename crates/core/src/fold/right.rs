@@ -1,5 +1,7 @@
 //! Folding the right to redeem: passed on, asked for, denied.
 
+use alloc::collections::BTreeMap;
+
 use super::{voucher::Genuine, *};
 use crate::{
     answer::Answer,
@@ -37,10 +39,15 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         let answers = RecordId::try_from(message.right_request_id.as_ref()).ok();
         let mut token = None;
         let mut to = None;
+        let mut charges: BTreeMap<ShopId, i128> = BTreeMap::new();
         for (genuine, right, passes) in passed {
-            self.pass_on(&genuine, right, passes)?;
+            *charges.entry(genuine.promotion.funder).or_default() += self.pass_on(&genuine, right, passes)?;
             to.get_or_insert(right.holder);
             token.get_or_insert(genuine.token);
+        }
+        // One line for all that this record shows.
+        for (funder, minor) in charges.into_iter().filter(|(_, minor)| *minor > 0) {
+            self.charge(self.author(), funder, minor)?;
         }
         if let Some(request) = answers {
             self.note_answer(request, &Asked::Granted)?;
@@ -68,13 +75,20 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         self.check_parties_with_one_more([self.author(), right.holder, genuine.issuer, promotion.funder])
     }
 
-    fn pass_on(&mut self, genuine: &Genuine, right: Right, passes: &[proto::SignedRight]) -> Handled {
+    /// Answers with what the author owes the funder for it, minor units.
+    fn pass_on(
+        &mut self,
+        genuine: &Genuine,
+        right: Right,
+        passes: &[proto::SignedRight],
+    ) -> Result<i128, Stop> {
         let mut voucher = self.voucher(genuine)?;
         self.expose_twin(&voucher, genuine)?;
         let step = right.step - 1;
         let author = self.author();
+        let mut owed = 0;
         if !voucher.passed_by.contains(&(author, step)) {
-            self.charge_overshoot(&voucher, genuine, right, passes)?;
+            owed = self.overshoot(&voucher, genuine, right, passes)?;
             voucher.passed_by.push((author, step));
         }
         self.adopt(&mut voucher, genuine, right, passes)?;
@@ -86,17 +100,17 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         if voucher.right.holder == me && voucher.uses.iter().any(unsettled) {
             self.put_duty(&Duty::SettleRisk(key));
         }
-        Ok(())
+        Ok(owed)
     }
 
     /// A shop that passes on more uses than it has left owes the funder for each: both see it, in the shop's own order.
-    fn charge_overshoot(
-        &mut self,
+    fn overshoot(
+        &self,
         voucher: &Voucher,
         genuine: &Genuine,
         right: Right,
         passes: &[proto::SignedRight],
-    ) -> Handled {
+    ) -> Result<i128, Stop> {
         let author = self.author();
         let step = right.step - 1;
         // By the chain of this very record: another one may have come to others.
@@ -107,9 +121,9 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         let used = u32::try_from(voucher.uses.iter().filter(own).count()).unwrap_or(u32::MAX);
         let over = right.uses.saturating_sub(before.saturating_sub(used));
         if over == 0 || author == genuine.promotion.funder {
-            return Ok(());
+            return Ok(0);
         }
-        self.charge(author, genuine.promotion.funder, i128::from(over) * genuine.promotion.worst_minor())
+        Ok(i128::from(over) * genuine.promotion.worst_minor())
     }
 
     /// Books what a shop owes for a breach that this record shows.

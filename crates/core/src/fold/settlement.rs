@@ -151,7 +151,10 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
             text: alloc::string::String::new(),
             evidence: None,
         };
-        self.put_response(receipt, named, &response)?;
+        // Whatever the author said before, and to whom: who hears of the concession books it.
+        for pair in self.pairs_with(named) {
+            table::write(self.view, table::response(pair, receipt, self.author()), &response);
+        }
         self.put_concession(receipt, &used, &response);
         let mut changes = Changes::conceding(self.me());
         owe(&mut changes, &used, None);
@@ -182,6 +185,12 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
             return Err(ignore("of a period that is not over"));
         }
         let pair = PairId::of(self.author(), ally);
+        // What a later statement builds on is not signed anew: by the author's own order, so alike on both sides.
+        let latest = table::statement_latest(pair, self.author());
+        if table::read::<u32>(self.view, &latest)?.is_some_and(|number| number > content.number) {
+            return Err(ignore("a later one was signed"));
+        }
+        table::write(self.view, latest, &content.number);
         let prefix = table::statements_of(pair, content.number, self.author());
         if table::collect(self.view, &prefix, |_, _| Ok(()))?.len() >= VERSIONS_MAX {
             return Err(ignore("signed too often"));

@@ -100,16 +100,19 @@ pub(crate) fn write<R: Reader + ?Sized>(
 ) -> Result<(), ViewError> {
     let key = LineKey { at: source.at, author: source.author, sequence: source.sequence, index };
     let Source { record, receipt, subject, .. } = *source;
-    let entry = Entry { record, matter, receipt, subject, high_owes_low_minor };
-    table::write(view, table::line(pair, &key), &entry);
     if let Some(subject) = subject {
         let shown = table::shown_by(pair, &subject);
         let mut places: Vec<(ShopId, u64)> = table::read(view, &shown)?.unwrap_or_default();
+        // A cut covers a log from its beginning, so that an author's first showing is enough; more would grow for ever.
+        if places.iter().any(|(author, _)| *author == source.author) {
+            return Ok(());
+        }
         places.push((source.author, source.sequence));
         places.sort_unstable();
-        places.dedup();
         table::write(view, shown, &places);
     }
+    let entry = Entry { record, matter, receipt, subject, high_owes_low_minor };
+    table::write(view, table::line(pair, &key), &entry);
     Ok(())
 }
 

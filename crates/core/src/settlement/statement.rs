@@ -18,6 +18,7 @@ use super::{
 use crate::{
     charter::Charter,
     fold,
+    roster::Roster,
     table::{self, LineKey},
     view::{Reader, ViewError},
 };
@@ -354,15 +355,21 @@ pub enum Missing {
 /// What of a cut is not here yet.
 pub(crate) fn missing(
     view: &(impl Reader + ?Sized),
+    roster: &Roster,
     base: &Statement,
     in_effect: &BTreeSet<RecordId>,
 ) -> Result<Option<Missing>, ViewError> {
     for (shop, sequence) in &base.cut {
-        if fold::cursor(view, *shop)? < *sequence {
+        if fold::cursor(view, *shop)? < counted(roster, *shop, *sequence) {
             return Ok(Some(Missing::Records(*shop, *sequence)));
         }
     }
     Ok(base.nettings.iter().find(|run| !in_effect.contains(run)).map(|run| Missing::Netting(*run)))
+}
+
+/// What lies past a seal has no lines, and some never get it.
+fn counted(roster: &Roster, shop: ShopId, sequence: u64) -> u64 {
+    roster.counts_up_to(shop).map_or(sequence, |last| last.min(sequence))
 }
 
 /// The netting runs that have changed what two shops owe.
@@ -387,6 +394,7 @@ pub(crate) type LogsAndRuns = (Vec<(ShopId, u64)>, Vec<RecordId>);
 /// A cut of all that is here by now.
 pub(crate) fn cut_now(
     view: &(impl Reader + ?Sized),
+    roster: &Roster,
     me: ShopId,
     ally: ShopId,
     before: &BTreeSet<RecordId>,
@@ -405,7 +413,7 @@ pub(crate) fn cut_now(
     let others = shops.iter().copied().filter(|shop| *shop != me && *shop != ally).take(CUT_MAX - 2);
     let mut kept: Vec<ShopId> = others.chain([me, ally]).collect();
     kept.sort_unstable();
-    let marks = kept.into_iter().map(|shop| Ok((shop, fold::cursor(view, shop)?)));
+    let marks = kept.into_iter().map(|shop| Ok((shop, counted(roster, shop, fold::cursor(view, shop)?))));
     let marks = marks.collect::<Result<Vec<_>, ViewError>>()?;
     let marks = marks.into_iter().filter(|(_, sequence)| *sequence > 0).collect();
     Ok((marks, nettings.difference(before).copied().take(NETTINGS_MAX).collect()))

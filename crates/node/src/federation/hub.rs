@@ -39,6 +39,8 @@ const EVENTS_MAX: usize = 256;
 pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
 /// How often one link is asked where its branch of a log leaves ours: halving finds the place in far fewer.
 const LOOKS_MAX: u32 = 256;
+/// Of the records of a run that is served, one in so many keeps its signature: a proof of a fork holds some 60 headers.
+const SIGNED_EVERY: usize = 16;
 /// Links of one alliance: each member once, with room for takeovers.
 const LINKS_MAX: usize = 1_024;
 
@@ -489,7 +491,7 @@ impl Hub {
             let records = self.hosted.reader().read_log(request.shop, next, budget - bytes)?;
             let Some(last) = records.last() else { break };
             next = last.header().sequence + 1;
-            let run = signed_at_its_end(&records);
+            let run = sparsely_signed(&records);
             bytes += hutong_sync::raw_run_bytes(&run);
             runs.push(run);
         }
@@ -497,12 +499,14 @@ impl Hub {
     }
 }
 
-/// A run as it travels. An author's log has a signature at each record; the last one covers the run, and no receiver
-/// looks at the others.
-fn signed_at_its_end(records: &[Record]) -> RawRun {
+/// A run as it travels. An author's log has a signature at each record; the last one covers the run. Some of the others
+/// stay, since a proof of a fork needs one near the fork.
+fn sparsely_signed(records: &[Record]) -> RawRun {
     let mut run: RawRun = records.iter().map(Record::to_message).collect();
     if let Some((_, covered)) = run.split_last_mut() {
-        covered.iter_mut().for_each(|message| message.signature.clear());
+        let others =
+            covered.iter_mut().enumerate().filter(|(place, _)| place % SIGNED_EVERY != SIGNED_EVERY - 1);
+        others.for_each(|(_, message)| message.signature.clear());
     }
     run
 }

@@ -9,6 +9,7 @@ use std::{
     collections::BTreeMap,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use hutong_core::refusal::{Reason, Refusal};
@@ -41,6 +42,8 @@ const ATTEMPTS_DEFAULT: u32 = 15;
 const ATTEMPTS_MAX: u32 = 20;
 /// Dead letters sent again by one call.
 const REPLAY_MAX: usize = 100;
+/// How long a call that replays goes on; one message more may take its whole time after that.
+const REPLAY_TIME: Duration = Duration::from_secs(10);
 
 /// All webhooks of a node, and their tasks.
 #[derive(Debug)]
@@ -184,7 +187,12 @@ impl Webhooks {
         };
         let mut answer = ReplayDeadLettersResponse::default();
         let mut taken = Vec::new();
+        let begun = Instant::now();
         for letter in dead.iter().filter(wanted).take(REPLAY_MAX) {
+            // What was delivered must be noted before the caller's time is up; the rest is for the next call.
+            if begun.elapsed() >= REPLAY_TIME {
+                break;
+            }
             match self.poster.post(&hook.target, &hook.secret, &letter.message()).await {
                 Ok(_) => taken.push(letter.message_id.clone()),
                 Err(failure) => {

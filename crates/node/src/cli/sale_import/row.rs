@@ -167,7 +167,8 @@ fn time(text: &str, mapping: &Mapping) -> Result<Timestamp, RowProblem> {
     let wrong = |why: String| RowProblem::Time { text: text.to_owned(), why };
     let told = |error: jiff::Error| wrong(error.to_string());
     // A workbook's own date, whatever the format says of texts.
-    let own: Option<DateTime> = text.parse().ok().filter(|_| text.contains('T') && !text.ends_with('Z'));
+    // With an offset it is no workbook's.
+    let own = strtime::parse("%Y-%m-%dT%H:%M:%S%.f", text).ok().and_then(|parsed| parsed.to_datetime().ok());
     let stamp = match (&mapping.format, &mapping.zone, own) {
         (_, Some(zone), Some(civil)) => in_zone(civil, zone).map_err(told)?,
         (None, _, _) => text.parse().map_err(told)?,

@@ -96,6 +96,19 @@ fn what_is_no_sale_is_refused_by_row() {
 }
 
 #[test]
+fn a_time_with_an_offset_of_its_own_is_never_read_in_the_mapping_s_zone() {
+    let own_offset = "2026-05-01T08:00:00+00:00";
+    let of_format = one(&mapping(MAPPING), own_offset, "1", "", "A");
+    assert!(matches!(of_format, Err(RowProblem::Time { .. })), "{of_format:?}");
+    let free = MAPPING.replace("format = \"%Y-%m-%d %H:%M:%S\", ", "");
+    let sale = one(&mapping(&free), own_offset, "1", "", "A").unwrap();
+    assert_eq!(sale.time.seconds, 1_777_593_600 + 8 * 3_600);
+    // A workbook's own date has none.
+    let sale = one(&mapping(&free), "2026-05-01T08:00:00", "1", "", "A").unwrap();
+    assert_eq!(sale.time.seconds, 1_777_593_600);
+}
+
+#[test]
 fn a_time_that_clocks_show_twice_or_never_is_refused() {
     let zoned = MAPPING.replace("+08:00", "Europe/Berlin");
     let Ok(mapping) = Mapping::parse("m", zoned.as_bytes()) else {

@@ -251,6 +251,14 @@ impl Book {
         let mut entries = self.entries();
         let parent = parent.map(|id| entries.get(&id).cloned().ok_or(Refusal::new(Reason::TokenUnknown)));
         let parent = parent.transpose()?;
+        // It may have been taken back since the call was let in.
+        match &parent {
+            Some(parent) if parent.revoked_unix_ms.is_some() => {
+                return Err(Refusal::new(Reason::TokenRevoked));
+            }
+            Some(parent) if parent.expires() <= now => return Err(Refusal::new(Reason::TokenExpired)),
+            Some(_) | None => {}
+        }
         let mut entry = wished(wish, parent.as_ref(), now)?;
         forget_ended(&mut entries, now.saturating_add_ms(-ENDED_KEPT_MS));
         make_room(&mut entries, parent.as_ref(), now)?;

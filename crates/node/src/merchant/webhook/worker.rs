@@ -85,9 +85,14 @@ impl Courier {
                 }
                 self.reached(Some(last))?;
             }
-            self.save()?;
-            if positions.changed().await.is_err() {
-                return Ok(());
+            let due = tokio::time::Instant::from_std(self.saved.1 + SAVE_EVERY);
+            tokio::select! {
+                changed = positions.changed() => {
+                    if changed.is_err() {
+                        return Ok(());
+                    }
+                }
+                () = tokio::time::sleep_until(due), if self.saved.0 != self.after => self.save()?,
             }
         }
     }
