@@ -5,6 +5,7 @@ use alloc::collections::BTreeSet;
 use super::*;
 use crate::{
     netting::{self, Debt},
+    pair,
     promotion::{Mode, Promotion},
     report,
     settlement::{
@@ -338,13 +339,28 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             None => {}
         }
         let balances = clearing::balances(self.view, run.period)?;
-        if !clearing::is_backed(run, &balances, Some(self.me())) {
+        if !clearing::is_backed(run, &balances, Some(self.me())) || !self.still_owes(run)? {
             return Err(Refusal::new(Reason::BalanceDiffers).into());
         }
         let consent =
             proto::NettingConsent { run_id: copy(run.id.as_bytes()), period_end_unix_ms: run.period.ms() };
         let message = proto::Netting { netting: Some(proto::netting::Netting::Consent(consent)) };
         Ok(alloc::vec![Self::for_all(Kind::Netting, &message)])
+    }
+
+    /// Whether what a run cancels of this shop's debts and claims is still owed: one that was paid, or netted in another
+    /// period, is not cancelled again.
+    fn still_owes(&self, run: &Run) -> Result<bool, ViewError> {
+        let me = self.me();
+        for debt in run.debts.iter().filter(|debt| debt.debtor == me || debt.creditor == me) {
+            let ally = if debt.debtor == me { debt.creditor } else { debt.debtor };
+            let owed_to_me = pair::report(self.view, me, ally)?.balance_minor;
+            let owed = if debt.creditor == me { owed_to_me } else { -owed_to_me };
+            if i128::from(debt.minor) - i128::from(debt.left_minor) > owed.max(0) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     pub(super) fn set(&self, setting: &proto::settlement_setting::Setting) -> Decided {

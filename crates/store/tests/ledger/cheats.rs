@@ -150,3 +150,40 @@ fn a_receipt_is_taken_back_by_what_was_shown_where_two_shops_handed_out_one_numb
     street.check_agreement("taken back");
     assert_eq!(street.balance(2, 0), 0);
 }
+
+#[test]
+fn all_that_one_record_passes_on_too_often_is_one_line_of_the_book() {
+    let mut street = Street::new(237, 5);
+    let terms = street.anywhere(1, &[1, 2]);
+    let promotion = street.publish(4, terms).unwrap();
+    street.meet();
+    let tokens = [0, 1].map(|_| street.issue(1, promotion, None).unwrap());
+    for token in &tokens {
+        street.redeem(1, &token.qr_text(), None).unwrap();
+    }
+    street.craft_passes(1, &[&tokens[0], &tokens[1]], 2, &[1, 2, 4], 1);
+    street.come_to_rest();
+    street.check_agreement("two of two used up");
+    // Redeemed twice for 3 yuan; passed two used-up ones on, 4 yuan each.
+    assert_eq!(street.balance(1, 4), 600 - 800);
+    assert_eq!(street.booked(1, 4), 600 - 800, "the book's lines add up to the balance");
+}
+
+#[test]
+fn a_proof_that_is_shown_again_and_again_takes_no_more_room() {
+    let (mut street, token) = anywhere(238, |street| street.anywhere(1, &[2, 3]));
+    street.meet();
+    street.craft_pass(1, &token, 2, &[1, 2, 4], 1);
+    street.craft_pass(1, &token, 3, &[1, 3, 4], 1);
+    street.come_to_rest();
+    let proof = street.proofs(0).pop().unwrap();
+    let before = street.booked(1, 4);
+    for _ in 0..3 {
+        street.plant(1, Kind::VoucherProof, &[], &proof);
+    }
+    let lines = street.line_count(4, 1);
+    street.plant(1, Kind::VoucherProof, &[], &proof);
+    street.come_to_rest();
+    assert_eq!((street.line_count(4, 1), street.booked(1, 4)), (lines, before));
+    street.check_agreement("shown again");
+}

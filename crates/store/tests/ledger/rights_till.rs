@@ -164,12 +164,33 @@ impl Street {
 
     /// A pass that an honest node would not sign, put on record.
     pub(crate) fn craft_pass(&mut self, from: usize, token: &Token, to: usize, parties: &[usize], uses: u32) {
-        let (voucher, shop, to) = (token.body().key, self.id(from), self.id(to));
-        let statement = Statement { voucher, step: 0, shop, act: Act::Pass { to, uses } };
-        let passes = vec![statement.sign(&self.shops[from].keys.signing)];
-        let passed = proto::PassedVoucher { token: token.bytes().to_vec().into(), passes };
-        let message = proto::VoucherTransfer { vouchers: vec![passed], ..Default::default() };
+        self.craft_passes(from, &[token], to, parties, uses);
+    }
+
+    /// Several such passes in one record.
+    pub(crate) fn craft_passes(
+        &mut self,
+        from: usize,
+        tokens: &[&Token],
+        to: usize,
+        parties: &[usize],
+        uses: u32,
+    ) {
+        let (shop, to) = (self.id(from), self.id(to));
+        let passed = tokens.iter().map(|token| {
+            let act = Act::Pass { to, uses };
+            let statement = Statement { voucher: token.body().key, step: 0, shop, act };
+            let passes = vec![statement.sign(&self.shops[from].keys.signing)];
+            proto::PassedVoucher { token: token.bytes().to_vec().into(), passes }
+        });
+        let message = proto::VoucherTransfer { vouchers: passed.collect(), ..Default::default() };
         self.plant(from, Kind::VoucherTransfer, parties, &message);
+    }
+
+    /// The proofs that a shop holds.
+    pub(crate) fn proofs(&self, shop: usize) -> Vec<proto::VoucherProof> {
+        let found = proof::all(&*self.shops[shop].ledger.views()).unwrap();
+        found.into_iter().map(|(_, proof)| proof).collect()
     }
 
     /// Numbers 1 to `count` of the first distributor go to the second one, by a record that an honest node would not sign.

@@ -33,6 +33,15 @@ impl Street {
         book::lines(&*views, (self.id(shop), self.id(ally)), (None, None), None, 1_000).unwrap()
     }
 
+    pub(crate) fn line_count(&self, shop: usize, ally: usize) -> usize {
+        self.lines(shop, ally).len()
+    }
+
+    /// What the lines of the book come to that `ally` owes `shop`.
+    pub(crate) fn booked(&self, shop: usize, ally: usize) -> i128 {
+        sum_owed_by(&self.lines(shop, ally), self.id(ally))
+    }
+
     fn cases(&self, shop: usize, ally: usize) -> Vec<Case> {
         let views = self.shops[shop].ledger.views();
         statement::cases(&*views, self.id(shop), self.id(ally)).unwrap()
@@ -338,6 +347,22 @@ fn who_concedes_takes_the_amount_back_and_the_voucher_stays_used() {
     assert!(!street.lines(1, 3)[0].disputed, "settled");
     assert_eq!(street.agree(1, 3), 0);
     assert_eq!(street.shops[2].state().summary.redemptions, 1);
+}
+
+#[test]
+fn a_concession_is_booked_by_all_whatever_its_author_told_one_of_them_before() {
+    let (mut street, receipt) = with_a_receipt(236);
+    let accept = proto::ReceiptResponse {
+        request: Some(proto::Request { id: "early".into(), hash: vec![7; 32].into() }),
+        receipt_id: receipt.as_bytes().to_vec().into(),
+        answer: proto::ReceiptAnswer::Accept.into(),
+        ..Default::default()
+    };
+    street.plant(2, Kind::ReceiptResponse, &[2, 3], &accept);
+    street.respond(2, receipt, proto::ReceiptAnswer::Concede).unwrap();
+    street.come_to_rest();
+    street.check_agreement("told one, conceded to all");
+    assert_eq!((street.balance(1, 3), street.balance(2, 3)), (0, 0));
 }
 
 #[test]

@@ -8919,7 +8919,7 @@ pub struct ListAuditEntriesRequest {
     #[prost(string, tag = "2")]
     pub page_token: ::prost::alloc::string::String,
     /// Conditions on fields joined by AND, such as `token_id = "0011223344556677" AND code != "OK"`; fields: token_id,
-    /// token_name, method, code, reason, time (RFC 3339, with \< \<= > >= too). Absent: all.
+    /// token_name, method, code, reason, time (RFC 3339, with < <= > >= too). Absent: all.
     #[prost(string, tag = "3")]
     pub filter: ::prost::alloc::string::String,
 }
@@ -10016,7 +10016,7 @@ pub struct ListVouchersRequest {
     pub page_token: ::prost::alloc::string::String,
     /// Conditions on fields joined by AND, such as `state = ISSUED AND expire_time < 2026-06-01T00:00:00Z`; fields: state
     /// and mode (as in the enums, without prefix), promotion_id, distributor_id, funder_id, card_id, issue_time,
-    /// expire_time, redeem_time (RFC 3339, with \< \<= > >= too). Absent: all. With a filter a page may be short or empty
+    /// expire_time, redeem_time (RFC 3339, with < <= > >= too). Absent: all. With a filter a page may be short or empty
     /// although others follow.
     #[prost(string, tag = "4")]
     pub filter: ::prost::alloc::string::String,
@@ -11399,7 +11399,7 @@ pub struct CreateWebhookRequest {
 pub struct CreateWebhookResponse {
     #[prost(message, optional, tag = "1")]
     pub webhook: ::core::option::Option<Webhook>,
-    /// For verifying signatures: whsec\_ and base64 of 32 bytes.
+    /// For verifying signatures: whsec_ and base64 of 32 bytes.
     #[prost(string, tag = "2")]
     pub secret: ::prost::alloc::string::String,
 }
