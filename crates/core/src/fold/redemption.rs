@@ -287,7 +287,8 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
     /// A use at risk beside another shop's use by right is a loss, and is shown to all.
     fn expose_risks(&mut self, voucher: &Voucher, promotion: &Promotion) -> Handled {
         let of = |standing| voucher.uses.iter().filter(move |u| u.standing == standing);
-        for risk in of(UseStanding::AtRisk) {
+        // One that was given up for lost before the other use was heard of is shown all the same.
+        for risk in of(UseStanding::AtRisk).chain(of(UseStanding::Lost)) {
             let Some(by_right) = of(UseStanding::ByRight).find(|u| u.redeemer != risk.redeemer) else {
                 continue;
             };

@@ -77,13 +77,12 @@ impl World {
     }
 
     /// At rest: balances between honest shops are the sum of what tills were told, but for pairs that a cheat can
-    /// book for, as the redeemer of vouchers that one of them pays for.
+    /// book for, as the redeemer of vouchers that one of them pays for, or a shop whose disk is gone, with receipts and
+    /// voids that nobody else has.
     pub(super) fn check_books(&mut self) {
         let nodes: Vec<_> = self.honest_nodes().collect();
         let cheated = |shop: usize| {
-            self.offers
-                .iter()
-                .any(|o| o.funder == shop && o.redeemers.iter().any(|r| self.shops[*r].faulty.is_some()))
+            self.offers.iter().any(|o| o.funder == shop && o.redeemers.iter().any(|r| !self.is_sound(*r)))
         };
         let clean: Vec<_> = nodes.into_iter().filter(|n| !cheated(self.nodes[*n].shop)).collect();
         for (index, one) in clean.iter().enumerate() {
