@@ -72,17 +72,10 @@ pub fn due(
     most: usize,
 ) -> Result<Vec<Duty>, ViewError> {
     let mut duties = Vec::new();
-    let mut failed = None;
-    view.scan(&[table::DUTY], None, &mut |key, value| {
-        match table::decode(key, value) {
-            Ok(duty) => duties.push(duty),
-            Err(error) => failed = Some(error),
-        }
-        failed.is_none() && duties.len() < most
+    table::walk(view, &[table::DUTY], None, |key, value| {
+        duties.push(table::decode(key, value)?);
+        Ok(duties.len() < most)
     })?;
-    if let Some(error) = failed {
-        return Err(error);
-    }
     if duties.len() < most {
         duties.extend(expired(view, now.saturating_add_ms(-late_entry_ms))?);
     }
@@ -93,19 +86,15 @@ pub fn due(
 fn expired(view: &(impl Reader + ?Sized), before: UnixMillis) -> Result<Option<Duty>, ViewError> {
     let mut issuer = None;
     let mut vouchers = Vec::new();
-    let mut failed = None;
-    view.scan(&table::all_held(), None, &mut |key, value| {
-        let entry = table::decode::<(VoucherKey, ShopId)>(key, value);
-        match entry {
-            Ok(_) if table::parse_held(key).is_none_or(|expires| expires >= before) => return false,
-            Ok((voucher, of)) if *issuer.get_or_insert(of) == of => vouchers.push(voucher),
-            Ok(_) => {}
-            Err(error) => failed = Some(error),
+    table::walk(view, &table::all_held(), None, |key, value| {
+        let (voucher, of): (VoucherKey, ShopId) = table::decode(key, value)?;
+        if table::parse_held(key).is_none_or(|expires| expires >= before) {
+            return Ok(false);
         }
-        failed.is_none() && vouchers.len() < GIVEN_BACK_MAX
+        if *issuer.get_or_insert(of) == of {
+            vouchers.push(voucher);
+        }
+        Ok(vouchers.len() < GIVEN_BACK_MAX)
     })?;
-    match failed {
-        Some(error) => Err(error),
-        None => Ok((!vouchers.is_empty()).then_some(Duty::GiveBack(vouchers))),
-    }
+    Ok((!vouchers.is_empty()).then_some(Duty::GiveBack(vouchers)))
 }

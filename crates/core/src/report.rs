@@ -131,15 +131,11 @@ pub fn vouchers(
 ) -> Result<Vec<Voucher>, ViewError> {
     let after = after.map(table::voucher);
     let mut found = Vec::new();
-    let mut failed = None;
-    view.scan(&[table::VOUCHER], after.as_deref(), &mut |key, value| {
-        match table::decode(key, value) {
-            Ok(voucher) => found.push(voucher),
-            Err(error) => failed = Some(error),
-        }
-        failed.is_none() && found.len() < most
+    table::walk(view, &[table::VOUCHER], after.as_deref(), |key, value| {
+        found.push(table::decode(key, value)?);
+        Ok(found.len() < most)
     })?;
-    failed.map_or(Ok(found), Err)
+    Ok(found)
 }
 
 /// Vouchers handed out by this shop that were not used and are past their time at a moment.

@@ -606,6 +606,23 @@ pub(crate) fn add<R: Reader + ?Sized>(
     Ok(())
 }
 
+/// Visits the entries below a prefix, or those that come after a key, until `visit` says no or fails.
+pub(crate) fn walk(
+    view: &(impl Reader + ?Sized),
+    prefix: &[u8],
+    after: Option<&[u8]>,
+    mut visit: impl FnMut(&[u8], &[u8]) -> Result<bool, ViewError>,
+) -> Result<(), ViewError> {
+    let mut failed = None;
+    view.scan(prefix, after, &mut |key, value| {
+        visit(key, value).unwrap_or_else(|error| {
+            failed = Some(error);
+            false
+        })
+    })?;
+    failed.map_or(Ok(()), Err)
+}
+
 /// Collects what `parse` makes of the entries below a prefix.
 pub(crate) fn collect<T>(
     view: &(impl Reader + ?Sized),
@@ -613,18 +630,11 @@ pub(crate) fn collect<T>(
     mut parse: impl FnMut(&[u8], &[u8]) -> Result<T, ViewError>,
 ) -> Result<Vec<T>, ViewError> {
     let mut found = Vec::new();
-    let mut failed = None;
-    view.scan(prefix, None, &mut |key, value| match parse(key, value) {
-        Ok(item) => {
-            found.push(item);
-            true
-        }
-        Err(error) => {
-            failed = Some(error);
-            false
-        }
+    walk(view, prefix, None, |key, value| {
+        found.push(parse(key, value)?);
+        Ok(true)
     })?;
-    failed.map_or(Ok(found), Err)
+    Ok(found)
 }
 
 /// Collects what `parse` makes of the entries below a prefix that come after a key, until it says none.
@@ -635,17 +645,11 @@ pub(crate) fn collect_while<T>(
     mut parse: impl FnMut(&[u8], &[u8]) -> Result<Option<T>, ViewError>,
 ) -> Result<Vec<T>, ViewError> {
     let mut found = Vec::new();
-    let mut failed = None;
-    view.scan(prefix, Some(after), &mut |key, value| match parse(key, value) {
-        Ok(Some(item)) => {
-            found.push(item);
-            true
-        }
-        Ok(None) => false,
-        Err(error) => {
-            failed = Some(error);
-            false
-        }
+    walk(view, prefix, Some(after), |key, value| {
+        let item = parse(key, value)?;
+        let more = item.is_some();
+        found.extend(item);
+        Ok(more)
     })?;
-    failed.map_or(Ok(found), Err)
+    Ok(found)
 }

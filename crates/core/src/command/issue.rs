@@ -186,21 +186,13 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         promotion: &Promotion,
         at: UnixMillis,
     ) -> Result<Option<(VoucherKey, Option<Moved>)>, ViewError> {
-        let mut found = None;
-        let mut failed = None;
-        self.view.scan(&table::freed_of(promotion.id), None, &mut |key, value| {
-            if table::parse_freed(key).is_none_or(|free_from| free_from > at.min(self.now)) {
-                return false; // the first one is the one that is free the longest
+        let mut found: Option<VoucherKey> = None;
+        table::walk(self.view, &table::freed_of(promotion.id), None, |key, value| {
+            if table::parse_freed(key).is_some_and(|free_from| free_from <= at.min(self.now)) {
+                found = Some(table::decode(key, value)?);
             }
-            match table::decode::<VoucherKey>(key, value) {
-                Ok(voucher) => found = Some(voucher),
-                Err(error) => failed = Some(error),
-            }
-            false
+            Ok(false) // the first one is the one that is free the longest
         })?;
-        if let Some(error) = failed {
-            return Err(error);
-        }
         let Some(before) = found else { return Ok(None) };
         let Some(next) = before.next_round() else { return Ok(None) };
         let moved = report::voucher(self.view, &before)?.and_then(|v: Voucher| v.token.body().moved);

@@ -100,14 +100,10 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
     fn vouchers_of_card(&self, card: Option<CardId>) -> Result<Vec<VoucherKey>, ViewError> {
         let Some(card) = card else { return Ok(Vec::new()) };
         let mut keys = Vec::new();
-        let mut failed = None;
-        self.view.scan(&table::card_vouchers(card), None, &mut |key, value| {
-            match table::decode(key, value) {
-                Ok(voucher) => keys.push(voucher),
-                Err(error) => failed = Some(error),
-            }
-            failed.is_none() && keys.len() < QUALIFY_MAX
+        table::walk(self.view, &table::card_vouchers(card), None, |key, value| {
+            keys.push(table::decode(key, value)?);
+            Ok(keys.len() < QUALIFY_MAX)
         })?;
-        failed.map_or(Ok(keys), Err)
+        Ok(keys)
     }
 }

@@ -133,22 +133,23 @@ pub fn lines(
         (after, start) => after.or(start),
     };
     let mut found = Vec::new();
-    let mut failed = None;
-    view.scan(&table::lines(pair), after, &mut |key, value| {
-        let parsed = table::parse_line(key).zip(Some(table::decode::<Entry>(key, value)));
-        match parsed {
-            Some((at, _)) if until.is_some_and(|until| at.at >= until) => return false,
-            Some((at, Ok(entry))) => match is_repeat(view, pair, &at, &entry) {
-                Ok(true) => {}
-                Ok(false) => found.push(tell(me, ally, key, &at, entry, &responses)),
-                Err(error) => failed = Some(error),
-            },
-            Some((_, Err(error))) => failed = Some(error),
-            None => failed = Some(ViewError::Damaged("table of lines".into())),
+    table::walk(view, &table::lines(pair), after, |key, value| {
+        let at = parse_place(key)?;
+        if until.is_some_and(|until| at.at >= until) {
+            return Ok(false);
         }
-        failed.is_none() && found.len() < most
+        let entry = table::decode(key, value)?;
+        if !is_repeat(view, pair, &at, &entry)? {
+            found.push(tell(me, ally, key, &at, entry, &responses));
+        }
+        Ok(found.len() < most)
     })?;
-    failed.map_or(Ok(found), Err)
+    Ok(found)
+}
+
+/// The place that a line's key tells.
+pub(crate) fn parse_place(key: &[u8]) -> Result<LineKey, ViewError> {
+    table::parse_line(key).ok_or_else(|| ViewError::Damaged("table of lines".into()))
 }
 
 /// Whether an earlier place shows the same.

@@ -233,15 +233,11 @@ pub fn runs(
     most: usize,
 ) -> Result<Vec<(Vec<u8>, Run)>, ViewError> {
     let mut found = Vec::new();
-    let mut failed = None;
-    view.scan(&[table::RUN], after, &mut |key, value| {
-        match table::decode(key, value) {
-            Ok(run) => found.push((key.to_vec(), run)),
-            Err(error) => failed = Some(error),
-        }
-        failed.is_none() && found.len() < most
+    table::walk(view, &[table::RUN], after, |key, value| {
+        found.push((key.to_vec(), table::decode(key, value)?));
+        Ok(found.len() < most)
     })?;
-    failed.map_or(Ok(found), Err)
+    Ok(found)
 }
 
 /// The run of a record.

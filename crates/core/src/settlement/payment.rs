@@ -60,22 +60,18 @@ pub fn list(
     most: usize,
 ) -> Result<Vec<Payment>, ViewError> {
     let mut ids = Vec::new();
-    let mut failed = None;
-    view.scan(&[table::PAYMENT_OF], after.map(table::payment_of).as_deref(), &mut |key, value| {
-        match (RecordId::try_from(&key[1..]), table::decode::<ShopId>(key, value)) {
-            (Ok(id), Ok(with)) if ally.is_none_or(|ally| ally == with) => ids.push((id, with)),
-            (Ok(_), Ok(_)) => {}
-            (Err(_), _) => failed = Some(ViewError::Damaged("table of payments".into())),
-            (_, Err(error)) => failed = Some(error),
+    let damaged = || ViewError::Damaged("table of payments".into());
+    table::walk(view, &[table::PAYMENT_OF], after.map(table::payment_of).as_deref(), |key, value| {
+        let id = RecordId::try_from(&key[1..]).map_err(|_| damaged())?;
+        let with: ShopId = table::decode(key, value)?;
+        if ally.is_none_or(|ally| ally == with) {
+            ids.push((id, with));
         }
-        failed.is_none() && ids.len() < most
+        Ok(ids.len() < most)
     })?;
-    if let Some(error) = failed {
-        return Err(error);
-    }
     let load = |(id, with): (RecordId, ShopId)| {
         let found: Option<Payment> = table::read(view, &table::payment(PairId::of(me, with), id))?;
-        found.ok_or_else(|| ViewError::Damaged("table of payments".into()))
+        found.ok_or_else(damaged)
     };
     ids.into_iter().map(load).collect()
 }

@@ -12,15 +12,17 @@ use hutong_record::{PairId, RecordId, ShopId, UnixMillis, proto};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    book::{Entry, Matter, sides},
+    book::{self, Entry, Matter, sides},
     response::{self, Responses},
 };
 use crate::{
     charter::Charter,
     fold,
+    promotion::day_start_ms,
     roster::Roster,
     table::{self, LineKey},
     view::{Reader, ViewError},
+    voucher::copy,
 };
 
 /// Days of the alliance in a settlement period; periods are counted from 1970-01-01.
@@ -205,7 +207,6 @@ impl Statement {
     }
 
     pub(crate) fn message(&self, ally: ShopId, annex: &Annex) -> proto::Statement {
-        let copy = |bytes: &[u8]| bytes::Bytes::copy_from_slice(bytes);
         let line = |line: &ListedLine| proto::StatementLine {
             record_id: copy(line.record.as_bytes()),
             index: line.index.into(),
@@ -325,9 +326,8 @@ impl Case {
 pub fn period_end(charter: &Charter, now: UnixMillis) -> UnixMillis {
     let day = now.day(charter.utc_offset_minutes);
     let boundary = day.div_euclid(SETTLEMENT_DAYS) * SETTLEMENT_DAYS;
-    let local_ms = boundary.saturating_mul(86_400_000);
-    let utc_ms = local_ms - i64::from(charter.utc_offset_minutes) * 60_000;
-    UnixMillis::new(utc_ms.clamp(0, now.ms())).unwrap_or(UnixMillis::EPOCH)
+    let start_ms = day_start_ms(boundary, charter.utc_offset_minutes);
+    UnixMillis::new(start_ms.clamp(0, now.ms())).unwrap_or(UnixMillis::EPOCH)
 }
 
 /// How far logs and netting runs are included, and until when.
@@ -424,14 +424,10 @@ fn each_line(
     pair: PairId,
     visit: &mut dyn FnMut(LineKey, Entry) -> Result<(), ViewError>,
 ) -> Result<(), ViewError> {
-    let mut failed = None;
-    view.scan(&table::lines(pair), None, &mut |key, value| {
-        let line = table::parse_line(key).ok_or_else(|| ViewError::Damaged("table of lines".into()));
-        let done = line.and_then(|at| visit(at, table::decode(key, value)?));
-        failed = done.err();
-        failed.is_none()
-    })?;
-    failed.map_or(Ok(()), Err)
+    table::walk(view, &table::lines(pair), None, |key, value| {
+        visit(book::parse_place(key)?, table::decode(key, value)?)?;
+        Ok(true)
+    })
 }
 
 /// What lines come to, as they are met in order.
