@@ -165,6 +165,8 @@ repeated! {
 }
 
 once! {
+    /// Vouches that no record was lost when the shop's disk was set back.
+    node.declare_nothing_lost(DeclareNothingLostRequest) -> DeclareNothingLostResponse;
     /// Stops the hand-out of a promotion.
     promotions.end_promotion(EndPromotionRequest) -> EndPromotionResponse;
     /// Founds an alliance.

@@ -122,6 +122,8 @@ pub enum Command {
     ProposeNetting(Option<UnixMillis>),
     /// Agree to a netting run.
     ConsentToNetting(RecordId),
+    /// Say that no record was lost when this shop's disk was set back.
+    DeclareNothingLost,
     /// Set how this shop settles.
     SetSettlement(proto::settlement_setting::Setting),
     /// What the node owes others without being asked by a till.
@@ -451,6 +453,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             Command::ProposeNetting(period) => self.propose_netting(*period),
             Command::ConsentToNetting(run) => self.consent_to(*run),
             Command::SetSettlement(setting) => self.set(setting),
+            Command::DeclareNothingLost => self.declare_nothing_lost(),
             Command::Fulfil(duty) => self.fulfil(duty),
             Command::ConsentFunding { request, promotion } => self.consent(request, *promotion),
             Command::CreateChannel(channel) => self.create_channel(channel),

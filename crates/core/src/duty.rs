@@ -8,7 +8,7 @@ use hutong_record::{RecordId, ShopId, UnixMillis};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    table,
+    doubt, report, table,
     view::{Reader, ViewError},
     voucher::{Token, VoucherKey},
 };
@@ -84,12 +84,18 @@ pub fn due(
 
 /// The first expired vouchers that this shop holds for one issuer.
 fn expired(view: &(impl Reader + ?Sized), before: UnixMillis) -> Result<Option<Duty>, ViewError> {
+    let doubt = doubt::current(view)?;
     let mut issuer = None;
     let mut vouchers = Vec::new();
     table::walk(view, &table::all_held(), None, |key, value| {
         let (voucher, of): (VoucherKey, ShopId) = table::decode(key, value)?;
         if table::parse_held(key).is_none_or(|expires| expires >= before) {
             return Ok(false);
+        }
+        if let Some(doubt) = doubt
+            && report::voucher(view, &voucher)?.is_some_and(|voucher| doubt.covers_right(&voucher))
+        {
+            return Ok(true); // it may be used up: it stays
         }
         if *issuer.get_or_insert(of) == of {
             vouchers.push(voucher);

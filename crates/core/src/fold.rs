@@ -254,8 +254,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
             Kind::Vote => self.vote(),
             Kind::Invitation => self.invitation(),
             Kind::ForkProof => self.fork_proof(),
-            // What it does, it does by its place in the log.
-            Kind::Resumption => Ok(()),
+            Kind::Resumption => self.resumption(),
             Kind::Promotion => self.promotion(),
             Kind::PromotionEnd => self.promotion_end(),
             Kind::Sale => self.sale(),

@@ -14,6 +14,7 @@ pub mod channel;
 pub mod charter;
 pub mod code;
 pub mod command;
+pub mod doubt;
 pub mod duty;
 pub mod event;
 pub mod evidence;

@@ -42,6 +42,8 @@ const VALID_MS_MAX: i64 = 10 * 366 * 86_400_000;
 pub struct Promotion {
     /// Id of the record that published it.
     pub id: RecordId,
+    /// When its record was signed; the epoch while it is not published.
+    pub published: UnixMillis,
     /// Who pays: the author of that record.
     pub funder: ShopId,
     /// What staff and customers call it.
@@ -185,6 +187,7 @@ impl Promotion {
         let earn = message.earn_spend_min.as_ref();
         let promotion = Self {
             id,
+            published: UnixMillis::EPOCH,
             funder,
             title: message.title.clone(),
             distributors: distributors(&message.distributors)?,
@@ -317,9 +320,9 @@ impl Promotion {
         table::collect(view, &[table::PROMOTION], |key, value| Self::from_stored(key, value, currency))
     }
 
-    /// What the table keeps: the author, then the message as it was published.
-    pub(crate) fn stored(author: ShopId, message: &[u8]) -> Vec<u8> {
-        [author.as_bytes(), message].concat()
+    /// What the table keeps: the author, when it published, then the message as it was published.
+    pub(crate) fn stored(author: ShopId, published: UnixMillis, message: &[u8]) -> Vec<u8> {
+        [author.as_bytes(), &published.ms().to_be_bytes()[..], message].concat()
     }
 
     fn from_stored(key: &[u8], stored: &[u8], currency: Currency) -> Result<Self, ViewError> {
@@ -327,8 +330,11 @@ impl Promotion {
         let id = RecordId::try_from(&key[1..]).map_err(|_| damaged())?;
         let (author, message) = stored.split_at_checked(ShopId::BYTES).ok_or_else(damaged)?;
         let author = ShopId::try_from(author).map_err(|_| damaged())?;
+        let (published, message) = message.split_first_chunk().ok_or_else(damaged)?;
+        let published = UnixMillis::new(i64::from_be_bytes(*published)).map_err(|_| damaged())?;
         let message = proto::Promotion::decode(message).map_err(|_| damaged())?;
-        Self::check(&message, id, author, currency).map_err(|_| damaged())
+        let checked = Self::check(&message, id, author, currency).map_err(|_| damaged())?;
+        Ok(Self { published, ..checked })
     }
 }
 

@@ -107,6 +107,10 @@ reasons! {
     LogFrozen, "LOG_FROZEN", Forbidden, "本店的日志已被冻结", "this shop's log is frozen";
     /// It is not known yet how far this shop's log goes elsewhere, so nothing may be signed (LOG-1).
     HeadUnconfirmed, "HEAD_UNCONFIRMED", Later, "尚未确认本店日志的末端，暂不能签发（{why}）", "nothing is signed until members have told how far this shop's log goes ({why})";
+    /// This shop could use it before its disk was set back, and records from then may be lost by which it did.
+    RecordsMayBeLost, "RECORDS_MAY_BE_LOST", State, "本店硬盘曾被恢复，最后的记录可能已丢失，其中可能已经用过它", "this shop's disk was set back, and it may be used up by records that were lost";
+    /// No disk of this shop was set back, or somebody has vouched for it.
+    NothingInDoubt, "NOTHING_IN_DOUBT", State, "没有存疑的记录", "no record of this shop is in doubt";
     /// The node is in no such alliance.
     AllianceUnknown, "ALLIANCE_UNKNOWN", NotFound, "本店不在这个联盟", "this node is in no such alliance";
     /// The node is in several alliances, and the request names none.

@@ -4,7 +4,7 @@
 
 use alloc::vec::Vec;
 
-use hutong_record::RecordId;
+use hutong_record::{RecordId, UnixMillis};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -45,6 +45,8 @@ pub(crate) struct Move {
     pub(crate) first: u32,
     pub(crate) last: u32,
     pub(crate) to: u8,
+    /// When its record was signed.
+    pub(crate) at: UnixMillis,
 }
 
 impl Share {
@@ -120,6 +122,12 @@ pub(crate) fn carve<R: Reader + ?Sized>(
     put(moved.first, moved.last, moved.to, Some(by));
     put(moved.last + 1, share.last, share.owner, share.by);
     table::write(view, table::stock_move(by), moved);
+}
+
+/// When numbers were moved; none: the move is not known.
+pub(crate) fn moved_at(view: &(impl Reader + ?Sized), by: RecordId) -> Result<Option<UnixMillis>, ViewError> {
+    let found: Option<Move> = table::read(view, &table::stock_move(by))?;
+    Ok(found.map(|found| found.at))
 }
 
 /// What is known of how an issuer came to a voucher's number.

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Version of keys, values and meaning of all tables. Another one on disk: the views are rebuilt from the journal.
-pub const VIEWS_VERSION: u32 = 7;
+pub const VIEWS_VERSION: u32 = 8;
 
 /// Tables that every member folds alike, first and last.
 pub(crate) const PUBLIC: core::ops::RangeInclusive<u8> = 0x10..=0x3f;
@@ -84,6 +84,7 @@ pub(crate) const EXPOSURE: u8 = 0xc1;
 const EXPOSURE_NOTED: u8 = 0xc2;
 const NETTING_RULE: u8 = 0xc3;
 pub(crate) const PAYMENT_OF: u8 = 0xc4;
+const DOUBT: u8 = 0xcc;
 
 /// What a record waits for before it can be folded: a promotion's or a member's id.
 pub(crate) type Need = [u8; 32];
@@ -528,6 +529,11 @@ pub(crate) fn exposure(ally: Option<ShopId>) -> Vec<u8> {
 /// That an ally passed the limit for warnings was noted.
 pub(crate) fn exposure_noted(ally: ShopId) -> Vec<u8> {
     key(EXPOSURE_NOTED, &[ally.as_bytes()])
+}
+
+/// Up to when this shop may have signed records that nobody holds.
+pub(crate) fn doubt() -> Vec<u8> {
+    key(DOUBT, &[])
 }
 
 pub(crate) fn netting_rule() -> Vec<u8> {

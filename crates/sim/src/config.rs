@@ -28,14 +28,14 @@ pub struct Config {
 }
 
 impl Config {
-    /// A street of 50 shops for three days, with the usual faults.
+    /// A street of 50 shops for three days, with all faults.
     pub fn new(seed: u64) -> Self {
         Self {
             seed,
             shops: 50,
             days: 3,
             redemptions: 1_000,
-            faults: FaultSet::usual(),
+            faults: FaultSet::all(),
             #[cfg(feature = "planted-bugs")]
             plant: None,
         }
@@ -51,7 +51,7 @@ impl fmt::Display for Config {
             f.write_str(" --faults none")?;
         } else if *faults == FaultSet::all() {
             f.write_str(" --faults all")?;
-        } else if *faults != FaultSet::usual() {
+        } else if *faults != FaultSet::all() {
             let names: Vec<_> = faults.kinds().map(FaultKind::name).collect();
             write!(f, " --faults {}", names.join(","))?;
         }

@@ -107,14 +107,6 @@ impl FaultSet {
         FaultKind::ALL.iter().copied().collect()
     }
 
-    /// Everything but what leaves one log in two branches (`restore`, `clone`, `fork`). Nodes prove a fork at the place
-    /// where they see it, which may lie after the place where the branches part; then they freeze the log at different
-    /// prefixes, and break CON-2. Until a proof reaches back to the parting, and a node asks its peers for its own head
-    /// before it signs, these three are on only where they are asked for.
-    pub fn usual() -> Self {
-        Self::all().without(FaultKind::Restore).without(FaultKind::Clone).without(FaultKind::Fork)
-    }
-
     /// Whether a kind is on.
     pub const fn has(self, kind: FaultKind) -> bool {
         self.0 & (1 << kind as u32) != 0

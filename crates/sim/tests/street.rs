@@ -31,7 +31,7 @@ fn stormy_streets_keep_every_promise_and_every_usual_fault_strikes() {
         faults.merge(&report.faults);
         figures.merge(&report.figures);
     }
-    for kind in FaultSet::usual().kinds() {
+    for kind in FaultSet::all().kinds() {
         assert!(faults.count(kind) > 0, "{kind} never struck: {faults:?}");
     }
     let Figures { double_redemptions, undetected_double_uses, oversold, .. } = figures;

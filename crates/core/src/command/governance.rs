@@ -7,6 +7,7 @@ use hutong_record::{Identity, motion_id};
 
 use super::*;
 use crate::{
+    doubt,
     promotion::{self, Promotion},
     roster::{MEMBERS_MAX, Motion, Standing},
     table,
@@ -17,6 +18,15 @@ const INVITATION_MS_MAX: i64 = 90 * 86_400_000;
 const NOTE_CHARS_MAX: usize = 80;
 
 impl<R: Reader + ?Sized> Decider<'_, R> {
+    /// Whoever runs the node answers for it: a voucher that was used by a lost record is used twice.
+    pub(super) fn declare_nothing_lost(&self) -> Decided {
+        if doubt::current(self.view)?.is_none() {
+            return Err(Refusal::new(Reason::NothingInDoubt).into());
+        }
+        let message = proto::Resumption { nothing_lost: true, ..proto::Resumption::default() };
+        Ok(alloc::vec![Self::for_all(Kind::Resumption, &message)])
+    }
+
     pub(super) fn found(&self) -> Decided {
         if self.alliance.charter().founder.id() != self.me() {
             return Err(Refusal::new(Reason::NotCore).into());

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::{redeem::card_bytes, *};
 use crate::{
     code::SECRET_BYTES,
+    doubt::{self, Doubt},
     promotion::{self, Mode, Promotion},
     report,
     stock::{self, Share},
@@ -152,15 +153,24 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             let all = promotion.distributor(me).map_or(0, |d| d.quota);
             owned.insert(0, Share { distributor: me, first: 1, last: all, owner: me, by: None });
         }
+        let doubt = doubt::current(self.view)?;
+        let mut doubted = None;
         for share in owned {
             quota += share.count();
+            if let Some(doubt) = doubt
+                && doubt.covers_numbers(self.view, promotion, share.by)?
+            {
+                doubted = Some(doubt);
+                continue;
+            }
             if let Some(number) = self.next_number(promotion, &share)? {
                 let key =
                     VoucherKey { promotion: promotion.id, distributor: share.distributor, number, round: 0 };
                 return Ok((key, share.by.map(|by| Moved { issuer: me, by })));
             }
         }
-        let used_up = || Refusal::new(Reason::QuotaUsedUp).with("quota", quota);
+        let used_up =
+            || doubted.map_or_else(|| Refusal::new(Reason::QuotaUsedUp).with("quota", quota), Doubt::refusal);
         Ok(self.freed_number(promotion, at)?.ok_or_else(used_up)?)
     }
 
@@ -195,8 +205,10 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         })?;
         let Some(before) = found else { return Ok(None) };
         let Some(next) = before.next_round() else { return Ok(None) };
-        let moved = report::voucher(self.view, &before)?.and_then(|v: Voucher| v.token.body().moved);
-        Ok(Some((next, moved)))
+        let Some(last) = report::voucher(self.view, &before)? else { return Ok(Some((next, None))) };
+        // Who may have lost its last records may have handed it out again.
+        let doubt = doubt::current(self.view)?.filter(|doubt| doubt.covers(last.token.body().issued));
+        Ok(doubt.is_none().then(|| (next, last.token.body().moved)))
     }
 
     pub(super) fn check_count(&self, key: Vec<u8>, limit: u32, reason: Reason) -> Decided<()> {

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::{right::check_reservation_key, *};
 use crate::{
     charter::CLOCK_AHEAD_MS_MAX,
+    doubt,
     evidence::{self, Conversion},
     promotion::{Basis, Mode, Promotion, Scale},
     proof, report,
@@ -57,6 +58,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         let key = shown.voucher.token.body().key;
         let right = &shown.voucher.right;
         let act = if right.holder == self.me() {
+            self.check_nothing_lost(&shown.voucher)?;
             Act::Use(shown.voucher.used_at_step + 1)
         } else {
             self.check_risk(&shown, redeem, price)?;
@@ -217,6 +219,14 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
     pub(super) fn wrong_shop(&self, holder: ShopId) -> Result<Refusal, ViewError> {
         let refusal = Refusal::new(Reason::VoucherWrongShop).with("redeemer_id", holder);
         Ok(refusal.with("redeemer_name", self.shop_name(holder)?))
+    }
+
+    /// Whether the right, which is this shop's, may have been used by a record that is lost.
+    pub(super) fn check_nothing_lost(&self, voucher: &Voucher) -> Decided<()> {
+        match doubt::current(self.view)?.filter(|doubt| doubt.covers_right(voucher)) {
+            Some(doubt) => Err(doubt.refusal().into()),
+            None => Ok(()),
+        }
     }
 
     /// Whether its life allows it.

@@ -99,6 +99,9 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
     /// The voucher with this shop's pass at the end of its chain.
     fn pass(&self, shown: &Shown, to: ShopId) -> Decided<proto::PassedVoucher> {
         let voucher = &shown.voucher;
+        if voucher.right.holder == self.me() {
+            self.check_nothing_lost(voucher)?;
+        }
         if !self.is_latest_round(shown)? {
             let expired = voucher.token.body().expires.ms();
             return Err(Refusal::new(Reason::VoucherExpired).with("expired_unix_ms", expired).into());
@@ -206,6 +209,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
                 return Err(Refusal::new(Reason::ReservationUnknown).into());
             }
         } else {
+            self.check_nothing_lost(voucher)?;
             self.check_reservable(voucher, reserve)?;
         }
         let message = proto::Reservation {
@@ -326,6 +330,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         if !holds || voucher.uses_left() == 0 {
             return Err(already_redeemed(voucher).into());
         }
+        self.check_nothing_lost(voucher)?;
         let (step, act) = (voucher.right.step, Act::Use(voucher.used_at_step + 1));
         let statement = Statement { voucher: *key, step, shop: self.me(), act };
         let message = proto::RiskSettlement {

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::{
+    doubt,
     promotion::{self, Promotion},
     stock::{self, Share},
     table,
@@ -50,8 +51,14 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
     /// Numbers of this shop that were never handed out.
     fn movable(&self, promotion: &Promotion) -> Decided<Vec<Share>> {
         let me = promotion.distributor_index(self.me()).ok_or(Refusal::new(Reason::NotDistributor))?;
+        let doubt = doubt::current(self.view)?;
         let mut free = Vec::new();
         for share in stock::owned_by(self.view, promotion, me)? {
+            if let Some(doubt) = doubt
+                && doubt.covers_numbers(self.view, promotion, share.by)?
+            {
+                return Err(doubt.refusal().into());
+            }
             if let Some(first) = self.next_number(promotion, &share)? {
                 free.push(Share { first, ..share });
             }

@@ -1,8 +1,24 @@
 //! Folding what the alliance decides about itself.
 
 use super::*;
+use crate::doubt;
 
 impl<R: Reader + ?Sized> Folding<'_, '_, R> {
+    /// What it does to others' views, it does by its place in the log.
+    pub(super) fn resumption(&mut self) -> Handled {
+        let message: proto::Resumption = self.decode()?;
+        let until = UnixMillis::new(message.doubtful_until_unix_ms).map_err(|_| ignore("no such time"))?;
+        if !self.is_own() {
+            return Ok(());
+        }
+        if message.nothing_lost {
+            self.view.remove(table::doubt());
+        } else if doubt::current(self.view)?.map_or(UnixMillis::EPOCH, |doubt| doubt.until) < until {
+            table::write(self.view, table::doubt(), &until);
+        }
+        Ok(())
+    }
+
     pub(super) fn charter(&self) -> Handled {
         let charter = self.alliance.charter();
         let header = self.record.header();

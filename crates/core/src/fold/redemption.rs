@@ -93,6 +93,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         }
         if right.step > voucher.right.step {
             voucher.right = right;
+            voucher.held_since = self.record.header().time;
             voucher.passes = right::store_passes(passes);
             voucher.used_at_step = 0;
             voucher.reservations.clear();

@@ -14,7 +14,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         let request = self.request(message.request.as_ref())?;
         let id = RecordId::try_from(message.promotion_id.as_ref()).map_err(|_| ignore("promotion id"))?;
         let promotion = self.promotion_of(id)?;
-        let moved = Self::parse_move(&message, &promotion)?;
+        let moved = self.parse_move(&message, &promotion)?;
         let by = match message.move_id.as_ref() {
             [] => None,
             bytes => Some(RecordId::try_from(bytes).map_err(|_| ignore("move id"))?),
@@ -29,7 +29,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         self.answer(&request, Answer::Moved { count: message.count })
     }
 
-    fn parse_move(message: &proto::QuotaMove, promotion: &Promotion) -> Result<Move, Stop> {
+    fn parse_move(&self, message: &proto::QuotaMove, promotion: &Promotion) -> Result<Move, Stop> {
         let place = |n: u32| u8::try_from(n).ok().filter(|n| promotion.distributor(*n).is_some());
         let distributor = place(message.distributor).ok_or_else(|| ignore("no such distributor"))?;
         let to = place(message.to).ok_or_else(|| ignore("no such distributor"))?;
@@ -37,7 +37,8 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         let last = message.first.checked_add(message.count).and_then(|end| end.checked_sub(1));
         match last {
             Some(last) if message.count > 0 && message.first > 0 && last <= quota => {
-                Ok(Move { promotion: promotion.id, distributor, first: message.first, last, to })
+                let at = self.record.header().time;
+                Ok(Move { promotion: promotion.id, distributor, first: message.first, last, to, at })
             }
             _ => Err(ignore("numbers that do not exist")),
         }

@@ -20,7 +20,8 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         let currency = self.alliance.charter().currency;
         let promotion = Promotion::check(&message, self.id(), self.author(), currency)
             .map_err(|_| ignore("terms out of bounds"))?;
-        self.view.put(table::promotion(self.id()), Promotion::stored(self.author(), &self.message));
+        let stored = Promotion::stored(self.author(), self.record.header().time, &self.message);
+        self.view.put(table::promotion(self.id()), stored);
         if promotion.earn_spend_min.is_some() && promotion.distributor_index(self.me()).is_some() {
             table::write(self.view, table::earn(promotion.ends, promotion.id), &());
         }

@@ -21,6 +21,8 @@ pub struct Voucher {
     pub issue: Option<RecordId>,
     /// Who holds the right to redeem it, as far as is known here.
     pub right: Right,
+    /// Since when it is there: when the voucher was handed out, or by the record that passed it on.
+    pub held_since: UnixMillis,
     /// How the right came there, oldest first: encoded `SignedRight`s.
     pub passes: Vec<Vec<u8>>,
     /// Who passed it on by a record of its own, and at which step.
@@ -125,6 +127,7 @@ impl Voucher {
     /// As it is handed out: its right where the promotion puts it.
     pub const fn new(token: Token, right: Right) -> Self {
         Self {
+            held_since: token.body().issued,
             token,
             issue: None,
             right,

@@ -8,12 +8,12 @@ use std::{
 
 use anyhow::Context as _;
 use clap::Args;
-use hutong_client::Language;
+use hutong_client::{Language, proto};
 use hutong_core::invitation::InvitationLink;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::{Globals, output::Answer, problem::Problem, show};
+use super::{Globals, output::Answer, problem::Problem, session::Session, show};
 use crate::{
     alliance::AllianceFolder,
     backup::{self, Contents, Passphrase},
@@ -45,16 +45,20 @@ pub(crate) struct BackupArgs {
   hutong restore --backup /media/usb/shop.age --passphrase-file passphrase.txt --data /var/lib/hutong
   hutong restore --phrase-file words.txt --link hutong:join/… --name 张记包子
 
+Where the shop did not trade without a line before its disk failed, so that allies have all that it signed:
+  hutong restore --nothing-lost
+
 After the folder was moved to another machine, by a shop that has nobody to ask:
   hutong restore --this-copy
 
 With --phrase-file nothing is needed but the 24 words and an invitation link of any member (it is not used up).
 Then run `hutong serve`. The node signs nothing until enough members have told how far this shop's log goes, and goes on
-from there. Never run the old node again.")]
+from there. Vouchers and numbers that it had before are not used, for what was signed last may be lost, until
+--nothing-lost. Never run the old node again.")]
 pub(crate) struct RestoreArgs {
     /// The backup.
     #[arg(long, value_name = "FILE", requires = "passphrase_file")]
-    #[arg(required_unless_present_any = ["phrase_file", "this_copy"])]
+    #[arg(required_unless_present_any = ["phrase_file", "this_copy", "nothing_lost"])]
     backup: Option<PathBuf>,
     /// A file whose first line is the backup's passphrase; -: standard input.
     #[arg(long, value_name = "FILE", requires = "backup")]
@@ -78,6 +82,11 @@ pub(crate) struct RestoreArgs {
     /// the alliance, or no member will be reachable. The node must not run.
     #[arg(long, conflicts_with_all = ["backup", "phrase_file"])]
     this_copy: bool,
+    /// Tell the running node that no record was lost: the shop signed nothing after its last contact with an ally. What
+    /// was its own to use before, vouchers and numbers, it then uses again. If it is not true, a voucher may be used
+    /// twice, at this shop's cost.
+    #[arg(long, conflicts_with_all = ["backup", "phrase_file", "this_copy"])]
+    nothing_lost: bool,
     /// Where other nodes find this one from outside; repeatable.
     #[arg(long, value_name = "HOST:PORT", requires = "phrase_file")]
     advertise: Vec<HostPort>,
@@ -94,6 +103,9 @@ pub(crate) fn backup(globals: &Globals, args: BackupArgs) -> anyhow::Result<Answ
 }
 
 pub(crate) async fn restore(globals: &Globals, args: RestoreArgs) -> anyhow::Result<Answer> {
+    if args.nothing_lost {
+        return declare_nothing_lost(globals).await;
+    }
     let data = globals.data()?;
     let restored = format!("{} {}", say(globals, "restored to", "已恢复到"), data.path().display());
     let hint = say(
@@ -117,6 +129,15 @@ pub(crate) async fn restore(globals: &Globals, args: RestoreArgs) -> anyhow::Res
     let identity = recall::restore(&data, &seed, link, &config(args)).await?;
     let json = json!({ "path": data.path(), "shop_id": identity.id().to_string() });
     Ok(Answer::new(json, format!("{restored}\n{}", identity.id())).hint(hint))
+}
+
+async fn declare_nothing_lost(globals: &Globals) -> anyhow::Result<Answer> {
+    let session = Session::open(globals).await?;
+    let alliance_id = session.alliance_id.clone();
+    session.client.declare_nothing_lost(proto::DeclareNothingLostRequest { alliance_id }).await?;
+    let text =
+        say(globals, "vouchers and numbers from before are used again", "恢复之前的优惠券和券号已可重新使用");
+    Ok(Answer::new(json!({ "nothing_lost": true }), text))
 }
 
 fn trust_copy(globals: &Globals, data: &DataFolder) -> anyhow::Result<Answer> {

@@ -50,6 +50,13 @@ impl NodeService for Nodes {
         Ok(Response::new(proto::GetStatusResponse { version: "9.9.9".to_owned(), ..Default::default() }))
     }
 
+    async fn declare_nothing_lost(
+        &self,
+        _request: Request<proto::DeclareNothingLostRequest>,
+    ) -> Result<Response<proto::DeclareNothingLostResponse>, Status> {
+        Err(Status::unimplemented("not asked for here"))
+    }
+
     async fn set_federation(
         &self,
         request: Request<proto::SetFederationRequest>,

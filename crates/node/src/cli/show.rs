@@ -237,6 +237,7 @@ pub(crate) fn status_json(status: &proto::GetStatusResponse) -> Value {
             "views_bytes": alliance.views_bytes,
             "unfolded_count": alliance.unfolded_count,
             "signing_doubt": alliance.signing_doubt,
+            "doubtful_until_time": time_json(alliance.doubtful_until_time.as_ref()),
             "own_standing": alliance.own_standing,
             "lost_record_count": alliance.lost_record_count,
             "duty_count": alliance.duty_count,

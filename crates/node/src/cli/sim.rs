@@ -43,8 +43,8 @@ pub(crate) struct SimArgs {
     /// How many times customers show a voucher, in each run.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=i64::from(REDEMPTIONS_MAX)))]
     redemptions: u32,
-    /// What may go wrong: usual, all, none, or names with commas between.
-    #[arg(long, default_value = "usual")]
+    /// What may go wrong: all, none, or names with commas between.
+    #[arg(long, default_value = "all")]
     faults: Faults,
     /// How many runs to spend on making a failure smaller; 0: none.
     #[arg(long, value_name = "RUNS", default_value_t = 60)]
@@ -81,7 +81,6 @@ impl FromStr for Faults {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Ok(Self(match text {
-            "usual" => FaultSet::usual(),
             "all" => FaultSet::all(),
             "none" => FaultSet::NONE,
             names => names.split(',').map(str::parse::<FaultKind>).collect::<Result<_, _>>()?,

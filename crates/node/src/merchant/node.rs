@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use hutong_core::{
-    duty,
+    command::Command,
+    doubt, duty,
     refusal::Refusal,
     report::{self, Summary},
 };
@@ -11,8 +12,9 @@ use hutong_record::{ShopId, proto::Profile};
 use hutong_store::{journal::LogHead, views::SledViews};
 use hutong_wire::{
     merchant::v1::{
-        AllianceStatus, GetStatusRequest, GetStatusResponse, Link, SetFederationRequest,
-        SetFederationResponse, node_service_server::NodeService,
+        AllianceStatus, DeclareNothingLostRequest, DeclareNothingLostResponse, GetStatusRequest,
+        GetStatusResponse, Link, SetFederationRequest, SetFederationResponse,
+        node_service_server::NodeService,
     },
     trade,
 };
@@ -45,6 +47,18 @@ impl NodeService for MerchantPort {
         respond(request, async |request| {
             self.node.set_paused(request.paused).await;
             Ok(SetFederationResponse { paused: request.paused })
+        })
+        .await
+    }
+
+    async fn declare_nothing_lost(
+        &self,
+        request: Request<DeclareNothingLostRequest>,
+    ) -> Result<Response<DeclareNothingLostResponse>, Status> {
+        respond(request, async |request| {
+            let hosted = self.hosted(&request.alliance_id)?;
+            hosted.execute(Command::DeclareNothingLost).await?;
+            Ok(DeclareNothingLostResponse {})
         })
         .await
     }
@@ -83,9 +97,9 @@ async fn alliance_status(hosted: &Hosted, hub: &HubHandle) -> Result<AllianceSta
         let profiles =
             others.iter().map(|shop| report::profile(view, *shop)).collect::<Result<Vec<_>, _>>()?;
         let duties = duty::due(view, now, late_entry_ms, DUTIES_MAX)?.len();
-        Ok((profiles, duties, Summary::load(view)?.risk_open_minor))
+        Ok((profiles, duties, Summary::load(view)?.risk_open_minor, doubt::current(view)?))
     };
-    let (profiles, duties, risk_open) = hosted.query(read).await?;
+    let (profiles, duties, risk_open, doubtful) = hosted.query(read).await?;
     let heads: BTreeMap<_, _> = hosted.reader().frontier().into_iter().collect();
     let table = hub.table().snapshot();
     let link = |(shop, profile): (&ShopId, Option<Profile>)| {
@@ -114,6 +128,7 @@ async fn alliance_status(hosted: &Hosted, hub: &HubHandle) -> Result<AllianceSta
         risk_open: Some(trade::minor_message(risk_open, charter.currency)),
         queued_job_count: queued as u64,
         queued_job_count_max: queued_max as u64,
+        doubtful_until_time: doubtful.map(|doubt| trade::timestamp(doubt.until)),
         clock_ahead_ms: newest.map_or(0, |at| at.ms_since(now).max(0)),
     })
 }

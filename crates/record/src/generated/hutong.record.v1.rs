@@ -129,6 +129,13 @@ pub struct Resumption {
     /// The members that had told how far the log goes, 32 bytes each; at most 16. None: none could be asked.
     #[prost(bytes = "bytes", repeated, tag = "1")]
     pub confirmed_by: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    /// What this shop could use before this moment, vouchers and numbers, it may have used by records that nobody holds, and
+    /// it uses none of it. 0: no acknowledged record is lost this time.
+    #[prost(int64, tag = "2")]
+    pub doubtful_until_unix_ms: i64,
+    /// Whoever runs the node says that nothing was lost: that lifts what earlier records said.
+    #[prost(bool, tag = "3")]
+    pub nothing_lost: bool,
 }
 /// A core member's voice for a motion.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

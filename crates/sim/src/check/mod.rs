@@ -254,7 +254,9 @@ impl World {
             Mode::Leased => modes.leased += 1,
             Mode::Anywhere => modes.confirmed += 1,
         }
-        let most = if self.checks.crooked.contains(&key) { u32::MAX } else { offer.uses() };
+        let number = (key.promotion, key.distributor, key.number);
+        let crooked = self.checks.crooked.contains(&key) || self.checks.crooked_numbers.contains(&number);
+        let most = if crooked { u32::MAX } else { offer.uses() };
         self.checks.vou1.redeemed(key, *redemption, most)?;
         self.checks.vou2.used(key)
     }

@@ -5,6 +5,7 @@
 use std::cmp::Ordering;
 
 use hutong_core::{
+    charter::CLOCK_AHEAD_MS_MAX,
     command::DraftRecord,
     refusal::{Reason, Refusal},
 };
@@ -151,6 +152,11 @@ impl Doubt {
         !matches!(self, Self::Started)
     }
 
+    /// Whether records may be gone that tills were told of.
+    const fn may_have_lost(self) -> bool {
+        matches!(self, Self::Moved | Self::TailDamaged)
+    }
+
     pub(super) const fn of(seat: Seat, loss: TailLoss) -> Self {
         match (seat, loss) {
             (Seat::Moved, _) => Self::Moved,
@@ -206,13 +212,24 @@ impl<V: Views> Ledger<V> {
         if doubt.may_have_signed_more() {
             let peers = answers.iter().take(NAMED_PEERS_MAX);
             let confirmed_by = peers.map(|answer| bytes::Bytes::copy_from_slice(answer.peer.as_bytes()));
-            let resumption = proto::Resumption { confirmed_by: confirmed_by.collect() };
-            let message = prost::Message::encode_to_vec(&resumption);
+            let resumption = proto::Resumption {
+                confirmed_by: confirmed_by.collect(),
+                doubtful_until_unix_ms: if doubt.may_have_lost() { self.doubtful_until(now).ms() } else { 0 },
+                nothing_lost: false,
+            };
             self.next_incarnation = true;
+            let message = prost::Message::encode_to_vec(&resumption);
             drafts.insert(0, DraftRecord { kind: Kind::Resumption, audience: Audience::Alliance, message });
         }
         self.write(drafts, now, rng)?;
         Ok(self.signing)
+    }
+
+    /// Up to when a lost record may have used what was this shop's: what comes to it later was signed by clocks that run
+    /// ahead by no more than the alliance bears with.
+    fn doubtful_until(&self, now: UnixMillis) -> UnixMillis {
+        let last = self.reader.head_of(self.alliance.me()).map_or(now, |head| head.time);
+        now.max(last).saturating_add_ms(CLOCK_AHEAD_MS_MAX)
     }
 
     fn is_dispelled(

@@ -20,6 +20,7 @@ mod ladder;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod lost;
 mod modes;
 #[cfg(test)]
 mod nonsense;

@@ -75,9 +75,20 @@ fn every_reason_that_the_rules_can_give_is_given() {
     govern(&mut heard, &mut street);
     settle(&mut heard);
     net(&mut heard);
+    lose(&mut heard);
     let expected: BTreeSet<_> =
         Reason::ALL.iter().copied().filter(|reason| !OF_THE_NODE.contains(reason)).collect();
     assert_eq!(heard.0, expected);
+}
+
+fn lose(heard: &mut Heard) {
+    let mut street = Street::new(93, 3);
+    let terms = street.terms(&[1], 2);
+    let promotion = street.publish(0, terms).unwrap();
+    street.meet();
+    heard.refused(street.run(1, &Command::DeclareNothingLost));
+    street.shops[1] = street.shops[1].copied();
+    heard.refused(street.issue(1, promotion, None)); // it asks the others first, and begins anew
 }
 
 fn settle(heard: &mut Heard) {

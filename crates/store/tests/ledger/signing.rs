@@ -206,7 +206,7 @@ fn a_fork_of_another_log_is_proven_once_the_shop_may_sign() {
 }
 
 impl Street {
-    fn restart_from_disk(&mut self, shop: usize) {
+    pub(crate) fn restart_from_disk(&mut self, shop: usize) {
         let shop: &mut Shop = &mut self.shops[shop];
         shop.reopen(Arc::new(MemViews::new()));
     }

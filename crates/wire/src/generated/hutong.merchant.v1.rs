@@ -2718,6 +2718,10 @@ pub struct AllianceStatus {
     /// How far the newest record of another member lies ahead of this node's clock, milliseconds; 0: none does.
     #[prost(int64, tag = "27")]
     pub clock_ahead_ms: i64,
+    /// This shop's disk was set back, and what it could use before this moment may be used up by records that were lost: it
+    /// does not use it. Absent: nothing is in doubt.
+    #[prost(message, optional, tag = "28")]
+    pub doubtful_until_time: ::core::option::Option<::prost_types::Timestamp>,
 }
 /// One member, as this node is connected to it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2764,6 +2768,14 @@ pub struct SetFederationResponse {
     #[prost(bool, tag = "1")]
     pub paused: bool,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeclareNothingLostRequest {
+    /// Hex; empty: the only one.
+    #[prost(string, tag = "1")]
+    pub alliance_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeclareNothingLostResponse {}
 /// Generated client implementations.
 pub mod node_service_client {
     #![allow(
@@ -2907,6 +2919,37 @@ pub mod node_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Says that no record was lost when this shop's disk was set back, so that vouchers and numbers from before can be used
+        /// again. Whoever says so wrongly may use a voucher twice, and bears it. Refused with NOTHING_IN_DOUBT where nothing is.
+        pub async fn declare_nothing_lost(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeclareNothingLostRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeclareNothingLostResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hutong.merchant.v1.NodeService/DeclareNothingLost",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "hutong.merchant.v1.NodeService",
+                        "DeclareNothingLost",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2935,6 +2978,15 @@ pub mod node_service_server {
             request: tonic::Request<super::SetFederationRequest>,
         ) -> std::result::Result<
             tonic::Response<super::SetFederationResponse>,
+            tonic::Status,
+        >;
+        /// Says that no record was lost when this shop's disk was set back, so that vouchers and numbers from before can be used
+        /// again. Whoever says so wrongly may use a voucher twice, and bears it. Refused with NOTHING_IN_DOUBT where nothing is.
+        async fn declare_nothing_lost(
+            &self,
+            request: tonic::Request<super::DeclareNothingLostRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeclareNothingLostResponse>,
             tonic::Status,
         >;
     }
@@ -3090,6 +3142,52 @@ pub mod node_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SetFederationSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hutong.merchant.v1.NodeService/DeclareNothingLost" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeclareNothingLostSvc<T: NodeService>(pub Arc<T>);
+                    impl<
+                        T: NodeService,
+                    > tonic::server::UnaryService<super::DeclareNothingLostRequest>
+                    for DeclareNothingLostSvc<T> {
+                        type Response = super::DeclareNothingLostResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeclareNothingLostRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NodeService>::declare_nothing_lost(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeclareNothingLostSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -8919,7 +9017,7 @@ pub struct ListAuditEntriesRequest {
     #[prost(string, tag = "2")]
     pub page_token: ::prost::alloc::string::String,
     /// Conditions on fields joined by AND, such as `token_id = "0011223344556677" AND code != "OK"`; fields: token_id,
-    /// token_name, method, code, reason, time (RFC 3339, with < <= > >= too). Absent: all.
+    /// token_name, method, code, reason, time (RFC 3339, with \< \<= > >= too). Absent: all.
     #[prost(string, tag = "3")]
     pub filter: ::prost::alloc::string::String,
 }
@@ -10016,7 +10114,7 @@ pub struct ListVouchersRequest {
     pub page_token: ::prost::alloc::string::String,
     /// Conditions on fields joined by AND, such as `state = ISSUED AND expire_time < 2026-06-01T00:00:00Z`; fields: state
     /// and mode (as in the enums, without prefix), promotion_id, distributor_id, funder_id, card_id, issue_time,
-    /// expire_time, redeem_time (RFC 3339, with < <= > >= too). Absent: all. With a filter a page may be short or empty
+    /// expire_time, redeem_time (RFC 3339, with \< \<= > >= too). Absent: all. With a filter a page may be short or empty
     /// although others follow.
     #[prost(string, tag = "4")]
     pub filter: ::prost::alloc::string::String,
@@ -11399,7 +11497,7 @@ pub struct CreateWebhookRequest {
 pub struct CreateWebhookResponse {
     #[prost(message, optional, tag = "1")]
     pub webhook: ::core::option::Option<Webhook>,
-    /// For verifying signatures: whsec_ and base64 of 32 bytes.
+    /// For verifying signatures: whsec\_ and base64 of 32 bytes.
     #[prost(string, tag = "2")]
     pub secret: ::prost::alloc::string::String,
 }

@@ -154,6 +154,7 @@ mod tests {
 
     fn promotion(mode: Mode) -> Promotion {
         Promotion {
+            published: UnixMillis::EPOCH,
             id: RecordId::new([9; 32]),
             funder: USUAL,
             title: "券".into(),

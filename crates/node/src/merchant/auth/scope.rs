@@ -215,6 +215,7 @@ methods! {
     "EventService" / "Watch", Reads, OneOf(&[Scope::EventRead]);
     "NodeService" / "GetStatus", Reads, OneOf(&[Scope::NodeRead]);
     "NodeService" / "SetFederation", Changes, OneOf(&[Scope::NodeWrite]);
+    "NodeService" / "DeclareNothingLost", Changes, Owner;
     "TokenService" / "CreateToken", Changes, Owner;
     "TokenService" / "AttenuateToken", Changes, AnyToken;
     "TokenService" / "GetCurrentToken", Reads, AnyToken;

@@ -1,0 +1,155 @@
+//! What a shop may have used by records that were lost with its disk, it does not use: until somebody vouches for it.
+
+use hutong_core::{
+    command::{Asked, Command},
+    doubt,
+    refusal::Reason,
+};
+use hutong_record::RecordId;
+use hutong_store::ledger::{Patience, Signing};
+
+use crate::{rights_till::anywhere, street::Street, till::card};
+
+/// Longer than a clock may run ahead.
+const LATER_MS: i64 = 11 * 60_000;
+
+impl Street {
+    /// What a shop did since `backup` is lost, and nobody heard of it.
+    fn lose(&mut self, shop: usize, backup: crate::street::Shop) {
+        self.shops[shop] = backup;
+        let others: Vec<_> = (0..self.shops.len()).filter(|other| *other != shop).take(2).collect();
+        assert_eq!(self.ask(shop, &others, Patience::Waits), Signing::Confirmed);
+    }
+
+    fn is_in_doubt(&self, shop: usize) -> bool {
+        doubt::current(&*self.shops[shop].ledger.views()).unwrap().is_some()
+    }
+
+    fn declare_nothing_lost(&mut self, shop: usize) -> Result<(), Reason> {
+        self.run(shop, &Command::DeclareNothingLost).map(drop).map_err(|refusal| refusal.reason)
+    }
+}
+
+#[test]
+fn a_voucher_that_a_lost_record_may_have_used_is_not_used_before_somebody_vouches_for_it() {
+    let mut street = Street::new(300, 4);
+    let terms = street.terms(&[1], 2);
+    let promotion = street.publish(3, terms).unwrap();
+    street.meet();
+    let [used, kept] = [1, 2].map(|n| street.issue(1, promotion, Some(card(n))).unwrap());
+    street.meet();
+    let backup = street.shops[2].copied();
+    street.redeem(2, &used.qr_text(), Some(card(1))).unwrap();
+    street.lose(2, backup);
+    let refused = street.redeem(2, &used.qr_text(), Some(card(1))).unwrap_err();
+    assert_eq!(refused.reason, Reason::RecordsMayBeLost);
+    let until: i64 = refused.fact("until_unix_ms").unwrap().parse().unwrap();
+    assert!(until > street.now.ms() && street.is_in_doubt(2));
+    street.pass(LATER_MS);
+    assert_eq!(
+        street.redeem(2, &kept.qr_text(), Some(card(2))).unwrap_err().reason,
+        Reason::RecordsMayBeLost
+    );
+    let later = street.issue(1, promotion, Some(card(3))).unwrap();
+    street.redeem(2, &later.qr_text(), Some(card(3))).unwrap();
+    street.declare_nothing_lost(2).unwrap();
+    street.redeem(2, &kept.qr_text(), Some(card(2))).unwrap();
+    assert_eq!(street.declare_nothing_lost(2), Err(Reason::NothingInDoubt));
+    street.meet();
+    street.check_agreement("vouched for");
+    assert!(!street.is_in_doubt(2));
+}
+
+#[test]
+fn a_restart_and_a_cut_tail_put_nothing_in_doubt() {
+    let mut street = Street::new(301, 3);
+    street.restart_from_disk(1);
+    street.ask_all(1);
+    assert!(!street.is_in_doubt(1));
+    assert_eq!(street.declare_nothing_lost(1), Err(Reason::NothingInDoubt));
+}
+
+#[test]
+fn a_home_that_may_have_passed_a_right_on_does_not_pass_it_on_again() {
+    let (mut street, token) = anywhere(302, |street| street.anywhere(1, &[2, 3]));
+    street.meet();
+    let backup = street.shops[1].copied();
+    let first = street.ask_right(2, &token, 2);
+    street.carry(2, 1);
+    street.tend(1);
+    street.carry(1, 2);
+    assert_eq!(street.outcome(2, first), Asked::Granted);
+    street.redeem(2, &token.qr_text(), None).unwrap();
+    // Its new beginning is confirmed by two who have heard nothing of that.
+    street.shops[1] = backup;
+    assert_eq!(street.ask(1, &[0, 3], Patience::Waits), Signing::Confirmed);
+    let second = street.ask_right(3, &token, 3);
+    street.carry(3, 1);
+    street.tend(1);
+    street.carry(1, 3);
+    let Asked::Denied(denied) = street.outcome(3, second) else { panic!("passed on twice") };
+    assert_eq!(denied.reason, Reason::RecordsMayBeLost);
+    assert_eq!(street.transfer(1, &token, 3).unwrap_err().reason, Reason::RecordsMayBeLost);
+    assert!(street.redeem(3, &token.qr_text(), None).is_err());
+}
+
+#[test]
+fn a_right_that_comes_after_the_loss_is_good() {
+    let (mut street, token) = anywhere(303, |street| street.anywhere(1, &[2, 3]));
+    street.meet();
+    let backup = street.shops[2].copied();
+    street.lose(2, backup);
+    street.pass(LATER_MS);
+    street.ask_right(2, &token, 2);
+    street.come_to_rest();
+    street.redeem(2, &token.qr_text(), None).unwrap();
+    assert!(street.is_in_doubt(2));
+}
+
+#[test]
+fn a_right_that_came_before_the_loss_is_in_doubt_though_its_home_tells_again() {
+    let (mut street, token) = anywhere(304, |street| street.anywhere(1, &[2, 3]));
+    street.meet();
+    let backup = street.shops[2].copied();
+    street.ask_right(2, &token, 2);
+    street.carry(2, 1);
+    street.tend(1);
+    street.carry(1, 2);
+    street.redeem(2, &token.qr_text(), None).unwrap();
+    street.shops[2] = backup;
+    assert_eq!(street.ask(2, &[0, 3], Patience::Waits), Signing::Confirmed);
+    street.pass(LATER_MS);
+    street.ask_right(2, &token, 2);
+    street.come_to_rest();
+    assert_eq!(street.redeem(2, &token.qr_text(), None).unwrap_err().reason, Reason::RecordsMayBeLost);
+}
+
+#[test]
+fn numbers_that_lost_records_may_have_handed_out_are_neither_handed_out_nor_moved() {
+    let mut street = Street::new(305, 4);
+    let publish = |street: &mut Street| -> RecordId {
+        let terms = street.leased(&[(1, 2), (2, 3)]);
+        street.publish(3, terms).unwrap()
+    };
+    let promotion = publish(&mut street);
+    street.meet();
+    let backup = street.shops[1].copied();
+    street.issue(1, promotion, None).unwrap();
+    street.lose(1, backup);
+    assert_eq!(street.issue(1, promotion, None).unwrap_err().reason, Reason::RecordsMayBeLost);
+    assert_eq!(street.move_quota(1, promotion, 2, 1).unwrap_err().reason, Reason::RecordsMayBeLost);
+    street.pass(LATER_MS);
+    street.move_quota(2, promotion, 1, 1).unwrap();
+    let later = publish(&mut street);
+    street.meet();
+    street.issue(1, promotion, None).unwrap();
+    assert_eq!(street.issue(1, promotion, None).unwrap_err().reason, Reason::RecordsMayBeLost);
+    street.issue(1, later, None).unwrap();
+    street.declare_nothing_lost(1).unwrap();
+    for _ in 0..2 {
+        street.issue(1, promotion, None).unwrap();
+    }
+    assert_eq!(street.issue(1, promotion, None).unwrap_err().reason, Reason::QuotaUsedUp);
+    street.come_to_rest();
+    street.check_agreement("numbers in doubt");
+}
