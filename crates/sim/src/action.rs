@@ -26,6 +26,7 @@ pub(crate) enum Action {
     Revoke { token: Box<Token> },
     Reserve { token: Box<Token>, key: String, lifetime_ms: i64 },
     MoveQuota { promotion: RecordId, to: ShopId, count: u32 },
+    DeclareNothingLost,
 }
 
 impl Action {
@@ -47,6 +48,7 @@ impl Action {
             Self::Revoke { .. } => "revoke",
             Self::Reserve { .. } => "reserve",
             Self::MoveQuota { .. } => "move quota",
+            Self::DeclareNothingLost => "declare nothing lost",
         }
     }
 
@@ -94,6 +96,7 @@ impl Action {
             Self::MoveQuota { promotion, to, count } => {
                 Command::MoveQuota(MoveQuotaCommand { request, promotion, to, count, reclaimed_from: None })
             }
+            Self::DeclareNothingLost => Command::DeclareNothingLost,
             Self::AskRight { .. } | Self::Transfer { .. } | Self::Revoke { .. } | Self::Reserve { .. } => {
                 self.manage(request, now)
             }

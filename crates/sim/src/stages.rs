@@ -1,15 +1,16 @@
 //! A run's stages: the street opens in calm, trades through the storm, comes to rest, and must be sound.
 
-use hutong_core::{report, roster::Standing, voucher::VoucherKey};
+use hutong_core::{doubt, report, roster::Standing, voucher::VoucherKey};
 use hutong_record::Record;
 
 use crate::{
+    action::Action,
     check::Invariant,
     clock::{DAY_MS, HOUR_MS, MINUTE_MS},
     config::Config,
     report::{Figures, RunReport},
     setup,
-    workload::Deed,
+    workload::{Deed, Purpose},
     world::{Event, World},
 };
 
@@ -67,6 +68,8 @@ impl World {
         if self.violation.is_some() {
             return;
         }
+        self.vouch();
+        self.rest("the lost records");
         self.use_what_is_left();
         self.rest("the unused vouchers");
         if self.violation.is_some() {
@@ -80,6 +83,17 @@ impl World {
         }
         if self.violation.is_none() {
             self.final_checks();
+        }
+    }
+
+    /// A power cut can leave a disk that looks as if acknowledged records were lost. Whoever runs a sound shop knows that
+    /// none were.
+    fn vouch(&mut self) {
+        for node in self.honest_nodes().collect::<Vec<_>>() {
+            let Some(ledger) = self.nodes[node].ledger() else { continue };
+            if doubt::current(&*ledger.views()).is_ok_and(|doubt| doubt.is_some()) {
+                self.ask(self.nodes[node].shop, Action::DeclareNothingLost, Purpose::Nothing);
+            }
         }
     }
 

@@ -257,7 +257,7 @@ impl World {
         let number = (key.promotion, key.distributor, key.number);
         let crooked = self.checks.crooked.contains(&key) || self.checks.crooked_numbers.contains(&number);
         let most = if crooked { u32::MAX } else { offer.uses() };
-        self.checks.vou1.redeemed(key, *redemption, most)?;
+        self.checks.vou1.redeemed(key, *redemption, shop, most)?;
         self.checks.vou2.used(key)
     }
 

@@ -142,7 +142,7 @@ impl World {
         let _booked_before = self.checks.mon1.booked(id, accepted.booked);
         let Some(offer) = self.offer_of(&accepted.voucher).cloned() else { return };
         if !self.checks.crooked.contains(&accepted.voucher) {
-            let outcome = self.checks.vou1.redeemed(accepted.voucher, id, offer.uses());
+            let outcome = self.checks.vou1.redeemed(accepted.voucher, id, accepted.shop, offer.uses());
             self.expect(outcome);
         }
     }
@@ -156,7 +156,7 @@ impl World {
 
     /// A loss beside another shop's use is shown to all by a proof against the shop that took the risk.
     fn check_loss_is_proven(&mut self, accepted: &Accepted) {
-        let used_elsewhere = self.checks.vou1.live(&accepted.voucher).next().is_some();
+        let used_elsewhere = !self.checks.vou1.live_at(&accepted.voucher).is_empty();
         let Some(offer) = self.offer_of(&accepted.voucher) else { return };
         // Who sees both uses: the issuer and the funder.
         let seen = self.is_sound(offer.funder);
@@ -183,7 +183,7 @@ impl World {
         for (voucher, cheat) in self.checks.passed_twice.clone() {
             let funder = self.offer_of(&voucher).map(|offer| offer.funder);
             let seen = funder.is_some_and(|funder| self.is_sound(funder));
-            if seen && self.checks.vou1.live(&voucher).nth(1).is_some() {
+            if seen && self.checks.vou1.live_at(&voucher).len() > 1 {
                 self.expect_proof(cheat, (self.shops[cheat].id(), Offence::PassedTwice as u8, voucher));
             }
         }

@@ -7,11 +7,12 @@ use hutong_core::voucher::VoucherKey;
 use hutong_record::RecordId;
 
 use super::{Checked, Invariant};
+use crate::node::ShopNumber;
 
 /// Who used what by right, as tills know it.
 #[derive(Debug, Default)]
 pub(crate) struct Uses {
-    by_voucher: BTreeMap<VoucherKey, BTreeSet<RecordId>>,
+    by_voucher: BTreeMap<VoucherKey, BTreeMap<RecordId, ShopNumber>>,
     /// Redemptions that somebody asked to take back; the answer may be lost, so they count as taken back.
     maybe_voided: BTreeSet<RecordId>,
     double: BTreeSet<VoucherKey>,
@@ -23,10 +24,16 @@ impl Uses {
     }
 
     /// A till was told that a voucher is used by this redemption.
-    pub(crate) fn redeemed(&mut self, voucher: VoucherKey, redemption: RecordId, most: u32) -> Checked {
+    pub(crate) fn redeemed(
+        &mut self,
+        voucher: VoucherKey,
+        redemption: RecordId,
+        shop: ShopNumber,
+        most: u32,
+    ) -> Checked {
         let uses = self.by_voucher.entry(voucher).or_default();
-        uses.insert(redemption);
-        let live = uses.difference(&self.maybe_voided).count();
+        uses.insert(redemption, shop);
+        let live = uses.keys().filter(|redemption| !self.maybe_voided.contains(redemption)).count();
         if live <= most as usize {
             return Ok(());
         }
@@ -49,8 +56,15 @@ impl Uses {
         self.by_voucher.contains_key(voucher)
     }
 
-    /// Redemptions of a voucher that nobody asked to take back.
-    pub(super) fn live(&self, voucher: &VoucherKey) -> impl Iterator<Item = RecordId> {
-        self.by_voucher.get(voucher).into_iter().flatten().copied().filter(|r| !self.maybe_voided.contains(r))
+    /// A redemption of a voucher that nobody asked to take back.
+    pub(super) fn live(&self, voucher: &VoucherKey) -> Option<RecordId> {
+        let uses = self.by_voucher.get(voucher)?;
+        uses.keys().copied().find(|redemption| !self.maybe_voided.contains(redemption))
+    }
+
+    /// The shops of a voucher's redemptions that nobody asked to take back.
+    pub(super) fn live_at(&self, voucher: &VoucherKey) -> BTreeSet<ShopNumber> {
+        let uses = self.by_voucher.get(voucher).into_iter().flatten();
+        uses.filter(|(redemption, _)| !self.maybe_voided.contains(redemption)).map(|(_, shop)| *shop).collect()
     }
 }

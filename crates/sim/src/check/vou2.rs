@@ -59,7 +59,7 @@ impl HandedOut {
     fn check_round_before(&mut self, key: VoucherKey, uses: &Uses) -> Checked {
         let Some(round) = key.round.checked_sub(1) else { return Ok(()) };
         let before = VoucherKey { round, ..key };
-        match uses.live(&before).next() {
+        match uses.live(&before) {
             Some(redemption) => {
                 self.oversell(format!("{key:?} was handed out after {before:?} was used: {redemption:?}"))
             }
