@@ -123,6 +123,16 @@ impl ForkProof {
         [Header::id_of(&self.headers[0].to_bytes()), Header::id_of(&self.headers[1].to_bytes())]
     }
 
+    /// Ids of the records before the forked place, as a proof that was verified before names them.
+    pub fn records_before(message: &proto::ForkProof) -> Vec<RecordId> {
+        let sides = [(&message.first, &message.first_chain), (&message.second, &message.second_chain)];
+        let place = |(signed, chain): (&Option<proto::SignedHeader>, &Vec<Bytes>)| {
+            let header = chain.last().or_else(|| signed.as_ref().map(|signed| &signed.header))?;
+            Header::parse(header).ok()?.previous
+        };
+        sides.into_iter().filter_map(place).collect()
+    }
+
     /// As it travels.
     pub const fn message(&self) -> &proto::ForkProof {
         &self.message

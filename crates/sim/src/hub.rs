@@ -1,10 +1,10 @@
 //! The hub: does what comes out of a node's replication state machine, as `hutong-node`'s hub does, and runs the
 //! writer's turns.
 
-use hutong_core::{ingest::Head, roster::Standing};
+use hutong_core::ingest::Head;
 use hutong_record::{Record, ShopId, UnixMillis};
 use hutong_store::{
-    ledger::{Committed, Doubt, HeadAnswer, Ledger, LedgerError, Patience, Signing},
+    ledger::{Committed, Doubt, HeadAnswer, Ledger, LedgerError, Patience, Signing, known_forks},
     writer::{Job, News, Refused},
 };
 use hutong_sync::{
@@ -78,17 +78,14 @@ impl World {
     /// Passes proven forks on, ahead of records.
     fn spread_proofs(&mut self, node: NodeNumber) {
         let Some(ledger) = self.nodes[node].ledger() else { return };
-        let roster = ledger.alliance().roster();
-        let frozen = roster.iter().filter(|(_, member)| member.standing == Standing::Frozen);
-        let proofs: Vec<_> = frozen
-            .filter_map(|(shop, _)| {
-                let (sequence, proof) = hutong_core::fold::fork_proof(&*ledger.views(), shop).ok()??;
-                Some((shop, sequence, proof))
-            })
-            .collect();
-        self.replicate(node, |replica, _| {
-            for (shop, sequence, proof) in proofs {
-                replica.proven(shop, sequence, proof.into());
+        let known = known_forks(ledger.alliance().roster(), &*ledger.views(), &*ledger.reader());
+        let forks = known.unwrap_or_default();
+        self.replicate(node, |replica, now| {
+            for fork in forks {
+                replica.proven(fork.shop, fork.sequence, fork.proof.into());
+                if fork.parts_before {
+                    replica.find_parting(fork.shop, fork.sequence - 1, now);
+                }
             }
         });
     }

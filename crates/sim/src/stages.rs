@@ -30,6 +30,8 @@ pub(crate) fn run(config: &Config) -> RunReport {
     world.trade();
     world.calm();
     world.rest("the end");
+    world.vouch();
+    world.rest("the lost records");
     if world.violation.is_none() {
         world.final_checks();
     }
@@ -68,8 +70,6 @@ impl World {
         if self.violation.is_some() {
             return;
         }
-        self.vouch();
-        self.rest("the lost records");
         self.use_what_is_left();
         self.rest("the unused vouchers");
         if self.violation.is_some() {

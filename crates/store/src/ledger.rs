@@ -29,7 +29,7 @@ use hutong_record::{
 use rand_core::CryptoRng;
 
 pub use error::{ExecuteError, LedgerError};
-pub use forks::{Examined, ProofTaken};
+pub use forks::{Examined, KnownFork, ProofTaken, known_forks};
 pub use signing::{CONFIRMING_PEERS, Doubt, HeadAnswer, Patience, QUESTION_MS, Seat, Signing};
 
 use crate::{

@@ -79,6 +79,7 @@ impl Replica {
         link.known.clear();
         link.announce.clear();
         self.alarm_all(id);
+        self.review.extend(self.partings.keys());
         self.send_frontier(id);
         Ok(())
     }

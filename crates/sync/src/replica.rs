@@ -12,6 +12,7 @@ use hutong_record::{AllianceId, Header, ShopId, UnixMillis};
 use crate::{
     ClosedBy, Frame, GoodbyeReason, Head, IngestOutcome, LinkId, Output, RawRun, ReadPurpose, ReadRequest,
     Refusal,
+    alarm::Parting,
     frame::{Fault, cut_runs, raw_run_bytes},
     frontier_digest,
     intake::Intake,
@@ -45,6 +46,8 @@ pub struct Replica {
     pub(crate) held_back: BTreeMap<(LinkId, ShopId), UnixMillis>,
     /// Proven forks: where they are, and the proofs.
     pub(crate) alarms: BTreeMap<ShopId, (u64, Bytes)>,
+    /// Logs whose branches part before the place that is proven.
+    pub(crate) partings: BTreeMap<ShopId, Parting>,
     outputs: VecDeque<Output>,
 }
 
@@ -65,6 +68,7 @@ impl Replica {
             review: BTreeSet::new(),
             held_back: BTreeMap::new(),
             alarms: BTreeMap::new(),
+            partings: BTreeMap::new(),
             outputs: VecDeque::new(),
         }
     }

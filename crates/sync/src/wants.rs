@@ -97,6 +97,10 @@ impl Replica {
             // Not before the ladder is done with the log: it is put under review again then.
             return if tail.is_some() { Attempt::Done } else { self.ask_exact(link, shop, sequence, now) };
         }
+        if let Some((link, from_sequence)) = self.next_to_show(&shop) {
+            self.send_want(link, shop, from_sequence, WANT_BYTES, Purpose::Evidence, now);
+            return Attempt::Done;
+        }
         if !self.wanted.contains(&shop) {
             return Attempt::Done;
         }

@@ -11,7 +11,7 @@ use std::{
 
 use hutong_core::roster::Standing;
 use hutong_record::{Record, ShopId};
-use hutong_store::ledger::{Doubt, HeadAnswer, Patience, QUESTION_MS, Signing};
+use hutong_store::ledger::{Doubt, HeadAnswer, Patience, QUESTION_MS, Signing, known_forks};
 use hutong_sync::{
     Frame, GoodbyeReason, Head, IngestOutcome, LinkId, Output, OwnHead, RawRun, ReadRequest, Refusal, Replica,
 };
@@ -249,13 +249,17 @@ impl Hub {
 
     /// Passes proven forks on, ahead of records.
     fn spread_proofs(&mut self, alliance: &hutong_core::alliance::Alliance) {
-        let frozen = alliance.roster().iter().filter(|(_, member)| member.standing == Standing::Frozen);
-        for (shop, _) in frozen {
-            match hutong_core::fold::fork_proof(&**self.hosted.views(), shop) {
-                Ok(Some((sequence, proof))) => self.replica.proven(shop, sequence, proof.into()),
-                Ok(None) => {}
-                Err(error) => tracing::error!(%error, "a proof of a fork cannot be read"),
+        let forks = known_forks(alliance.roster(), &**self.hosted.views(), &**self.hosted.reader());
+        match forks {
+            Ok(forks) => {
+                for fork in forks {
+                    self.replica.proven(fork.shop, fork.sequence, fork.proof.into());
+                    if fork.parts_before {
+                        self.replica.find_parting(fork.shop, fork.sequence - 1, clock::now());
+                    }
+                }
             }
+            Err(error) => tracing::error!(%error, "the proofs of forks cannot be read"),
         }
     }
 

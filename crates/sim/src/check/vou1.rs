@@ -65,6 +65,8 @@ impl Uses {
     /// The shops of a voucher's redemptions that nobody asked to take back.
     pub(super) fn live_at(&self, voucher: &VoucherKey) -> BTreeSet<ShopNumber> {
         let uses = self.by_voucher.get(voucher).into_iter().flatten();
-        uses.filter(|(redemption, _)| !self.maybe_voided.contains(redemption)).map(|(_, shop)| *shop).collect()
+        uses.filter(|(redemption, _)| !self.maybe_voided.contains(redemption))
+            .map(|(_, shop)| *shop)
+            .collect()
     }
 }

@@ -1,6 +1,11 @@
 //! Finding forks of other shops' logs, proving them, and taking in proofs that others found.
 
-use hutong_core::command::DraftRecord;
+use hutong_core::{
+    command::DraftRecord,
+    fold,
+    roster::{Roster, Standing},
+    view::Reader,
+};
 use hutong_record::{
     Audience, ForkProof, Header, RUN_RECORDS_MAX, Record, ShopId, UnixMillis, proto, proto::Kind, verify_run,
 };
@@ -8,7 +13,10 @@ use prost::Message as _;
 use rand_core::CryptoRng;
 
 use super::{ExecuteError, Ledger, LedgerError, Signing, signing::PROOFS_MAX};
-use crate::{journal::JournalError, views::Views};
+use crate::{
+    journal::{JournalError, JournalReader},
+    views::Views,
+};
 
 /// Own records that are read to prove a fork: a signature is among them if there is one near enough.
 const BRANCH_BYTES_MAX: usize = 256 * 1_024;
@@ -38,6 +46,58 @@ pub enum ProofTaken {
     Unknown,
     /// It does not hold: no honest node sends it.
     False,
+}
+
+/// A fork that is proven to this shop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownFork {
+    /// Whose log it is.
+    pub shop: ShopId,
+    /// The first place that does not count.
+    pub sequence: u64,
+    /// An encoded `ForkProof`.
+    pub proof: Vec<u8>,
+    /// The record held here before that place is on neither of the proof's branches: they part earlier, which a peer may
+    /// be able to show.
+    pub parts_before: bool,
+}
+
+/// The forks of members' logs that are proven to this shop.
+///
+/// # Errors
+/// The views or the journal cannot be read.
+pub fn known_forks(
+    roster: &Roster,
+    view: &(impl Reader + ?Sized),
+    journal: &dyn JournalReader,
+) -> Result<Vec<KnownFork>, LedgerError> {
+    let mut forks = Vec::new();
+    for (shop, _) in roster.iter().filter(|(_, member)| member.standing == Standing::Frozen) {
+        if let Some((sequence, proof)) = fold::fork_proof(view, shop)? {
+            let parts_before = parts_before(shop, sequence, &proof, journal)?;
+            forks.push(KnownFork { shop, sequence, proof, parts_before });
+        }
+    }
+    Ok(forks)
+}
+
+fn parts_before(
+    shop: ShopId,
+    sequence: u64,
+    proof: &[u8],
+    journal: &dyn JournalReader,
+) -> Result<bool, LedgerError> {
+    let held = match sequence.checked_sub(1) {
+        None | Some(0) => None,
+        Some(before) => match journal.record_id(shop, before) {
+            Err(JournalError::Damaged { .. }) => None, // nothing to compare with
+            held => held?,
+        },
+    };
+    let Some(held) = held else { return Ok(false) };
+    let Ok(message) = proto::ForkProof::decode(proof) else { return Ok(false) };
+    let before = ForkProof::records_before(&message);
+    Ok(!before.is_empty() && !before.contains(&held))
 }
 
 impl<V: Views> Ledger<V> {
