@@ -4,7 +4,7 @@
 
 use alloc::vec::Vec;
 
-use hutong_record::{RecordId, ShopId, UnixMillis};
+use hutong_record::{Header, RecordId, ShopId, UnixMillis};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -43,6 +43,8 @@ pub enum Duty {
         /// Its record.
         run: RecordId,
     },
+    /// A record on which others' logs may wait does not count: its encoded header.
+    TellLost(Vec<u8>),
     /// An ally owes more than this shop's limit for warnings.
     NoteExposure(ShopId),
 }
@@ -58,6 +60,7 @@ impl Duty {
                 table::duty(3, &vouchers.first().map_or([0; 39], |key| key.to_bytes()))
             }
             Self::Consent { run, .. } => table::duty(4, run.as_bytes()),
+            Self::TellLost(header) => table::duty(6, Header::id_of(header).as_bytes()),
             Self::NoteExposure(ally) => table::duty(5, ally.as_bytes()),
         }
     }

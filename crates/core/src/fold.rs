@@ -16,6 +16,7 @@ use crate::{
 };
 
 mod governance;
+mod lost;
 mod netting;
 mod note;
 mod proof;
@@ -109,12 +110,21 @@ impl Alliance {
             return self.hold(view, record, message);
         }
         if header.sequence != cursor(view, header.shop)? + 1 {
-            return Ok(Effects::default());
+            return match message {
+                Some(message) if header.kind == Kind::LostRecord => {
+                    self.fold_lost_ahead(view, record, message)
+                }
+                _ => Ok(Effects::default()),
+            };
         }
+        let lost = lost::named_by(header.kind, message.as_ref());
         let outcome = match message {
             _ if oversized => Outcome::Ignored("larger than any message of ours"),
             message if self.is_sealed(record) => {
                 keep_aside(view, record, message.as_ref());
+                if lost::is_referred_to(header.kind) {
+                    self.owe_news_of(view, record, message)?;
+                }
                 Outcome::Ignored("past the seal")
             }
             None => Outcome::Counts,
@@ -124,7 +134,11 @@ impl Alliance {
                 Err(Stop::View(error)) => return Err(error),
             },
         };
-        self.close(view, record, outcome)
+        let mut effects = self.close(view, record, outcome)?;
+        if let (Some(id), true) = (lost, effects.folded) {
+            effects.resume.extend(resume(view, id.as_bytes())?);
+        }
+        Ok(effects)
     }
 
     /// A record of a shop that is not in, though it was when the record came: it waits until the shop is in again.
@@ -189,10 +203,12 @@ impl Alliance {
                 effects.resume = resume(view, record.id().as_bytes())?;
             }
             Kind::Vote | Kind::ForkProof => self.update_roster(view, &mut effects)?,
+            Kind::Resumption => effects.resume = Self::resume_lost_of(view, header.shop)?,
             _ => {}
         }
         if self.judge().counts_up_to(header.shop) == Some(header.sequence) {
             effects.resume.extend(resume(view, &Self::closing(header.shop))?);
+            effects.resume.extend(Self::resume_lost_of(view, header.shop)?);
         }
         Ok(effects)
     }
@@ -213,6 +229,7 @@ impl Alliance {
             if left_now && matches!(member.standing, Standing::Removed | Standing::Frozen) {
                 effects.resume.extend(resume(view, shop.as_bytes())?);
                 effects.resume.extend(resume(view, &Self::closing(shop))?);
+                effects.resume.extend(Self::resume_lost_of(view, shop)?);
             }
             let (cut_before, cut) = (before.and_then(|m| m.counts_up_to), member.counts_up_to);
             if cut != cut_before && !self.starts_anew() {
@@ -255,6 +272,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
             Kind::Invitation => self.invitation(),
             Kind::ForkProof => self.fork_proof(),
             Kind::Resumption => self.resumption(),
+            Kind::LostRecord => self.lost_record(),
             Kind::Promotion => self.promotion(),
             Kind::PromotionEnd => self.promotion_end(),
             Kind::Sale => self.sale(),
@@ -322,10 +340,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
     }
 
     fn promotion_of(&self, id: RecordId) -> Result<Promotion, Stop> {
-        if self.view.get(&table::record_ignored(id))?.is_some() {
-            return Err(ignore("the promotion does not count"));
-        }
         let found = Promotion::load(self.view, id, self.alliance.charter().currency)?;
-        found.ok_or_else(|| wait(*id.as_bytes()))
+        found.ok_or_else(|| self.await_record(id, "the promotion does not count"))
     }
 }

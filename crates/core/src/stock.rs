@@ -136,8 +136,8 @@ pub(crate) enum Entitlement {
     Entitled,
     /// It never was.
     NotEntitled,
-    /// The move that is said to have brought it has not arrived.
-    Waits(RecordId),
+    /// The move that is said to have brought it is not known.
+    Unknown(RecordId),
 }
 
 /// Whether a number was its issuer's at some time.
@@ -146,12 +146,9 @@ pub(crate) fn entitlement(
     body: &VoucherBody,
 ) -> Result<Entitlement, ViewError> {
     let Some(moved) = body.moved else { return Ok(Entitlement::Entitled) };
-    if view.get(&table::record_ignored(moved.by))?.is_some() {
-        return Ok(Entitlement::NotEntitled);
-    }
     let found: Option<Move> = table::read(view, &table::stock_move(moved.by))?;
     Ok(match found {
-        None => Entitlement::Waits(moved.by),
+        None => Entitlement::Unknown(moved.by),
         Some(found) => {
             let key = &body.key;
             let brings = found.promotion == key.promotion

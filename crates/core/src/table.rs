@@ -29,6 +29,7 @@ const STOCK: u8 = 0x16;
 const STOCK_MOVE: u8 = 0x17;
 pub(crate) const PROOF: u8 = 0x18;
 const FUNDING_CONSENT: u8 = 0x19;
+const RESUMED: u8 = 0x1a;
 pub(crate) const BALANCE: u8 = 0x20;
 pub(crate) const RUN: u8 = 0x21;
 const CONSENT: u8 = 0x22;
@@ -85,6 +86,8 @@ const EXPOSURE_NOTED: u8 = 0xc2;
 const NETTING_RULE: u8 = 0xc3;
 pub(crate) const PAYMENT_OF: u8 = 0xc4;
 const DOUBT: u8 = 0xcc;
+const LOST: u8 = 0xcd;
+const LOST_OF: u8 = 0xce;
 
 /// What a record waits for before it can be folded: a promotion's or a member's id.
 pub(crate) type Need = [u8; 32];
@@ -301,6 +304,25 @@ pub(crate) fn vote_aside(voter: ShopId, sequence: u64) -> Vec<u8> {
 /// not wait.
 pub(crate) fn record_ignored(id: RecordId) -> Vec<u8> {
     key(RECORD_IGNORED, &[id.as_bytes()])
+}
+
+/// A record that was named as lost.
+pub(crate) fn lost(id: RecordId) -> Vec<u8> {
+    key(LOST, &[id.as_bytes()])
+}
+
+/// The records of a shop that were named as lost.
+pub(crate) fn all_lost_of(shop: ShopId) -> Vec<u8> {
+    key(LOST_OF, &[shop.as_bytes()])
+}
+
+pub(crate) fn lost_of(shop: ShopId, id: RecordId) -> Vec<u8> {
+    key(LOST_OF, &[shop.as_bytes(), id.as_bytes()])
+}
+
+/// The latest incarnation that a shop went on in.
+pub(crate) fn resumed(shop: ShopId) -> Vec<u8> {
+    key(RESUMED, &[shop.as_bytes()])
 }
 
 /// Numbers that left their first owner, by the first of each range.

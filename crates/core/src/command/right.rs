@@ -244,6 +244,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             Duty::SettleRisk(voucher) => self.settle(voucher),
             Duty::GiveBack(vouchers) => self.give_back(vouchers),
             Duty::Consent { period, run } => self.fulfil_consent(*period, *run),
+            Duty::TellLost(header) => Ok(alloc::vec![Self::lost_record(header)]),
             Duty::NoteExposure(ally) => self.note_exposure(*ally),
         }
     }
@@ -309,6 +310,10 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             return Err(already_redeemed(voucher).into());
         }
         Err(self.wrong_shop(voucher.right.holder)?.into())
+    }
+
+    fn lost_record(header: &[u8]) -> DraftRecord {
+        Self::for_all(Kind::LostRecord, &proto::LostRecord { header: copy(header) })
     }
 
     fn publish_proof(&self, encoded: &[u8]) -> Decided {

@@ -4,10 +4,13 @@ use super::*;
 use crate::doubt;
 
 impl<R: Reader + ?Sized> Folding<'_, '_, R> {
-    /// What it does to others' views, it does by its place in the log.
     pub(super) fn resumption(&mut self) -> Handled {
         let message: proto::Resumption = self.decode()?;
         let until = UnixMillis::new(message.doubtful_until_unix_ms).map_err(|_| ignore("no such time"))?;
+        let incarnation = self.record.header().incarnation;
+        if incarnation > 0 {
+            table::write(self.view, table::resumed(self.author()), &incarnation);
+        }
         if !self.is_own() {
             return Ok(());
         }

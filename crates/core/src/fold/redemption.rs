@@ -267,7 +267,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
                 table::read(self.view, &table::funding_consent(promotion.id, shop))?;
             if consent == Some(id) {
                 agreed.push(shop);
-            } else if self.view.get(&table::record_ignored(id))?.is_none() {
+            } else if !self.alliance.never_counts(self.view, id)? {
                 return Err(wait(*id.as_bytes()));
             }
         }

@@ -243,12 +243,9 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         let payer = self.other_party()?;
         let id = RecordId::try_from(answer.payment_id.as_ref()).map_err(|_| ignore("payment id"))?;
         bounds::text("reason", &answer.reason, 0..=DENIAL_CHARS_MAX).map_err(|_| ignore("reason"))?;
-        if self.view.get(&table::record_ignored(id))?.is_some() {
-            return Err(ignore("the payment does not count"));
-        }
         let key = table::payment(PairId::of(self.author(), payer), id);
         let payment: Option<Payment> = table::read(self.view, &key)?;
-        let mut payment = payment.ok_or_else(|| wait(*id.as_bytes()))?;
+        let mut payment = payment.ok_or_else(|| self.await_record(id, "the payment does not count"))?;
         if payment.payee != self.author() || payment.outcome != Outcome::Open {
             return Err(ignore("answered before, or by another shop"));
         }

@@ -50,10 +50,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         if self.view.get(&table::stock_move(by))?.is_some() {
             return Ok(());
         }
-        if self.view.get(&table::record_ignored(by))?.is_some() {
-            return Err(ignore("the move that brought the numbers does not count"));
-        }
-        Err(wait(*by.as_bytes()))
+        Err(self.await_record(by, "the move that brought the numbers does not count"))
     }
 
     /// Whose numbers the author may move: its own, or as the funder those of a shop that is gone.

@@ -45,7 +45,9 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         match stock::entitlement(self.view, token.body())? {
             Entitlement::Entitled => {}
             Entitlement::NotEntitled => return Err(ignore("the number never was the issuer's")),
-            Entitlement::Waits(moved) => return Err(wait(*moved.as_bytes())),
+            Entitlement::Unknown(moved) => {
+                return Err(self.await_record(moved, "the move that brought the number does not count"));
+            }
         }
         if token.verify(&promotion, &key) {
             Ok(Genuine { token, promotion, issuer })

@@ -203,6 +203,7 @@ fn event(lsn: Lsn, record: &Record, event: &Event) -> Option<WatchResponse> {
         | Kind::RightDenial
         | Kind::Invitation
         | Kind::Resumption
+        | Kind::LostRecord
         | Kind::FundingConsent
         | Kind::Note
         | Kind::Unspecified => {

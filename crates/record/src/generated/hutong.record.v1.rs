@@ -137,6 +137,14 @@ pub struct Resumption {
     #[prost(bool, tag = "3")]
     pub nothing_lost: bool,
 }
+/// A record of another shop's that the author held, that others may refer to, and that does not count any more: a later
+/// incarnation superseded it, or it lies past its author's fork. Whoever waits for it need not.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LostRecord {
+    /// Its encoded header, whose hash is its id.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub header: ::prost::bytes::Bytes,
+}
 /// A core member's voice for a motion.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Vote {
@@ -426,6 +434,8 @@ pub enum Kind {
     Note = 29,
     /// Payload: Resumption. The first record of an incarnation after the first.
     Resumption = 30,
+    /// Payload: LostRecord.
+    LostRecord = 40,
 }
 impl Kind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -465,6 +475,7 @@ impl Kind {
             Self::FundingConsent => "KIND_FUNDING_CONSENT",
             Self::Note => "KIND_NOTE",
             Self::Resumption => "KIND_RESUMPTION",
+            Self::LostRecord => "KIND_LOST_RECORD",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -501,6 +512,7 @@ impl Kind {
             "KIND_FUNDING_CONSENT" => Some(Self::FundingConsent),
             "KIND_NOTE" => Some(Self::Note),
             "KIND_RESUMPTION" => Some(Self::Resumption),
+            "KIND_LOST_RECORD" => Some(Self::LostRecord),
             _ => None,
         }
     }

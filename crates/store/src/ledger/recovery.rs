@@ -74,9 +74,11 @@ impl<V: Views> Ledger<V> {
             next = last.next();
             let last = *last;
             let reader = self.reader.clone();
-            let counts =
-                records.into_iter().filter(|(lsn, record)| !reader.is_superseded(*lsn, record.header()));
-            let staged = self.fold_all(counts.map(|(_, record)| record))?;
+            let followed = records.into_iter().map(|(lsn, record)| {
+                let superseded = reader.is_superseded(lsn, record.header());
+                (record, superseded)
+            });
+            let staged = self.fold_all(followed)?;
             if staged.rebuild {
                 return Ok(false);
             }
@@ -87,13 +89,18 @@ impl<V: Views> Ledger<V> {
         Ok(true)
     }
 
-    fn fold_all(&mut self, records: impl IntoIterator<Item = Record>) -> Result<Staged, LedgerError> {
+    /// Folds records, each with whether a later incarnation superseded it.
+    fn fold_all(&mut self, records: impl IntoIterator<Item = (Record, bool)>) -> Result<Staged, LedgerError> {
         let mut staged = Staged::default();
         let views = self.views.clone();
         let mut view = Overlay::new(&*views);
-        for record in records {
+        for (record, superseded) in records {
             let message = open_payload(&record, self.alliance.me(), &self.keys.decryption);
             let message = message.filter(|_| !forgotten(&record));
+            if superseded {
+                self.alliance.fold_superseded(&mut view, &record, message)?;
+                continue;
+            }
             staged.note(self.alliance.fold(&mut view, &record, message)?);
         }
         staged.put_back(view);
@@ -115,7 +122,7 @@ impl<V: Views> Ledger<V> {
                 if records.is_empty() {
                     break;
                 }
-                let staged = self.fold_all(records)?;
+                let staged = self.fold_all(records.into_iter().map(|record| (record, false)))?;
                 let position = self.views.position()?;
                 self.views.apply(&staged.writes, position)?;
                 shops.extend(staged.resume);

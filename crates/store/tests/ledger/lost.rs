@@ -2,10 +2,10 @@
 
 use hutong_core::{
     command::{Asked, Command},
-    doubt,
+    doubt, fold,
     refusal::Reason,
 };
-use hutong_record::RecordId;
+use hutong_record::{RecordId, proto, proto::Kind};
 use hutong_store::ledger::{Patience, Signing};
 
 use crate::{rights_till::anywhere, street::Street, till::card};
@@ -14,11 +14,11 @@ use crate::{rights_till::anywhere, street::Street, till::card};
 const LATER_MS: i64 = 11 * 60_000;
 
 impl Street {
-    /// What a shop did since `backup` is lost, and nobody heard of it.
+    /// What a shop did since `backup` is lost, and nobody but shop 1 heard of it.
     fn lose(&mut self, shop: usize, backup: crate::street::Shop) {
         self.shops[shop] = backup;
-        let others: Vec<_> = (0..self.shops.len()).filter(|other| *other != shop).take(2).collect();
-        assert_eq!(self.ask(shop, &others, Patience::Waits), Signing::Confirmed);
+        let deaf: Vec<_> = [0, 3, 2].into_iter().filter(|other| *other != shop).take(2).collect();
+        assert_eq!(self.ask(shop, &deaf, Patience::Waits), Signing::Confirmed);
     }
 
     fn is_in_doubt(&self, shop: usize) -> bool {
@@ -152,4 +152,76 @@ fn numbers_that_lost_records_may_have_handed_out_are_neither_handed_out_nor_move
     assert_eq!(street.issue(1, promotion, None).unwrap_err().reason, Reason::QuotaUsedUp);
     street.come_to_rest();
     street.check_agreement("numbers in doubt");
+}
+
+impl Street {
+    /// All logs are folded to their ends at all shops.
+    fn check_nothing_waits(&self) {
+        for (at, shop) in self.shops.iter().enumerate() {
+            for (author, head) in shop.ledger.reader().frontier() {
+                let cursor = fold::cursor(&*shop.ledger.views(), author).unwrap();
+                assert_eq!(cursor, head.sequence, "shop {at} waits with the log of {author:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn nobody_waits_for_a_promotion_that_was_lost_with_its_funder_s_disk() {
+    let mut street = Street::new(306, 5);
+    let backup = street.shops[3].copied();
+    let terms = street.terms(&[1], 2);
+    let promotion = street.publish(3, terms).unwrap();
+    street.carry(3, 1);
+    let token = street.issue(1, promotion, Some(card(1))).unwrap();
+    street.lose(3, backup);
+    street.come_to_rest();
+    street.check_nothing_waits();
+    street.check_agreement("a promotion was lost");
+    assert_eq!(street.redeem(2, &token.qr_text(), Some(card(1))).unwrap_err().reason, Reason::VoucherUnknown);
+    street.pass(LATER_MS);
+    let terms = street.terms(&[1], 2);
+    let again = street.publish(3, terms).unwrap();
+    street.meet();
+    let token = street.issue(1, again, Some(card(1))).unwrap();
+    street.redeem(2, &token.qr_text(), Some(card(1))).unwrap();
+    street.come_to_rest();
+    street.check_nothing_waits();
+    street.check_agreement("it goes on");
+}
+
+#[test]
+fn nobody_waits_for_a_payment_that_was_lost_with_the_payer_s_disk() {
+    let mut street = Street::new(307, 4);
+    let backup = street.shops[3].copied();
+    let payment = street.pay(3, 1, 5, "").unwrap();
+    street.carry(3, 1);
+    street.answer_payment(1, payment, true).unwrap();
+    street.lose(3, backup);
+    street.come_to_rest();
+    street.check_nothing_waits();
+    street.check_agreement("a payment was lost");
+}
+
+#[test]
+fn who_names_a_record_that_counts_as_lost_changes_nothing() {
+    let mut street = Street::new(308, 4);
+    let terms = street.terms(&[1], 2);
+    let promotion = street.publish(3, terms).unwrap();
+    let own = street.shops[3].log(street.id(3), 0);
+    let header = own.iter().find(|record| record.id() == promotion).unwrap().header_bytes().clone();
+    let lie = proto::LostRecord { header };
+    street.plant(0, Kind::LostRecord, &[], &lie);
+    street.plant(
+        0,
+        Kind::LostRecord,
+        &[],
+        &proto::LostRecord { header: bytes::Bytes::from_static(b"no header") },
+    );
+    street.meet();
+    let token = street.issue(1, promotion, Some(card(1))).unwrap();
+    street.redeem(2, &token.qr_text(), Some(card(1))).unwrap();
+    street.come_to_rest();
+    street.check_nothing_waits();
+    street.check_agreement("a lie about a record");
 }
