@@ -338,8 +338,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             None if !run.touched().contains(&self.me()) => return Ok(Vec::new()),
             None => {}
         }
-        let balances = clearing::balances(self.view, run.period)?;
-        if !clearing::is_backed(run, &balances, Some(self.me())) || !self.still_owes(run)? {
+        if !clearing::is_backed(self.view, run, Some(self.me()))? || !self.still_owes(run)? {
             return Err(Refusal::new(Reason::BalanceDiffers).into());
         }
         let consent =
@@ -352,7 +351,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
     /// period, is not cancelled again.
     fn still_owes(&self, run: &Run) -> Result<bool, ViewError> {
         let me = self.me();
-        for debt in run.debts.iter().filter(|debt| debt.debtor == me || debt.creditor == me) {
+        for debt in run.debts.iter().filter(|debt| debt.is_of(me)) {
             let ally = if debt.debtor == me { debt.creditor } else { debt.debtor };
             let owed_to_me = pair::report(self.view, me, ally)?.balance_minor;
             let owed = if debt.creditor == me { owed_to_me } else { -owed_to_me };

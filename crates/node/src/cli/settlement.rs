@@ -14,7 +14,7 @@ use super::{
     sale::RequestIdArg,
     session::Session,
     show::{Names, money, money_json, time, time_json, word},
-    value,
+    value, whole_file,
 };
 
 /// `hutong settlement …`
@@ -651,7 +651,7 @@ fn export(run: &proto::NettingRun, debts: &PathBuf, result: &PathBuf) -> anyhow:
         "obligations": left.map(obligation).collect::<Vec<_>>(),
     });
     for (file, content) in [(debts, csv), (result, told.to_string())] {
-        std::fs::write(file, content).with_context(|| format!("cannot write {}", file.display()))?;
+        whole_file::write(file, content.as_bytes())?;
     }
     let text = format!("{} debts written to {} and {}", run.debts.len(), debts.display(), result.display());
     Ok(Answer::new(json!({ "debts": debts, "result": result }), text))
