@@ -27,6 +27,8 @@ pub struct AttributionRules {
     pub invite_window_ms: i64,
     /// The same for visits.
     pub visit_window_ms: i64,
+    /// The same for redemptions at other shops.
+    pub redemption_window_ms: i64,
     /// How long before a purchase without a voucher any touch may lie.
     pub purchase_window_ms: i64,
     /// Touches of one card by one shop that count within one hour.
@@ -62,6 +64,7 @@ impl AttributionRules {
             scan_window_ms: window("attribution.scan_window_ms", message.scan_window_ms)?,
             invite_window_ms: window("attribution.invite_window_ms", message.invite_window_ms)?,
             visit_window_ms: window("attribution.visit_window_ms", message.visit_window_ms)?,
+            redemption_window_ms: window("attribution.redemption_window_ms", message.redemption_window_ms)?,
             purchase_window_ms: window("attribution.purchase_window_ms", message.purchase_window_ms)?,
             card_touches_per_hour_max: count(
                 "attribution.card_touches_per_hour_max",
@@ -80,6 +83,11 @@ impl AttributionRules {
 
     /// The longest window of a touch.
     pub fn window_ms_max(&self) -> i64 {
+        self.paying_window_ms_max().max(self.redemption_window_ms)
+    }
+
+    /// The longest window of a touch that can be paid.
+    pub fn paying_window_ms_max(&self) -> i64 {
         let windows =
             [self.hand_out_window_ms, self.scan_window_ms, self.invite_window_ms, self.visit_window_ms];
         windows.into_iter().max().unwrap_or(0)
@@ -124,6 +132,7 @@ mod tests {
             ("hand_out_window_ms", proto::AttributionRules { hand_out_window_ms: -1, ..rules }),
             ("scan_window_ms", proto::AttributionRules { scan_window_ms: i64::MAX, ..rules }),
             ("purchase_window_ms", proto::AttributionRules { purchase_window_ms: -1, ..rules }),
+            ("redemption_window_ms", proto::AttributionRules { redemption_window_ms: -1, ..rules }),
             (
                 "card_touches_per_hour_max",
                 proto::AttributionRules { card_touches_per_hour_max: 1_001, ..rules },

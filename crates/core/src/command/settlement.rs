@@ -4,6 +4,7 @@ use alloc::collections::BTreeSet;
 
 use super::*;
 use crate::{
+    fold,
     netting::{self, Debt},
     pair,
     promotion::{Mode, Promotion},
@@ -12,7 +13,7 @@ use crate::{
         clearing::{self, RUN_DEBTS_MAX, RUN_SHOPS_MAX, RUNS_MAX, Run},
         exposure::{self, Level},
         payment::{self, DENIAL_CHARS_MAX, Outcome, PAYMENT_REFERENCE_CHARS_MAX},
-        response::{self, Answered, DISPUTE_MS_MAX, DISPUTE_TEXT_CHARS_MAX, EVIDENCE_BYTES_MAX},
+        response::{self, Answered, DISPUTE_TEXT_CHARS_MAX, EVIDENCE_BYTES_MAX},
         statement::{self, Annex, Case, Missing, Scope, Statement, VERSIONS_MAX},
     },
     table,
@@ -139,13 +140,19 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             A::Dispute if respond.reason == DisputeReason::Unspecified => {
                 return Err(Refusal::field("reason", "is missing").into());
             }
-            A::Dispute if self.now.ms_since(used.entered) > DISPUTE_MS_MAX => {
-                let days = DISPUTE_MS_MAX / 86_400_000;
+            A::Dispute if !self.can_dispute(respond.receipt)? => {
+                let days = self.alliance.charter().settlement.dispute_days;
                 return Err(Refusal::new(Reason::DisputeTooLate).with("days", days).into());
             }
             _ => {}
         }
         Ok(())
+    }
+
+    /// Whether a dispute that is signed now counts, by the clock of this shop's log.
+    fn can_dispute(&self, receipt: RecordId) -> Result<bool, ViewError> {
+        let at = self.now.max(fold::latest(self.view, self.me())?);
+        response::in_time(self.view, &self.alliance.charter().settlement, receipt, at)
     }
 
     fn check_ally(&self, ally: ShopId) -> Result<(), Refusal> {
@@ -193,7 +200,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
                 let end = self.check_end(sign, open, before)?;
                 let included = statement::included(before);
                 let (cut, nettings) =
-                    statement::cut_now(self.view, self.alliance.roster(), me, ally, &included)?;
+                    statement::cut_now(self.view, (charter, self.alliance.roster()), me, ally, &included)?;
                 (end, cut, nettings)
             }
         };
@@ -215,12 +222,17 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         }
     }
 
+    fn period_end(&self) -> UnixMillis {
+        let charter = self.alliance.charter();
+        charter.settlement.period_end(charter.utc_offset_minutes, self.now)
+    }
+
     fn check_end(&self, sign: &SignCommand, open: &Case, before: &[Case]) -> Result<UnixMillis, Refusal> {
         if sign.ally < self.me() && !open.theirs.is_empty() {
             let why = "the ally has signed for another end; sign with that, or have the ally sign anew";
             return Err(Refusal::field("period_end_time", why));
         }
-        let end = sign.end.unwrap_or_else(|| statement::period_end(self.alliance.charter(), self.now));
+        let end = sign.end.unwrap_or_else(|| self.period_end());
         let last = before.last().and_then(|case| case.agreed.as_ref());
         let start = last.map_or(UnixMillis::EPOCH, |agreed| agreed.content.end);
         if end > self.now || end <= start {

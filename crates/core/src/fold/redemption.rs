@@ -5,6 +5,7 @@ use crate::{
     answer::Answer,
     charter::CLOCK_AHEAD_MS_MAX,
     duty::Duty,
+    evidence::{Touch, TouchKind},
     pair::{Changes, Deed},
     promotion::{self, Basis, Mode},
     proof,
@@ -39,9 +40,10 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         }
         voucher.reservations.retain(|r| r.key != message.reservation_key);
         voucher.uses.push(used.clone());
-        let entry = ReceiptEntry { token: genuine.token.clone(), entered: self.record.header().time };
+        let entry = ReceiptEntry { token: genuine.token.clone(), entered: self.log_time()? };
         table::write(self.view, table::redemption(self.id()), &entry);
         table::write(self.view, table::receipt(used.at, used.id), &genuine.token.body().key);
+        self.note_use_elsewhere(&used);
         self.put_used(&voucher, &genuine)?;
         self.expose_risks(&voucher, &genuine.promotion)?;
         match standing {
@@ -239,7 +241,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         }
         let touched = UnixMillis::new(message.touched_unix_ms).map_err(|_| ignore("no such time"))?;
         let age_ms = at.ms_since(touched);
-        let window_ms = self.alliance.charter().attribution.window_ms_max();
+        let window_ms = self.alliance.charter().attribution.paying_window_ms_max();
         let recent = (-CLOCK_AHEAD_MS_MAX..=window_ms).contains(&age_ms);
         let own = credited == genuine.issuer && touched == genuine.token.body().issued;
         if own || recent { Ok(touched) } else { Err(ignore("credited for a touch out of the window")) }
@@ -276,6 +278,37 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
     pub(super) fn check_receipt_parties(&self, genuine: &Genuine, used: &Use) -> Handled {
         let parties = [self.author(), genuine.issuer, genuine.promotion.funder, used.credited];
         self.check_parties(parties.into_iter().chain(used.co_funders.iter().copied()))
+    }
+
+    /// A card that was used at another shop: this shop, a party of the receipt, counts it as a touch.
+    fn note_use_elsewhere(&mut self, used: &Use) {
+        if let Some(touch) = self.use_elsewhere(used) {
+            table::write(self.view, table::touch(&touch), &touch);
+        }
+    }
+
+    fn forget_use_elsewhere(&mut self, used: &Use) -> Handled {
+        let Some(touch) = self.use_elsewhere(used) else { return Ok(()) };
+        let key = table::touch(&touch);
+        let noted: Option<Touch> = table::read(self.view, &key)?;
+        if noted.is_some_and(|noted| noted.id == used.id) {
+            self.view.remove(key);
+        }
+        Ok(())
+    }
+
+    fn use_elsewhere(&self, used: &Use) -> Option<Touch> {
+        let card = used.card.filter(|_| used.redeemer != self.me())?;
+        Some(Touch {
+            id: used.id,
+            card,
+            at: used.at,
+            from: used.redeemer,
+            to: self.me(),
+            kind: TouchKind::Redemption,
+            channel: alloc::string::String::new(),
+            entered: used.entered,
+        })
     }
 
     /// Keeps a voucher whose uses changed.
@@ -370,6 +403,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
     ) -> Result<hutong_record::Money, Stop> {
         let used = voucher.uses.remove(place);
         self.view.remove(table::receipt(used.at, used.id));
+        self.forget_use_elsewhere(&used)?;
         self.view.remove(Duty::SettleRisk(genuine.token.body().key).key());
         self.put_used(voucher, genuine)?;
         match used.standing {

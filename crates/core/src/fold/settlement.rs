@@ -62,9 +62,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         }
         let answer = match message.answer() {
             A::Accept => Answered::Accepted,
-            A::Dispute if response::is_reason(message.reason) => {
-                Answered::Disputed(self.record.header().time)
-            }
+            A::Dispute if response::is_reason(message.reason) => Answered::Disputed(self.log_time()?),
             A::Withdraw => return self.withdraw(receipt, &named, &request),
             A::Concede => return self.concede(receipt, &named, &request),
             A::Dispute | A::Unspecified => return Err(ignore("no such answer")),

@@ -103,6 +103,9 @@ pub(crate) struct CreateArgs {
     /// How long a visit counts [default: the attribution window].
     #[arg(long, value_name = "DURATION", value_parser = value::duration)]
     visit_window: Option<Duration>,
+    /// How long a redemption at another shop counts; it pays nobody [default: the attribution window].
+    #[arg(long, value_name = "DURATION", value_parser = value::duration)]
+    redemption_window: Option<Duration>,
     /// How long any touch counts for a purchase without a voucher [default: the attribution window].
     #[arg(long, value_name = "DURATION", value_parser = value::duration)]
     purchase_window: Option<Duration>,
@@ -112,6 +115,12 @@ pub(crate) struct CreateArgs {
     /// Touches by one shop within ten minutes; of more, none counts.
     #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     shop_touches_per_ten_minutes_max: u32,
+    /// Days of a settlement period, counted from 1970-01-01.
+    #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=180))]
+    settlement_days: u32,
+    /// Days within which a receipt can be disputed.
+    #[arg(long, value_name = "DAYS", default_value_t = 14, value_parser = clap::value_parser!(u32).range(1..=180))]
+    dispute_days: u32,
 }
 
 /// Whose touch is paid.
@@ -210,10 +219,13 @@ async fn create(session: &Session, args: CreateArgs) -> anyhow::Result<Answer> {
         scan_window: args.scan_window,
         invite_window: args.invite_window,
         visit_window: args.visit_window,
+        redemption_window: args.redemption_window,
         purchase_window: args.purchase_window,
         card_touches_per_hour_max: args.card_touches_per_hour_max,
         shop_touches_per_ten_minutes_max: args.shop_touches_per_ten_minutes_max,
     };
+    let settlement =
+        proto::SettlementRules { period_days: args.settlement_days, dispute_days: args.dispute_days };
     let request = proto::CreateAllianceRequest {
         name: args.name,
         purpose: args.purpose,
@@ -224,6 +236,7 @@ async fn create(session: &Session, args: CreateArgs) -> anyhow::Result<Answer> {
         late_entry_max: Some(args.late_entry_max),
         attribution_window: Some(args.attribution_window),
         attribution: Some(attribution),
+        settlement: Some(settlement),
     };
     let answer = alliance_answer(session.client.create_alliance(request).await?.alliance)?;
     Ok(answer.hint("Next: `hutong alliance invite` makes a link for a neighbour."))

@@ -78,6 +78,19 @@ pub struct Charter {
     /// Which evidence counts, and who is paid for it; absent: the defaults of its fields.
     #[prost(message, optional, tag = "20")]
     pub attribution: ::core::option::Option<AttributionRules>,
+    /// How long shops have to settle; absent: the defaults of its fields.
+    #[prost(message, optional, tag = "30")]
+    pub settlement: ::core::option::Option<SettlementRules>,
+}
+/// How long shops have to settle.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SettlementRules {
+    /// Days of the alliance in a settlement period, counted from 1970-01-01; 1 to 180. 0: 30.
+    #[prost(uint32, tag = "1")]
+    pub period_days: u32,
+    /// Days after a receipt's record within which a party of it can dispute it, 1 to 180. 0: 14.
+    #[prost(uint32, tag = "2")]
+    pub dispute_days: u32,
 }
 /// Which touches count as evidence that one shop sent a customer to another, and which of them pays.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -108,6 +121,10 @@ pub struct AttributionRules {
     /// Touches by one shop within ten minutes, 1 to 100,000; 0: 100. Where there are more, none of them counts.
     #[prost(uint32, tag = "8")]
     pub shop_touches_per_ten_minutes_max: u32,
+    /// The same for a redemption at another shop, by a receipt that the shop of the conversion is a party of; it pays nobody.
+    /// 0: attribution_window_ms.
+    #[prost(int64, tag = "9")]
+    pub redemption_window_ms: i64,
 }
 /// How a shop shows itself to its allies. The latest one counts.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

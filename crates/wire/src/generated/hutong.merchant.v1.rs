@@ -32,6 +32,19 @@ pub struct Alliance {
     /// Which evidence counts, and who is paid for it; all fields set.
     #[prost(message, optional, tag = "20")]
     pub attribution: ::core::option::Option<AttributionRules>,
+    /// How long shops have to settle; all fields set.
+    #[prost(message, optional, tag = "30")]
+    pub settlement: ::core::option::Option<SettlementRules>,
+}
+/// How long shops have to settle. Fixed when the alliance is founded.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SettlementRules {
+    /// Days of the alliance in a settlement period, counted from 1970-01-01; 1 to 180. 0: 30.
+    #[prost(uint32, tag = "1")]
+    pub period_days: u32,
+    /// Days after a receipt's record within which a party of it can dispute it, 1 to 180. 0: 14.
+    #[prost(uint32, tag = "2")]
+    pub dispute_days: u32,
 }
 /// Which touches count as evidence that one shop sent a customer to another, and which of them pays.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -60,6 +73,10 @@ pub struct AttributionRules {
     /// Touches by one shop within ten minutes, 1 to 100,000; 0: 100. Where there are more, none of them counts.
     #[prost(uint32, tag = "8")]
     pub shop_touches_per_ten_minutes_max: u32,
+    /// The same for a redemption at another shop, by a receipt that the shop of the conversion is a party of; it pays nobody.
+    /// Absent: the attribution window.
+    #[prost(message, optional, tag = "9")]
+    pub redemption_window: ::core::option::Option<::prost_types::Duration>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Member {
@@ -113,6 +130,9 @@ pub struct CreateAllianceRequest {
     /// Which evidence counts, and who is paid for it; absent: the defaults of its fields.
     #[prost(message, optional, tag = "20")]
     pub attribution: ::core::option::Option<AttributionRules>,
+    /// How long shops have to settle; absent: the defaults of its fields.
+    #[prost(message, optional, tag = "30")]
+    pub settlement: ::core::option::Option<SettlementRules>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CreateAllianceResponse {
@@ -2266,6 +2286,12 @@ pub enum EventType {
     Netting = 44,
     /// An ally owes more than this shop's limit for warnings.
     ExposureWarning = 45,
+    /// A shop agreed to bear a share of a promotion.
+    FundingConsent = 46,
+    /// This shop noted something for itself: a channel, or a card of its staff.
+    Noted = 47,
+    /// This shop changed a limit or rule of its own settlements.
+    SettlementSetting = 48,
     /// No event: the token alone counts. Only where the request asks for them.
     Bookmark = 100,
     /// Records before this token cannot be read, because the disk damaged them: look at what they were about by listing.
@@ -2301,6 +2327,9 @@ impl EventType {
             Self::BalancePublished => "EVENT_TYPE_BALANCE_PUBLISHED",
             Self::Netting => "EVENT_TYPE_NETTING",
             Self::ExposureWarning => "EVENT_TYPE_EXPOSURE_WARNING",
+            Self::FundingConsent => "EVENT_TYPE_FUNDING_CONSENT",
+            Self::Noted => "EVENT_TYPE_NOTED",
+            Self::SettlementSetting => "EVENT_TYPE_SETTLEMENT_SETTING",
             Self::Bookmark => "EVENT_TYPE_BOOKMARK",
             Self::Gap => "EVENT_TYPE_GAP",
         }
@@ -2331,6 +2360,9 @@ impl EventType {
             "EVENT_TYPE_BALANCE_PUBLISHED" => Some(Self::BalancePublished),
             "EVENT_TYPE_NETTING" => Some(Self::Netting),
             "EVENT_TYPE_EXPOSURE_WARNING" => Some(Self::ExposureWarning),
+            "EVENT_TYPE_FUNDING_CONSENT" => Some(Self::FundingConsent),
+            "EVENT_TYPE_NOTED" => Some(Self::Noted),
+            "EVENT_TYPE_SETTLEMENT_SETTING" => Some(Self::SettlementSetting),
             "EVENT_TYPE_BOOKMARK" => Some(Self::Bookmark),
             "EVENT_TYPE_GAP" => Some(Self::Gap),
             _ => None,

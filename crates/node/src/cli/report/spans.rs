@@ -1,9 +1,10 @@
 //! Reports over a span of time, each as a sheet.
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use hutong_client::{Duration, Timestamp, proto};
 
 use crate::cli::{
+    attribution::ModelArg,
     output::Answer,
     problem::Problem,
     session::{Books, Session},
@@ -32,7 +33,7 @@ pub(crate) struct SpanArgs {
 pub(crate) struct CreditArgs {
     /// How credit is split [default: the model that pays under the charter].
     #[arg(long, value_enum)]
-    model: Option<Model>,
+    model: Option<ModelArg>,
     /// For markov: how many touches back the chain remembers [default: 1].
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=6))]
     order: Option<u32>,
@@ -43,36 +44,15 @@ pub(crate) struct CreditArgs {
     span: SpanArgs,
 }
 
-/// The models.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Model {
-    /// All to the first touch.
-    First,
-    /// All to the last touch.
-    Last,
-    /// The same to every touch.
-    Linear,
-    /// 40 % to the first, 40 % to the last, 20 % between them.
-    Position,
-    /// The nearer to the end, the more.
-    Decay,
-    /// The same to every channel of the path: its Shapley value.
-    Shapley,
-    /// By what would be lost without the channel, in a Markov chain of the conversions.
-    Markov,
-}
-
-impl Model {
-    const fn to_proto(self) -> proto::CreditModel {
-        match self {
-            Self::First => proto::CreditModel::First,
-            Self::Last => proto::CreditModel::Last,
-            Self::Linear => proto::CreditModel::Linear,
-            Self::Position => proto::CreditModel::Position,
-            Self::Decay => proto::CreditModel::Decay,
-            Self::Shapley => proto::CreditModel::Shapley,
-            Self::Markov => proto::CreditModel::Markov,
-        }
+const fn credit_model(model: ModelArg) -> proto::CreditModel {
+    match model {
+        ModelArg::First => proto::CreditModel::First,
+        ModelArg::Last => proto::CreditModel::Last,
+        ModelArg::Linear => proto::CreditModel::Linear,
+        ModelArg::Position => proto::CreditModel::Position,
+        ModelArg::Decay => proto::CreditModel::Decay,
+        ModelArg::Shapley => proto::CreditModel::Shapley,
+        ModelArg::Markov => proto::CreditModel::Markov,
     }
 }
 
@@ -80,7 +60,7 @@ impl Model {
 pub(super) async fn attribution(session: &Session, args: CreditArgs) -> anyhow::Result<Answer> {
     let request = proto::GetAttributionRequest {
         alliance_id: session.alliance_id.clone(),
-        model: args.model.map_or(0, |model| model.to_proto().into()),
+        model: args.model.map_or(0, |model| credit_model(model).into()),
         markov_order: args.order.unwrap_or(0),
         half_life: args.half_life,
         from_time: args.span.from,
