@@ -629,7 +629,8 @@ pub struct StatementDay {
     #[prost(bytes = "bytes", tag = "4")]
     pub digest: ::prost::bytes::Bytes,
 }
-/// What a party of a receipt says to it. Who says nothing within 14 days after the receipt's record accepts it.
+/// What a party of a receipt says to it. Who says nothing within the days that the charter
+/// gives for it, counted from the receipt's record, accepts it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReceiptResponse {
     #[prost(message, optional, tag = "1")]

@@ -6976,7 +6976,7 @@ pub enum ReceiptAnswer {
     Unspecified = 0,
     /// Final.
     Accept = 1,
-    /// Within 14 days after the receipt's record.
+    /// Within the days that the charter gives for it, counted from the receipt's record.
     Dispute = 2,
     /// Takes this shop's dispute back. Final.
     Withdraw = 3,
