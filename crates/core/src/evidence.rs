@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     alliance::Alliance,
+    attribution::PAID_TOUCHES_MAX,
     charter::{AttributionRules, CLOCK_AHEAD_MS_MAX, PayingModel},
     table,
     view::{Reader, ViewError},
@@ -285,20 +286,32 @@ impl<'a> Sieve<'a> {
     }
 }
 
+/// Whom a redemption is credited to.
+pub(crate) struct Credited {
+    /// When the touch took place.
+    pub(crate) touched: UnixMillis,
+    /// Whose it was; the redeemer: nobody's.
+    pub(crate) shop: ShopId,
+    /// Where all shops of the path share the bounty: their touches, the oldest first.
+    pub(crate) paid_touches: Vec<(UnixMillis, ShopId)>,
+}
+
 /// Whom a redemption is credited to, and since when: the model that pays picks among the touches that count and the
 /// voucher's own hand-out, which stands for nobody where the redeemer itself handed it out. A redemption at another shop
 /// shows where a customer has been; nobody sent anybody by it, so it pays nobody.
-pub(crate) fn credited(
-    trail: &Trail,
-    hand_out: (UnixMillis, ShopId),
-    model: PayingModel,
-) -> (UnixMillis, ShopId) {
+pub(crate) fn credited(trail: &Trail, hand_out: (UnixMillis, ShopId), model: PayingModel) -> Credited {
     let sent = trail.steps.iter().filter(|step| step.kind != TouchKind::Redemption);
-    let steps = sent.map(|step| (step.at, step.shop));
-    let all = steps.chain([hand_out]);
-    match model {
-        PayingModel::Last => all.max(),
+    let steps: Vec<_> = sent.map(|step| (step.at, step.shop)).collect();
+    let all = steps.iter().copied().chain([hand_out]);
+    let paid_touches = match model.shared_by() {
+        Some(_) => steps[steps.len().saturating_sub(PAID_TOUCHES_MAX)..].to_vec(),
+        None => Vec::new(),
+    };
+    let (touched, shop) = match model {
         PayingModel::First => all.min(),
+        PayingModel::Last => all.max(),
+        PayingModel::Linear | PayingModel::Position | PayingModel::Decay(_) => steps.last().copied(),
     }
-    .unwrap_or(hand_out)
+    .unwrap_or(hand_out);
+    Credited { touched, shop, paid_touches }
 }

@@ -106,8 +106,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             evidence_id: respond.evidence_id.map_or_else(Default::default, |id| copy(id.as_bytes())),
             evidence: respond.evidence.clone().into(),
         };
-        let parties = [used.redeemer, issuer, promotion.funder, used.credited];
-        let parties = parties.into_iter().chain(used.co_funders.iter().copied());
+        let parties = used.parties(issuer, promotion.funder);
         Ok(alloc::vec![Self::for_parties(Kind::ReceiptResponse, parties, &message)])
     }
 
@@ -126,7 +125,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         use proto::{DisputeReason, ReceiptAnswer as A};
         let me = self.me();
         let bears = used.bearers.iter().any(|share| share.shop == me);
-        if used.redeemer == me || !(bears || used.credited == me) {
+        if used.redeemer == me || !(bears || used.is_credited(me)) {
             return Err(Refusal::new(Reason::NotReceiptParty).into());
         }
         let before = response::by(self.view, (me, used.redeemer), respond.receipt, me)?;

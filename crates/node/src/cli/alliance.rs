@@ -88,9 +88,12 @@ pub(crate) struct CreateArgs {
     /// How long before a redemption a touch may lie and still be credited.
     #[arg(long, value_name = "DURATION", default_value = "30d", value_parser = value::duration)]
     attribution_window: Duration,
-    /// Whose touch is paid a bounty.
+    /// Whose touch is paid a bounty. Where all share it, each of their shops reads the receipt.
     #[arg(long, value_enum, default_value_t = PayingModel::Last)]
     paying_model: PayingModel,
+    /// For decay: how much earlier a touch is paid half [default: 7d].
+    #[arg(long, value_name = "DURATION", value_parser = value::duration)]
+    paying_half_life: Option<Duration>,
     /// How long a hand-out counts [default: the attribution window].
     #[arg(long, value_name = "DURATION", value_parser = value::duration)]
     hand_out_window: Option<Duration>,
@@ -130,6 +133,12 @@ enum PayingModel {
     Last,
     /// The first one that counts.
     First,
+    /// All that count, the same each.
+    Linear,
+    /// All that count: 40 % the first, 40 % the last, 20 % those between.
+    Position,
+    /// All that count, the nearer to the redemption, the more.
+    Decay,
 }
 
 impl PayingModel {
@@ -137,6 +146,9 @@ impl PayingModel {
         match self {
             Self::Last => proto::PayingModel::Last,
             Self::First => proto::PayingModel::First,
+            Self::Linear => proto::PayingModel::Linear,
+            Self::Position => proto::PayingModel::Position,
+            Self::Decay => proto::PayingModel::Decay,
         }
     }
 }
@@ -215,6 +227,7 @@ fn member_answer(member: Option<proto::Member>) -> anyhow::Result<Answer> {
 async fn create(session: &Session, args: CreateArgs) -> anyhow::Result<Answer> {
     let attribution = proto::AttributionRules {
         paying_model: args.paying_model.to_proto().into(),
+        paying_half_life: args.paying_half_life,
         hand_out_window: args.hand_out_window,
         scan_window: args.scan_window,
         invite_window: args.invite_window,

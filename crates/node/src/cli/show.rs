@@ -122,6 +122,7 @@ pub(crate) fn alliance_json(alliance: &proto::Alliance) -> Value {
 fn attribution_json(rules: &proto::AttributionRules) -> Value {
     json!({
         "paying_model": word(rules.paying_model().as_str_name(), "PAYING_MODEL_"),
+        "paying_half_life": duration_json(rules.paying_half_life.as_ref()),
         "hand_out_window": duration_json(rules.hand_out_window.as_ref()),
         "scan_window": duration_json(rules.scan_window.as_ref()),
         "invite_window": duration_json(rules.invite_window.as_ref()),

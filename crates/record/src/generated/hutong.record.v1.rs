@@ -125,6 +125,9 @@ pub struct AttributionRules {
     /// 0: attribution_window_ms.
     #[prost(int64, tag = "9")]
     pub redemption_window_ms: i64,
+    /// For PAYING_MODEL_DECAY: how much earlier a touch is paid half, milliseconds, at most 10 years; 0: 7 days.
+    #[prost(int64, tag = "10")]
+    pub paying_half_life_ms: i64,
 }
 /// How a shop shows itself to its allies. The latest one counts.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -238,6 +241,12 @@ pub enum PayingModel {
     Last = 1,
     /// The shop of the first touch.
     First = 2,
+    /// All shops of the path, the same for every touch.
+    Linear = 3,
+    /// All shops of the path: 40 % for the first touch, 40 % for the last, 20 % evenly for those between; two get half each.
+    Position = 4,
+    /// All shops of the path: the nearer to the redemption, the more.
+    Decay = 5,
 }
 impl PayingModel {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -249,6 +258,9 @@ impl PayingModel {
             Self::Unspecified => "PAYING_MODEL_UNSPECIFIED",
             Self::Last => "PAYING_MODEL_LAST",
             Self::First => "PAYING_MODEL_FIRST",
+            Self::Linear => "PAYING_MODEL_LINEAR",
+            Self::Position => "PAYING_MODEL_POSITION",
+            Self::Decay => "PAYING_MODEL_DECAY",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -257,6 +269,9 @@ impl PayingModel {
             "PAYING_MODEL_UNSPECIFIED" => Some(Self::Unspecified),
             "PAYING_MODEL_LAST" => Some(Self::Last),
             "PAYING_MODEL_FIRST" => Some(Self::First),
+            "PAYING_MODEL_LINEAR" => Some(Self::Linear),
+            "PAYING_MODEL_POSITION" => Some(Self::Position),
+            "PAYING_MODEL_DECAY" => Some(Self::Decay),
             _ => None,
         }
     }
@@ -1599,6 +1614,19 @@ pub struct Redemption {
     /// order of the promotion's list; without the funder.
     #[prost(message, repeated, tag = "17")]
     pub co_funders: ::prost::alloc::vec::Vec<CoFunder>,
+    /// Under a model that pays all shops of a path: the touches that share the bounty, oldest first, the last one that of
+    /// credited_id; 1 to 8. None: nobody shares, and there is no bounty. Under other models: none.
+    #[prost(message, repeated, tag = "18")]
+    pub paid_touches: ::prost::alloc::vec::Vec<PaidTouch>,
+}
+/// A touch that is paid for.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PaidTouch {
+    /// 32 bytes; never the redeemer.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub shop_id: ::prost::bytes::Bytes,
+    #[prost(int64, tag = "2")]
+    pub touched_unix_ms: i64,
 }
 /// What the redeemer counted, so that each party reckons the same bounty.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

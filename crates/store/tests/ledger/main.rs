@@ -40,6 +40,8 @@ mod rights_till;
 #[cfg(test)]
 mod settlement;
 #[cfg(test)]
+mod sharing;
+#[cfg(test)]
 mod signing;
 #[cfg(test)]
 mod street;

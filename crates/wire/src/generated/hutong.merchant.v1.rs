@@ -77,6 +77,9 @@ pub struct AttributionRules {
     /// Absent: the attribution window.
     #[prost(message, optional, tag = "9")]
     pub redemption_window: ::core::option::Option<::prost_types::Duration>,
+    /// For PAYING_MODEL_DECAY: how much earlier a touch is paid half; absent: 7 days.
+    #[prost(message, optional, tag = "10")]
+    pub paying_half_life: ::core::option::Option<::prost_types::Duration>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Member {
@@ -284,6 +287,12 @@ pub enum PayingModel {
     Last = 1,
     /// The shop of the first touch.
     First = 2,
+    /// All shops of the path, the same for every touch.
+    Linear = 3,
+    /// All shops of the path: 40 % for the first touch, 40 % for the last, 20 % evenly for those between; two get half each.
+    Position = 4,
+    /// All shops of the path: the nearer to the redemption, the more.
+    Decay = 5,
 }
 impl PayingModel {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -295,6 +304,9 @@ impl PayingModel {
             Self::Unspecified => "PAYING_MODEL_UNSPECIFIED",
             Self::Last => "PAYING_MODEL_LAST",
             Self::First => "PAYING_MODEL_FIRST",
+            Self::Linear => "PAYING_MODEL_LINEAR",
+            Self::Position => "PAYING_MODEL_POSITION",
+            Self::Decay => "PAYING_MODEL_DECAY",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -303,6 +315,9 @@ impl PayingModel {
             "PAYING_MODEL_UNSPECIFIED" => Some(Self::Unspecified),
             "PAYING_MODEL_LAST" => Some(Self::Last),
             "PAYING_MODEL_FIRST" => Some(Self::First),
+            "PAYING_MODEL_LINEAR" => Some(Self::Linear),
+            "PAYING_MODEL_POSITION" => Some(Self::Position),
+            "PAYING_MODEL_DECAY" => Some(Self::Decay),
             _ => None,
         }
     }
