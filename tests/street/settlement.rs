@@ -127,12 +127,11 @@ async fn a_receipt_is_disputed_and_a_limit_stops_hand_outs() {
     // The warning is an event of its own, once.
     let watch = proto::WatchRequest { resume_token: "0".to_owned(), ..Default::default() };
     let mut events = giver.watch(watch).await.expect("a stream");
-    loop {
-        let event = events.message().await.expect("no error").expect("no end");
-        if event.r#type() == proto::EventType::ExposureWarning {
-            break;
-        }
+    let mut seen = Vec::new();
+    while seen.last() != Some(&proto::EventType::ExposureWarning) {
+        seen.push(events.message().await.expect("no error").expect("no end").r#type());
     }
+    assert!(seen.contains(&proto::EventType::SettlementSetting), "the limit itself: {seen:?}");
 
     let dispute = proto::RespondToReceiptRequest {
         request_id: random_request_id(),

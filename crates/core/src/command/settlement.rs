@@ -10,7 +10,7 @@ use crate::{
     promotion::{Mode, Promotion},
     report,
     settlement::{
-        clearing::{self, RUN_DEBTS_MAX, RUN_SHOPS_MAX, RUNS_MAX, Run},
+        clearing::{self, Backed, RUN_DEBTS_MAX, RUN_SHOPS_MAX, RUNS_MAX, Run},
         exposure::{self, Level},
         payment::{self, DENIAL_CHARS_MAX, Outcome, PAYMENT_REFERENCE_CHARS_MAX},
         response::{self, Answered, DISPUTE_TEXT_CHARS_MAX, EVIDENCE_BYTES_MAX},
@@ -432,8 +432,6 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
 fn too_many_debts() -> Refusal {
     Refusal::field("period_end_time", "more debts cancel than one run can hold")
 }
-
-type Backed = (Debt<ShopId>, [RecordId; 2]);
 
 fn shops_of(debts: &[Backed]) -> Vec<ShopId> {
     let shops: BTreeSet<ShopId> = debts.iter().flat_map(|(debt, _)| [debt.debtor, debt.creditor]).collect();

@@ -132,6 +132,9 @@ impl Run {
     }
 }
 
+/// A debt that both shops disclosed alike, with the records behind it: debtor's first.
+pub type Backed = (Debt<ShopId>, [RecordId; 2]);
+
 /// What was disclosed for one period, by pair: the lower shop's word and the higher one's.
 #[derive(Debug, Default)]
 pub struct Balances(BTreeMap<(ShopId, ShopId), [Option<Disclosed>; 2]>);
@@ -161,7 +164,7 @@ pub fn latest_period(view: &(impl Reader + ?Sized)) -> Result<Option<UnixMillis>
 
 impl Balances {
     /// Debts that both shops of a pair disclosed alike, ascending, each with the records behind it: debtor's first.
-    pub fn matching(&self) -> Vec<(Debt<ShopId>, [RecordId; 2])> {
+    pub fn matching(&self) -> Vec<Backed> {
         let mut debts: Vec<_> = self.0.iter().filter_map(|(pair, said)| matching(*pair, said)).collect();
         debts.sort_unstable_by_key(|(debt, _)| (debt.debtor, debt.creditor));
         debts
@@ -174,17 +177,14 @@ fn disclosed(
     period: UnixMillis,
     debtor: ShopId,
     creditor: ShopId,
-) -> Result<Option<(Debt<ShopId>, [RecordId; 2])>, ViewError> {
+) -> Result<Option<Backed>, ViewError> {
     let (low, high) = sides(debtor, creditor);
     let said = |author| table::read(view, &table::balance(period, low, high, author));
     let found = matching((low, high), &[said(low)?, said(high)?]);
     Ok(found.filter(|(debt, _)| debt.debtor == debtor))
 }
 
-fn matching(
-    (low, high): (ShopId, ShopId),
-    said: &[Option<Disclosed>; 2],
-) -> Option<(Debt<ShopId>, [RecordId; 2])> {
+fn matching((low, high): (ShopId, ShopId), said: &[Option<Disclosed>; 2]) -> Option<Backed> {
     let [Some(by_low), Some(by_high)] = said else { return None };
     let (debtor, creditor, minor) = owed(low, high, by_low.high_owes_low_minor);
     let same = (by_low.number, by_low.high_owes_low_minor) == (by_high.number, by_high.high_owes_low_minor);

@@ -22,7 +22,7 @@ pub(crate) enum AllianceCommand {
         after_help = "Example:\n  hutong alliance create --name 槐树街 --admission-votes 2 --attribution-window 30d\n
 These are the charter: every member signs up to them, and they never change."
     )]
-    Create(CreateArgs),
+    Create(Box<CreateArgs>),
     /// The alliances of this shop.
     List,
     /// The charter, and this shop's place under it.
@@ -196,7 +196,7 @@ pub(crate) struct RemoveArgs {
 pub(crate) async fn run(globals: &Globals, command: AllianceCommand) -> anyhow::Result<Answer> {
     let session = Session::open(globals).await?;
     match command {
-        AllianceCommand::Create(args) => create(&session, args).await,
+        AllianceCommand::Create(args) => create(&session, *args).await,
         AllianceCommand::List => list(&session).await,
         AllianceCommand::Show => {
             let request = proto::GetAllianceRequest { alliance_id: session.alliance_id.clone() };
