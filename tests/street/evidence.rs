@@ -124,7 +124,9 @@ async fn a_scanned_poster_shows_in_both_shops_reports_and_files() {
 async fn founders_choose_who_is_paid_and_how_long_shops_have_to_settle() {
     let street = Street::new();
     let baozi = street.shop("baozi").await;
-    let found = |more: &[&str]| [&["alliance", "create", "--name", "week"], more].concat();
+    fn found<'a>(more: &[&'a str]) -> Vec<&'a str> {
+        [&["alliance", "create", "--name", "week"], more].concat()
+    }
     let weekly = ["--settlement-days", "7", "--dispute-days", "3", "--redemption-window", "2d"];
     let decay = ["--paying-model", "decay", "--paying-half-life", "3d"];
     let founded = baozi.cli(&found(&[weekly.as_slice(), &decay].concat()));

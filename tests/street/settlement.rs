@@ -38,7 +38,10 @@ async fn agree(one: &Shop, other: &Shop, period_end_time: Timestamp) -> proto::S
     let signed = one.client().await.sign_statement(request).await.expect("signed").statement.expect("it");
     let number = signed.number;
     until("the ally has what the statement covers, and signs", async || {
-        (statement(other, one, number).await.state() == State::Offered).then_some(())?;
+        // Before it has come, there may be nothing to tell: the charter's latest period was agreed on.
+        let request = proto::GetStatementRequest { ally_id: one.id(), number, ..Default::default() };
+        let told = other.client().await.get_statement(request).await.ok()?.statement?;
+        (told.state() == State::Offered).then_some(())?;
         let request = proto::SignStatementRequest { ally_id: one.id(), ..Default::default() };
         other.client().await.sign_statement(request).await.ok()
     })
