@@ -6,7 +6,7 @@ use hutong_client::{proto, random_request_id};
 use serde_json::Value;
 
 use crate::{
-    harness::{Shop, Street, converged, until},
+    harness::{Shop, Street, converged, soon, until},
     trade::{DISCOUNT_MINOR, arrived, hand_out, money, publish, redemption, terms},
 };
 
@@ -97,6 +97,46 @@ async fn a_scanned_poster_shows_in_both_shops_reports_and_files() {
     let written = teahouse.cli(&["report", "shops", "--format", "csv", "--output", &output]);
     assert_eq!(written["rows"], 1);
     assert!(std::fs::read(&output).expect("written").starts_with(b"\xef\xbb\xbf"));
+    for (format, magic) in [("xlsx", b"PK\x03\x04"), ("parquet", b"PAR1")] {
+        for report in ["shops", "bookings", "cohorts", "pairs", "attribution"] {
+            let output = file(&format!("{report}.{format}"));
+            let written = teahouse.cli(&["report", report, "--format", format, "--output", &output]);
+            assert!(written["rows"].as_u64().is_some_and(|rows| rows > 0), "{report}: {written}");
+            assert!(std::fs::read(&output).expect("written").starts_with(magic), "{report} {format}");
+        }
+        assert_eq!(teahouse.refused(&["report", "shops", "--format", format]), "USAGE");
+    }
+    // The channel that was noted is an event of the shop's own.
+    let watch = proto::WatchRequest { resume_token: "0".to_owned(), ..Default::default() };
+    let mut events = baozi.client().await.watch(watch).await.expect("a stream");
+    soon("the note is told", async {
+        loop {
+            let event = events.message().await.expect("no error").expect("no end");
+            if event.r#type() == proto::EventType::Noted {
+                break;
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn founders_choose_who_is_paid_and_how_long_shops_have_to_settle() {
+    let street = Street::new();
+    let baozi = street.shop("baozi").await;
+    fn found<'a>(more: &[&'a str]) -> Vec<&'a str> {
+        [&["alliance", "create", "--name", "week"], more].concat()
+    }
+    let weekly = ["--settlement-days", "7", "--dispute-days", "3", "--redemption-window", "2d"];
+    let decay = ["--paying-model", "decay", "--paying-half-life", "3d"];
+    let founded = baozi.cli(&found(&[weekly.as_slice(), &decay].concat()));
+    assert_eq!(founded["settlement"], serde_json::json!({ "period_days": 7, "dispute_days": 3 }));
+    let rules = &founded["attribution"];
+    assert_eq!((&rules["paying_model"], &rules["scan_window"]), (&"decay".into(), &rules["visit_window"]));
+    assert_ne!(rules["redemption_window"], rules["visit_window"]);
+    assert!(!rules["paying_half_life"].is_null());
+    let misplaced = ["--paying-model", "linear", "--paying-half-life", "3d"];
+    assert_eq!(baozi.refused(&found(&misplaced)), "FIELD_INVALID");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

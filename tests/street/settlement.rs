@@ -38,7 +38,10 @@ async fn agree(one: &Shop, other: &Shop, period_end_time: Timestamp) -> proto::S
     let signed = one.client().await.sign_statement(request).await.expect("signed").statement.expect("it");
     let number = signed.number;
     until("the ally has what the statement covers, and signs", async || {
-        (statement(other, one, number).await.state() == State::Offered).then_some(())?;
+        // Before it has come, there may be nothing to tell: the charter's latest period was agreed on.
+        let request = proto::GetStatementRequest { ally_id: one.id(), number, ..Default::default() };
+        let told = other.client().await.get_statement(request).await.ok()?.statement?;
+        (told.state() == State::Offered).then_some(())?;
         let request = proto::SignStatementRequest { ally_id: one.id(), ..Default::default() };
         other.client().await.sign_statement(request).await.ok()
     })
@@ -127,12 +130,11 @@ async fn a_receipt_is_disputed_and_a_limit_stops_hand_outs() {
     // The warning is an event of its own, once.
     let watch = proto::WatchRequest { resume_token: "0".to_owned(), ..Default::default() };
     let mut events = giver.watch(watch).await.expect("a stream");
-    loop {
-        let event = events.message().await.expect("no error").expect("no end");
-        if event.r#type() == proto::EventType::ExposureWarning {
-            break;
-        }
+    let mut seen = Vec::new();
+    while seen.last() != Some(&proto::EventType::ExposureWarning) {
+        seen.push(events.message().await.expect("no error").expect("no end").r#type());
     }
+    assert!(seen.contains(&proto::EventType::SettlementSetting), "the limit itself: {seen:?}");
 
     let dispute = proto::RespondToReceiptRequest {
         request_id: random_request_id(),

@@ -189,6 +189,23 @@ once! {
     alliances.update_profile(UpdateProfileRequest) -> UpdateProfileResponse;
 }
 
+/// Follows the pages of a listing to the end. `ask` takes a page's token, and gives its items and the next token.
+async fn follow_pages<T>(
+    mut ask: impl AsyncFnMut(String) -> Result<(Vec<T>, String), Error>,
+) -> Result<Vec<T>, Error> {
+    let mut items = Vec::new();
+    let mut page_token = String::new();
+    for _ in 0..PAGES_MAX {
+        let (page, next) = ask(page_token).await?;
+        items.extend(page);
+        if next.is_empty() {
+            return Ok(items);
+        }
+        page_token = next;
+    }
+    Err(Error::Pages(PAGES_MAX))
+}
+
 /// Listings that follow the pages to the end.
 macro_rules! all_pages {
     ($($(#[$doc:meta])* $all:ident: $list:ident($request:ident { $($field:ident),* }).$items:ident -> $item:ty;)*) => {
@@ -196,18 +213,11 @@ macro_rules! all_pages {
             $($(#[$doc])*
             #[allow(clippy::needless_update, reason = "some requests have no more fields")]
             pub async fn $all(&self, $($field: &str),*) -> Result<Vec<$item>, Error> {
-                let mut items = Vec::new();
-                let mut page_token = String::new();
-                for _ in 0..PAGES_MAX {
+                follow_pages(async |page_token| {
                     let request = $request { $($field: $field.to_owned(),)* page_size: PAGE_SIZE, page_token, ..Default::default() };
-                    let page = self.$list(request).await?;
-                    items.extend(page.$items);
-                    if page.next_page_token.is_empty() {
-                        break;
-                    }
-                    page_token = page.next_page_token;
-                }
-                Ok(items)
+                    self.$list(request).await.map(|page| (page.$items, page.next_page_token))
+                })
+                .await
             })*
         }
     };
@@ -260,19 +270,12 @@ macro_rules! all_pages_of_spans {
                 from_time: Option<Timestamp>,
                 until_time: Option<Timestamp>,
             ) -> Result<Vec<$item>, Error> {
-                let mut items = Vec::new();
-                let mut page_token = String::new();
-                for _ in 0..PAGES_MAX {
+                follow_pages(async |page_token| {
                     let alliance_id = alliance_id.to_owned();
                     let request = $request { alliance_id, $($field: $value,)* from_time, until_time, page_size: PAGE_SIZE, page_token };
-                    let page = self.$list(request).await?;
-                    items.extend(page.$items);
-                    if page.next_page_token.is_empty() {
-                        break;
-                    }
-                    page_token = page.next_page_token;
-                }
-                Ok(items)
+                    self.$list(request).await.map(|page| (page.$items, page.next_page_token))
+                })
+                .await
             })*
         }
     };
@@ -283,6 +286,8 @@ all_pages_of_spans! {
     all_activity: list_activity(ListActivityRequest { group: ActivityGroup = group.into() }).rows -> Activity;
     /// All that this shop and its allies did for each other in a span of time.
     all_reciprocity: list_reciprocity(ListReciprocityRequest {}).rows -> Reciprocity;
+    /// All lines of the book of this shop and an ally in a span of time.
+    all_book_lines: list_book_lines(ListBookLinesRequest { ally_id: &str = ally_id.to_owned() }).lines -> BookLine;
     /// All lines for an accountant in a span of time.
     all_bookings: list_bookings(ListBookingsRequest {}).lines -> Booking;
     /// All newcomers whose first redemption lies in a span of time, with their visits up to a moment; none: now.

@@ -17,6 +17,9 @@ pub enum Error {
     /// Nobody answers there.
     #[error("the node cannot be reached: {0}")]
     Connect(#[source] tonic::transport::Error),
+    /// A listing has no end: the node goes round in circles.
+    #[error("the listing goes on after {0} pages")]
+    Pages(usize),
     /// The node, or the way to it, refused.
     #[error(transparent)]
     Refused(Box<Refusal>),
@@ -49,7 +52,7 @@ impl Error {
     pub fn refusal(&self) -> Option<&Refusal> {
         match self {
             Self::Refused(refusal) => Some(refusal),
-            Self::Endpoint(_) | Self::Token | Self::Connect(_) => None,
+            Self::Endpoint(_) | Self::Token | Self::Connect(_) | Self::Pages(_) => None,
         }
     }
 
@@ -58,7 +61,7 @@ impl Error {
         match self {
             Self::Connect(_) => true,
             Self::Refused(refusal) => refusal.code == Code::Unavailable,
-            Self::Endpoint(_) | Self::Token => false,
+            Self::Endpoint(_) | Self::Token | Self::Pages(_) => false,
         }
     }
 }

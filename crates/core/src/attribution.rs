@@ -23,6 +23,7 @@ mod decay;
 mod elimination;
 pub mod markov;
 mod path;
+pub(crate) mod paying;
 mod share_out;
 mod split;
 #[cfg(test)]
@@ -36,6 +37,7 @@ pub use credit::Credit;
 pub use decay::HalfLife;
 pub use markov::{Chain, Nulls, Order};
 pub use path::{COUNT_MAX, Path, PathError, SHOPS_MAX, ShopIndex, Shops, TOUCHES_MAX, Tally};
+pub use paying::{PAID_TOUCHES_MAX, PaidShop};
 pub use share_out::{ShareOutError, share_out};
 use split::Split;
 

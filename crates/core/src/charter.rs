@@ -9,8 +9,10 @@ use prost::Message as _;
 use crate::{bounds, refusal::Refusal};
 
 mod rules;
+mod settlement;
 
 pub use rules::{AttributionRules, PayingModel};
+pub use settlement::SettlementRules;
 
 /// How far ahead of a node's clock a time may lie before it is held back, milliseconds.
 pub const CLOCK_AHEAD_MS_MAX: i64 = 10 * 60_000;
@@ -48,6 +50,8 @@ pub struct Charter {
     pub attribution_window_ms: i64,
     /// Which touches count, and who is paid.
     pub attribution: AttributionRules,
+    /// How long shops have to settle.
+    pub settlement: SettlementRules,
     /// The first core member.
     pub founder: Identity,
     /// When it was founded.
@@ -95,6 +99,7 @@ impl Charter {
                 message.attribution.as_ref(),
                 message.attribution_window_ms,
             )?,
+            settlement: SettlementRules::parse(message.settlement.as_ref())?,
             founder,
             created: UnixMillis::new(message.created_unix_ms)
                 .map_err(|e| Refusal::field("created_unix_ms", e))?,

@@ -33,6 +33,9 @@ impl Event {
             Kind::PromotionEnd => {
                 promotion(proto::PromotionEnd::decode(message.clone()).ok().map(|m| m.promotion_id))
             }
+            Kind::FundingConsent => {
+                promotion(proto::FundingConsent::decode(message.clone()).ok().map(|m| m.promotion_id))
+            }
             Kind::QuotaMove => {
                 promotion(proto::QuotaMove::decode(message.clone()).ok().map(|m| m.promotion_id))
             }

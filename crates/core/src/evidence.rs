@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     alliance::Alliance,
+    attribution::PAID_TOUCHES_MAX,
     charter::{AttributionRules, CLOCK_AHEAD_MS_MAX, PayingModel},
     table,
     view::{Reader, ViewError},
@@ -50,6 +51,8 @@ pub enum TouchKind {
     Invite,
     /// Came by and was shown the offer.
     Visit,
+    /// Used a voucher at another shop, by a receipt that this shop is a party of.
+    Redemption,
 }
 
 /// A touch on record.
@@ -131,6 +134,7 @@ impl TouchKind {
             Self::Scan => 1,
             Self::Invite => 2,
             Self::Visit => 3,
+            Self::Redemption => 4,
         }
     }
 
@@ -140,6 +144,7 @@ impl TouchKind {
             Self::Scan => rules.scan_window_ms,
             Self::Invite => rules.invite_window_ms,
             Self::Visit => rules.visit_window_ms,
+            Self::Redemption => rules.redemption_window_ms,
         }
     }
 }
@@ -223,8 +228,8 @@ impl<'a> Sieve<'a> {
             self.trail.late += 1;
         } else if self.conversion.at.ms_since(touch.at) > self.window_ms(touch.kind) {
             self.trail.stale += 1;
-        } else if touch.kind == TouchKind::HandOut {
-            self.count(touch);
+        } else if matches!(touch.kind, TouchKind::HandOut | TouchKind::Redemption) {
+            self.count(touch); // each cost a voucher
         } else if self.is_duplicate(&touch) {
             self.trail.duplicate += 1;
         } else if self.is_hasty(view, &touch)? {
@@ -281,18 +286,32 @@ impl<'a> Sieve<'a> {
     }
 }
 
+/// Whom a redemption is credited to.
+pub(crate) struct Credited {
+    /// When the touch took place.
+    pub(crate) touched: UnixMillis,
+    /// Whose it was; the redeemer: nobody's.
+    pub(crate) shop: ShopId,
+    /// Where all shops of the path share the bounty: their touches, the oldest first.
+    pub(crate) paid_touches: Vec<(UnixMillis, ShopId)>,
+}
+
 /// Whom a redemption is credited to, and since when: the model that pays picks among the touches that count and the
-/// voucher's own hand-out, which stands for nobody where the redeemer itself handed it out.
-pub(crate) fn credited(
-    trail: &Trail,
-    hand_out: (UnixMillis, ShopId),
-    model: PayingModel,
-) -> (UnixMillis, ShopId) {
-    let steps = trail.steps.iter().map(|step| (step.at, step.shop));
-    let all = steps.chain([hand_out]);
-    match model {
-        PayingModel::Last => all.max(),
+/// voucher's own hand-out, which stands for nobody where the redeemer itself handed it out. A redemption at another shop
+/// shows where a customer has been; nobody sent anybody by it, so it pays nobody.
+pub(crate) fn credited(trail: &Trail, hand_out: (UnixMillis, ShopId), model: PayingModel) -> Credited {
+    let sent = trail.steps.iter().filter(|step| step.kind != TouchKind::Redemption);
+    let steps: Vec<_> = sent.map(|step| (step.at, step.shop)).collect();
+    let all = steps.iter().copied().chain([hand_out]);
+    let paid_touches = match model.shared_by() {
+        Some(_) => steps[steps.len().saturating_sub(PAID_TOUCHES_MAX)..].to_vec(),
+        None => Vec::new(),
+    };
+    let (touched, shop) = match model {
         PayingModel::First => all.min(),
+        PayingModel::Last => all.max(),
+        PayingModel::Linear | PayingModel::Position | PayingModel::Decay(_) => steps.last().copied(),
     }
-    .unwrap_or(hand_out)
+    .unwrap_or(hand_out);
+    Credited { touched, shop, paid_touches }
 }

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use hutong_record::{CardId, ForkProof, Record, RecordId, ShopId, UnixMillis, motion_id, proto, proto::Kind};
 use prost::Message as _;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     alliance::Alliance,
@@ -79,7 +80,18 @@ const fn wait(need: Need) -> Stop {
 
 /// How far a shop's log is folded.
 pub fn cursor(view: &(impl Reader + ?Sized), shop: ShopId) -> Result<u64, ViewError> {
-    Ok(table::read(view, &table::cursor(shop))?.unwrap_or_default())
+    Ok(progress(view, shop)?.sequence)
+}
+
+/// The latest moment that a shop's folded records name. Times within a log need not ascend; this one does, and is the same
+/// wherever as much of the log is folded.
+pub(crate) fn latest(view: &(impl Reader + ?Sized), shop: ShopId) -> Result<UnixMillis, ViewError> {
+    Ok(progress(view, shop)?.latest)
+}
+
+fn progress(view: &(impl Reader + ?Sized), shop: ShopId) -> Result<Progress, ViewError> {
+    let found = table::read(view, &table::cursor(shop))?;
+    Ok(found.unwrap_or(Progress { sequence: 0, latest: UnixMillis::EPOCH }))
 }
 
 /// The proof by which a shop's log is frozen: the place of the fork, and an encoded `ForkProof`.
@@ -88,6 +100,13 @@ pub fn fork_proof(view: &(impl Reader + ?Sized), shop: ShopId) -> Result<Option<
 }
 
 /// One record on its way into the views.
+/// How far a log is folded.
+#[derive(Serialize, Deserialize)]
+struct Progress {
+    sequence: u64,
+    latest: UnixMillis,
+}
+
 struct Folding<'f, 'v, R: ?Sized> {
     alliance: &'f Alliance,
     view: &'f mut Overlay<'v, R>,
@@ -193,7 +212,8 @@ impl Alliance {
             }
             Outcome::Counts => {}
         }
-        table::write(view, table::cursor(header.shop), &header.sequence);
+        let latest = latest(view, header.shop)?.max(header.time);
+        table::write(view, table::cursor(header.shop), &Progress { sequence: header.sequence, latest });
         effects.folded = true;
         match header.kind {
             Kind::Promotion | Kind::QuotaMove | Kind::Payment | Kind::FundingConsent => {
@@ -315,6 +335,11 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
 
     fn id(&self) -> RecordId {
         self.record.id()
+    }
+
+    /// The record's time, or an earlier record's of its log where that was later: who dates a record back gains nothing.
+    fn log_time(&self) -> Result<UnixMillis, ViewError> {
+        Ok(latest(self.view, self.author())?.max(self.record.header().time))
     }
 
     fn is_own(&self) -> bool {

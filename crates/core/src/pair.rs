@@ -249,7 +249,9 @@ mod tests {
     #[test]
     fn both_sides_hold_the_same_book_and_it_adds_up_to_the_balance() {
         let (one, two) = (fold(shop(1), &[5, 6, 7]), fold(shop(2), &[7, 5, 6]));
-        let book = |view, me, ally| book::lines(view, (me, ally), (None, None), None, 10).unwrap();
+        let book = |view, me, ally| {
+            book::lines(view, &Default::default(), (me, ally), (None, None), None, 10).unwrap()
+        };
         let lines = book(&one, shop(1), shop(2));
         assert_eq!(lines, book(&two, shop(2), shop(1)));
         assert_eq!(
@@ -259,9 +261,18 @@ mod tests {
         let told: Vec<_> = lines.iter().map(|l| (l.at.ms(), l.debtor, l.minor)).collect();
         assert_eq!(told, [(993, shop(1), 7), (994, shop(1), 6), (995, shop(1), 5)], "in the order of time");
         let at = |ms| Some(UnixMillis::new(ms).unwrap());
-        let some = book::lines(&one, (shop(1), shop(2)), (at(994), at(995)), None, 10).unwrap();
+        let some =
+            book::lines(&one, &Default::default(), (shop(1), shop(2)), (at(994), at(995)), None, 10).unwrap();
         assert_eq!(some, lines[1..2]);
-        let rest = book::lines(&one, (shop(1), shop(2)), (at(1), None), Some(&lines[1].place), 10).unwrap();
+        let rest = book::lines(
+            &one,
+            &Default::default(),
+            (shop(1), shop(2)),
+            (at(1), None),
+            Some(&lines[1].place),
+            10,
+        )
+        .unwrap();
         assert_eq!(rest, lines[2..]);
     }
 

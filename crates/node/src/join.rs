@@ -39,6 +39,7 @@ pub(crate) struct Founding {
     pub(crate) late_entry_ms_max: i64,
     pub(crate) attribution_window_ms: i64,
     pub(crate) attribution: Option<proto::AttributionRules>,
+    pub(crate) settlement: Option<proto::SettlementRules>,
 }
 
 /// Founds an alliance. It is one when its first record is durable.
@@ -57,6 +58,7 @@ pub(crate) async fn found(node: &Arc<Node>, founding: Founding) -> Result<Arc<Ho
         created_unix_ms: clock::now().ms(),
         salt: Bytes::copy_from_slice(&salt),
         attribution: founding.attribution,
+        settlement: founding.settlement,
     };
     let charter = Charter::write(&message).map_err(|error| match error {
         CharterError::Rule(refusal) => refusal,

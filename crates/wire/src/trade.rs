@@ -28,7 +28,7 @@ pub use promotion::{promotion, promotion_message};
 pub use report::{offence_message, share_message};
 pub use settlement::{
     Sides, differences_message, dispute_reason, exposure_message, line_message, payment_message,
-    receipt_answer, run_message, statement_message,
+    receipt_answer, run_message, settlement_rules, settlement_rules_message, statement_message,
 };
 pub use voucher::{handed_out_message, qualified_message, redeemed_message, token_message, voucher_message};
 
@@ -58,6 +58,11 @@ pub fn time(field: &str, time: &Timestamp) -> Parsed<UnixMillis> {
 /// A moment, or the given one where it is absent.
 pub fn time_or(field: &str, at: Option<&Timestamp>, default: UnixMillis) -> Parsed<UnixMillis> {
     at.map_or(Ok(default), |at| time(field, at))
+}
+
+/// A moment, where there is one.
+pub fn optional_time(field: &str, at: Option<&Timestamp>) -> Parsed<Option<UnixMillis>> {
+    at.map(|at| time(field, at)).transpose()
 }
 
 /// A moment as a message.

@@ -1,10 +1,19 @@
 //! The charter's rules of evidence: which touches count, and who is paid.
 
+use core::num::NonZeroU64;
+
 use hutong_record::proto;
 
 use super::ATTRIBUTION_WINDOW_MS_MAX;
-use crate::{bounds, refusal::Refusal};
+use crate::{
+    attribution::{HalfLife, Model},
+    bounds,
+    refusal::Refusal,
+};
 
+/// How much earlier a touch is paid half, where the charter does not say: a week.
+const PAYING_HALF_LIFE_MS_DEFAULT: NonZeroU64 =
+    NonZeroU64::new(7 * 86_400_000).expect("a week is not nothing");
 /// Touches of one card by one shop that count within one hour, where the charter does not say: nobody scans the same
 /// shop's posters more often with a purchase in mind.
 const CARD_TOUCHES_PER_HOUR_DEFAULT: u32 = 3;
@@ -27,6 +36,8 @@ pub struct AttributionRules {
     pub invite_window_ms: i64,
     /// The same for visits.
     pub visit_window_ms: i64,
+    /// The same for redemptions at other shops.
+    pub redemption_window_ms: i64,
     /// How long before a purchase without a voucher any touch may lie.
     pub purchase_window_ms: i64,
     /// Touches of one card by one shop that count within one hour.
@@ -35,13 +46,20 @@ pub struct AttributionRules {
     pub shop_touches_per_ten_minutes_max: u32,
 }
 
-/// Whose evidence pays.
+/// Whose evidence pays. What a receipt lists must suffice to reckon the shares, for its parties read nothing else of a
+/// path; so a Markov chain, which is made of all paths of a shop, cannot pay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PayingModel {
     /// The shop of the last touch.
     Last,
     /// The shop of the first touch.
     First,
+    /// All shops of the path, the same for every touch.
+    Linear,
+    /// All shops of the path: 40 % for the first touch, 40 % for the last, the rest for those between.
+    Position,
+    /// All shops of the path, half as much for a touch so many milliseconds earlier.
+    Decay(NonZeroU64),
 }
 
 impl AttributionRules {
@@ -57,11 +75,12 @@ impl AttributionRules {
             Ok::<_, Refusal>(if count == 0 { default } else { count })
         };
         Ok(Self {
-            paying_model: PayingModel::parse(message.paying_model)?,
+            paying_model: PayingModel::parse(message.paying_model, message.paying_half_life_ms)?,
             hand_out_window_ms: window("attribution.hand_out_window_ms", message.hand_out_window_ms)?,
             scan_window_ms: window("attribution.scan_window_ms", message.scan_window_ms)?,
             invite_window_ms: window("attribution.invite_window_ms", message.invite_window_ms)?,
             visit_window_ms: window("attribution.visit_window_ms", message.visit_window_ms)?,
+            redemption_window_ms: window("attribution.redemption_window_ms", message.redemption_window_ms)?,
             purchase_window_ms: window("attribution.purchase_window_ms", message.purchase_window_ms)?,
             card_touches_per_hour_max: count(
                 "attribution.card_touches_per_hour_max",
@@ -80,6 +99,11 @@ impl AttributionRules {
 
     /// The longest window of a touch.
     pub fn window_ms_max(&self) -> i64 {
+        self.paying_window_ms_max().max(self.redemption_window_ms)
+    }
+
+    /// The longest window of a touch that can be paid.
+    pub fn paying_window_ms_max(&self) -> i64 {
         let windows =
             [self.hand_out_window_ms, self.scan_window_ms, self.invite_window_ms, self.visit_window_ms];
         windows.into_iter().max().unwrap_or(0)
@@ -87,11 +111,34 @@ impl AttributionRules {
 }
 
 impl PayingModel {
-    fn parse(model: i32) -> Result<Self, Refusal> {
-        match proto::PayingModel::try_from(model) {
-            Ok(proto::PayingModel::Unspecified | proto::PayingModel::Last) => Ok(Self::Last),
-            Ok(proto::PayingModel::First) => Ok(Self::First),
-            Err(_) => Err(Refusal::field("attribution.paying_model", "is none of the models that pay")),
+    fn parse(model: i32, half_life_ms: i64) -> Result<Self, Refusal> {
+        const HALF_LIFE: &str = "attribution.paying_half_life_ms";
+        use proto::PayingModel as P;
+        bounds::number(HALF_LIFE, half_life_ms, 0..=ATTRIBUTION_WINDOW_MS_MAX)?;
+        let half_life = u64::try_from(half_life_ms).ok().and_then(NonZeroU64::new);
+        let model = match P::try_from(model) {
+            Ok(P::Unspecified | P::Last) => Self::Last,
+            Ok(P::First) => Self::First,
+            Ok(P::Linear) => Self::Linear,
+            Ok(P::Position) => Self::Position,
+            Ok(P::Decay) => return Ok(Self::Decay(half_life.unwrap_or(PAYING_HALF_LIFE_MS_DEFAULT))),
+            Err(_) => {
+                return Err(Refusal::field("attribution.paying_model", "is none of the models that pay"));
+            }
+        };
+        match half_life {
+            None => Ok(model),
+            Some(_) => Err(Refusal::field(HALF_LIFE, "is for the model decay alone")),
+        }
+    }
+
+    /// The model by which all shops of a path share; none: one shop is paid.
+    pub const fn shared_by(self) -> Option<Model> {
+        match self {
+            Self::Last | Self::First => None,
+            Self::Linear => Some(Model::Linear),
+            Self::Position => Some(Model::Position),
+            Self::Decay(half_life) => Some(Model::Decay(HalfLife::Millis(half_life))),
         }
     }
 }
@@ -114,6 +161,25 @@ mod tests {
     }
 
     #[test]
+    fn models_that_share_are_named_with_their_half_life() {
+        let model = |model: proto::PayingModel, paying_half_life_ms| {
+            let rules = proto::AttributionRules {
+                paying_model: model.into(),
+                paying_half_life_ms,
+                ..Default::default()
+            };
+            AttributionRules::parse(Some(&rules), 77).map(|rules| rules.paying_model)
+        };
+        assert_eq!(model(proto::PayingModel::Linear, 0), Ok(PayingModel::Linear));
+        assert_eq!(model(proto::PayingModel::Position, 0), Ok(PayingModel::Position));
+        let week = PayingModel::Decay(PAYING_HALF_LIFE_MS_DEFAULT);
+        assert_eq!(model(proto::PayingModel::Decay, 0), Ok(week));
+        assert_eq!(model(proto::PayingModel::Decay, 5), Ok(PayingModel::Decay(NonZeroU64::new(5).unwrap())));
+        assert!(model(proto::PayingModel::Linear, 5).is_err());
+        assert_eq!(PayingModel::First.shared_by(), None);
+    }
+
+    #[test]
     fn rules_out_of_bounds_name_the_field() {
         let field = |message: proto::AttributionRules| {
             AttributionRules::parse(Some(&message), 1).unwrap_err().fact("field").unwrap().to_owned()
@@ -121,9 +187,12 @@ mod tests {
         let rules = proto::AttributionRules::default();
         let cases = [
             ("paying_model", proto::AttributionRules { paying_model: 7, ..rules }),
+            ("paying_half_life_ms", proto::AttributionRules { paying_half_life_ms: 1, ..rules }),
+            ("paying_half_life_ms", proto::AttributionRules { paying_half_life_ms: -1, ..rules }),
             ("hand_out_window_ms", proto::AttributionRules { hand_out_window_ms: -1, ..rules }),
             ("scan_window_ms", proto::AttributionRules { scan_window_ms: i64::MAX, ..rules }),
             ("purchase_window_ms", proto::AttributionRules { purchase_window_ms: -1, ..rules }),
+            ("redemption_window_ms", proto::AttributionRules { redemption_window_ms: -1, ..rules }),
             (
                 "card_touches_per_hour_max",
                 proto::AttributionRules { card_touches_per_hour_max: 1_001, ..rules },

@@ -6,7 +6,7 @@ use super::{right::check_reservation_key, *};
 use crate::{
     charter::CLOCK_AHEAD_MS_MAX,
     doubt,
-    evidence::{self, Conversion},
+    evidence::{self, Conversion, Credited},
     promotion::{Basis, Mode, Promotion, Scale},
     proof, report,
     right::{self, Act, Right, Statement},
@@ -81,7 +81,8 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         signed: Option<proto::SignedRight>,
     ) -> Decided<DraftRecord> {
         let Shown { promotion, voucher, issuer, .. } = shown;
-        let (touched, credited) = self.credited(redeem, &voucher.token, *issuer)?;
+        let Credited { touched, shop: credited, paid_touches } =
+            self.credited(redeem, &voucher.token, *issuer)?;
         let total = redeem.purchase.total;
         let basis = self.bounty_basis(promotion, redeem)?;
         let reckoned = promotion.bounty.reckon(total, &basis).filter(|_| credited != self.me());
@@ -106,8 +107,10 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             reservation_key: redeem.reservation.clone(),
             bounty_basis: basis.message(total.currency()),
             co_funders: co_funders.iter().map(|(shop, consent)| co_funder(*shop, *consent)).collect(),
+            paid_touches: paid_touches.iter().map(|(at, shop)| paid_touch(*at, *shop)).collect(),
         };
-        let parties = [self.me(), *issuer, promotion.funder, credited];
+        let paid = paid_touches.into_iter().map(|(_, shop)| shop);
+        let parties = [self.me(), *issuer, promotion.funder, credited].into_iter().chain(paid);
         let parties = parties.into_iter().chain(co_funders.into_iter().map(|(shop, _)| shop));
         Ok(Self::for_parties(Kind::Redemption, parties, &message))
     }
@@ -387,12 +390,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
     }
 
     /// Whom the customer's coming is credited to, by the model that pays under the charter.
-    fn credited(
-        &self,
-        redeem: &RedeemCommand,
-        token: &Token,
-        distributor: ShopId,
-    ) -> Decided<(UnixMillis, ShopId)> {
+    fn credited(&self, redeem: &RedeemCommand, token: &Token, distributor: ShopId) -> Decided<Credited> {
         let hand_out = (token.body().issued, distributor);
         let conversion =
             Conversion { at: redeem.at, entered: self.now, card: redeem.card, hand_out: Some(hand_out) };
@@ -440,6 +438,10 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         }
         Ok(agreed)
     }
+}
+
+fn paid_touch(at: UnixMillis, shop: ShopId) -> proto::PaidTouch {
+    proto::PaidTouch { shop_id: copy(shop.as_bytes()), touched_unix_ms: at.ms() }
 }
 
 fn co_funder(shop: ShopId, consent: RecordId) -> proto::CoFunder {

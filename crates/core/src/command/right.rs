@@ -343,7 +343,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             passes: right::load_passes(&voucher.passes),
             r#use: Some(statement.sign(self.key)),
         };
-        let parties = [self.me(), shown.issuer, shown.promotion.funder, used.credited];
+        let parties = used.parties(shown.issuer, shown.promotion.funder);
         Ok(alloc::vec![Self::for_parties(Kind::RiskSettlement, parties, &message)])
     }
 

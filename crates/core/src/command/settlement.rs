@@ -4,15 +4,16 @@ use alloc::collections::BTreeSet;
 
 use super::*;
 use crate::{
+    fold,
     netting::{self, Debt},
     pair,
     promotion::{Mode, Promotion},
     report,
     settlement::{
-        clearing::{self, RUN_DEBTS_MAX, RUN_SHOPS_MAX, RUNS_MAX, Run},
+        clearing::{self, Backed, RUN_DEBTS_MAX, RUN_SHOPS_MAX, RUNS_MAX, Run},
         exposure::{self, Level},
         payment::{self, DENIAL_CHARS_MAX, Outcome, PAYMENT_REFERENCE_CHARS_MAX},
-        response::{self, Answered, DISPUTE_MS_MAX, DISPUTE_TEXT_CHARS_MAX, EVIDENCE_BYTES_MAX},
+        response::{self, Answered, DISPUTE_TEXT_CHARS_MAX, EVIDENCE_BYTES_MAX},
         statement::{self, Annex, Case, Missing, Scope, Statement, VERSIONS_MAX},
     },
     table,
@@ -105,8 +106,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             evidence_id: respond.evidence_id.map_or_else(Default::default, |id| copy(id.as_bytes())),
             evidence: respond.evidence.clone().into(),
         };
-        let parties = [used.redeemer, issuer, promotion.funder, used.credited];
-        let parties = parties.into_iter().chain(used.co_funders.iter().copied());
+        let parties = used.parties(issuer, promotion.funder);
         Ok(alloc::vec![Self::for_parties(Kind::ReceiptResponse, parties, &message)])
     }
 
@@ -125,7 +125,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         use proto::{DisputeReason, ReceiptAnswer as A};
         let me = self.me();
         let bears = used.bearers.iter().any(|share| share.shop == me);
-        if used.redeemer == me || !(bears || used.credited == me) {
+        if used.redeemer == me || !(bears || used.is_credited(me)) {
             return Err(Refusal::new(Reason::NotReceiptParty).into());
         }
         let before = response::by(self.view, (me, used.redeemer), respond.receipt, me)?;
@@ -139,13 +139,19 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             A::Dispute if respond.reason == DisputeReason::Unspecified => {
                 return Err(Refusal::field("reason", "is missing").into());
             }
-            A::Dispute if self.now.ms_since(used.entered) > DISPUTE_MS_MAX => {
-                let days = DISPUTE_MS_MAX / 86_400_000;
+            A::Dispute if !self.can_dispute(respond.receipt)? => {
+                let days = self.alliance.charter().settlement.dispute_days;
                 return Err(Refusal::new(Reason::DisputeTooLate).with("days", days).into());
             }
             _ => {}
         }
         Ok(())
+    }
+
+    /// Whether a dispute that is signed now counts, by the clock of this shop's log.
+    fn can_dispute(&self, receipt: RecordId) -> Result<bool, ViewError> {
+        let at = self.now.max(fold::latest(self.view, self.me())?);
+        response::in_time(self.view, &self.alliance.charter().settlement, receipt, at)
     }
 
     fn check_ally(&self, ally: ShopId) -> Result<(), Refusal> {
@@ -193,7 +199,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
                 let end = self.check_end(sign, open, before)?;
                 let included = statement::included(before);
                 let (cut, nettings) =
-                    statement::cut_now(self.view, self.alliance.roster(), me, ally, &included)?;
+                    statement::cut_now(self.view, (charter, self.alliance.roster()), me, ally, &included)?;
                 (end, cut, nettings)
             }
         };
@@ -215,12 +221,17 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         }
     }
 
+    fn period_end(&self) -> UnixMillis {
+        let charter = self.alliance.charter();
+        charter.settlement.period_end(charter.utc_offset_minutes, self.now)
+    }
+
     fn check_end(&self, sign: &SignCommand, open: &Case, before: &[Case]) -> Result<UnixMillis, Refusal> {
         if sign.ally < self.me() && !open.theirs.is_empty() {
             let why = "the ally has signed for another end; sign with that, or have the ally sign anew";
             return Err(Refusal::field("period_end_time", why));
         }
-        let end = sign.end.unwrap_or_else(|| statement::period_end(self.alliance.charter(), self.now));
+        let end = sign.end.unwrap_or_else(|| self.period_end());
         let last = before.last().and_then(|case| case.agreed.as_ref());
         let start = last.map_or(UnixMillis::EPOCH, |agreed| agreed.content.end);
         if end > self.now || end <= start {
@@ -338,8 +349,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             None if !run.touched().contains(&self.me()) => return Ok(Vec::new()),
             None => {}
         }
-        let balances = clearing::balances(self.view, run.period)?;
-        if !clearing::is_backed(run, &balances, Some(self.me())) || !self.still_owes(run)? {
+        if !clearing::is_backed(self.view, run, Some(self.me()))? || !self.still_owes(run)? {
             return Err(Refusal::new(Reason::BalanceDiffers).into());
         }
         let consent =
@@ -352,7 +362,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
     /// period, is not cancelled again.
     fn still_owes(&self, run: &Run) -> Result<bool, ViewError> {
         let me = self.me();
-        for debt in run.debts.iter().filter(|debt| debt.debtor == me || debt.creditor == me) {
+        for debt in run.debts.iter().filter(|debt| debt.is_of(me)) {
             let ally = if debt.debtor == me { debt.creditor } else { debt.debtor };
             let owed_to_me = pair::report(self.view, me, ally)?.balance_minor;
             let owed = if debt.creditor == me { owed_to_me } else { -owed_to_me };
@@ -422,8 +432,6 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
 fn too_many_debts() -> Refusal {
     Refusal::field("period_end_time", "more debts cancel than one run can hold")
 }
-
-type Backed = (Debt<ShopId>, [RecordId; 2]);
 
 fn shops_of(debts: &[Backed]) -> Vec<ShopId> {
     let shops: BTreeSet<ShopId> = debts.iter().flat_map(|(debt, _)| [debt.debtor, debt.creditor]).collect();

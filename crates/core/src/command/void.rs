@@ -35,8 +35,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             returned: void.returned.map(Into::into),
         };
         let issuer = promotion.distributor(token.body().issuer()).ok_or_else(unknown)?.shop;
-        let parties = [self.me(), issuer, promotion.funder, used.credited];
-        let parties = parties.into_iter().chain(used.co_funders.iter().copied());
+        let parties = used.parties(issuer, promotion.funder);
         Ok(alloc::vec![Self::for_parties(Kind::RedemptionVoid, parties, &message)])
     }
 

@@ -46,9 +46,10 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         if !rule || !run.touched().contains(&me) {
             return Ok(());
         }
-        let consented = clearing::consent(self.view, run.period, me)?.is_some();
-        let balances = clearing::balances(self.view, run.period)?;
-        if !consented && clearing::is_backed(run, &balances, Some(me)) {
+        if clearing::consent(self.view, run.period, me)?.is_some() {
+            return Ok(());
+        }
+        if clearing::is_backed(self.view, run, Some(me))? {
             let duty = Duty::Consent { period: run.period, run: run.id };
             table::write(self.view, duty.key(), &duty);
         }
@@ -112,7 +113,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         if run.in_effect || !clearing::missing(self.view, &run)?.is_empty() {
             return Ok(());
         }
-        if !clearing::is_backed(&run, &clearing::balances(self.view, run.period)?, None) {
+        if !clearing::is_backed(self.view, &run, None)? {
             return Ok(());
         }
         run.in_effect = true;

@@ -3,8 +3,10 @@
 use super::{voucher::Genuine, *};
 use crate::{
     answer::Answer,
+    attribution::{PAID_TOUCHES_MAX, PaidShop, paying},
     charter::CLOCK_AHEAD_MS_MAX,
     duty::Duty,
+    evidence::{Touch, TouchKind},
     pair::{Changes, Deed},
     promotion::{self, Basis, Mode},
     proof,
@@ -39,9 +41,10 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         }
         voucher.reservations.retain(|r| r.key != message.reservation_key);
         voucher.uses.push(used.clone());
-        let entry = ReceiptEntry { token: genuine.token.clone(), entered: self.record.header().time };
+        let entry = ReceiptEntry { token: genuine.token.clone(), entered: self.log_time()? };
         table::write(self.view, table::redemption(self.id()), &entry);
         table::write(self.view, table::receipt(used.at, used.id), &genuine.token.body().key);
+        self.note_use_elsewhere(&used);
         self.put_used(&voucher, &genuine)?;
         self.expose_risks(&voucher, &genuine.promotion)?;
         match standing {
@@ -203,7 +206,8 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         if !fits {
             return Err(ignore("receipt does not fit the terms"));
         }
-        let touched = self.check_credit(message, genuine, at, credited)?;
+        let touched = self.check_credit(message.touched_unix_ms, genuine, at, credited)?;
+        let paid = self.check_paid(message, genuine, at, (touched, credited))?;
         let (co_funders, agreed) = self.check_co_funders(message, promotion)?;
         Ok(Use {
             id: self.id(),
@@ -218,6 +222,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
             purchase_id: message.purchase_id.clone(),
             credited,
             bounty,
+            paid,
             basis,
             touched,
             entered: self.record.header().time,
@@ -230,7 +235,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
     /// Credit goes to a member, for the voucher's own hand-out or for a touch within the charter's window.
     fn check_credit(
         &self,
-        message: &proto::Redemption,
+        touched_unix_ms: i64,
         genuine: &Genuine,
         at: UnixMillis,
         credited: ShopId,
@@ -238,12 +243,45 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         if self.alliance.admitted_key(credited).is_none() {
             return Err(wait(*credited.as_bytes()));
         }
-        let touched = UnixMillis::new(message.touched_unix_ms).map_err(|_| ignore("no such time"))?;
+        let touched = UnixMillis::new(touched_unix_ms).map_err(|_| ignore("no such time"))?;
         let age_ms = at.ms_since(touched);
-        let window_ms = self.alliance.charter().attribution.window_ms_max();
+        let window_ms = self.alliance.charter().attribution.paying_window_ms_max();
         let recent = (-CLOCK_AHEAD_MS_MAX..=window_ms).contains(&age_ms);
         let own = credited == genuine.issuer && touched == genuine.token.body().issued;
         if own || recent { Ok(touched) } else { Err(ignore("credited for a touch out of the window")) }
+    }
+
+    /// Who gets which part of the bounty, by the touches that the receipt lists; `last` is the credited one.
+    fn check_paid(
+        &self,
+        message: &proto::Redemption,
+        genuine: &Genuine,
+        at: UnixMillis,
+        last: (UnixMillis, ShopId),
+    ) -> Result<Vec<PaidShop>, Stop> {
+        let alone = || Ok(alloc::vec![PaidShop { shop: last.1, parts: 1 }]);
+        let Some(model) = self.alliance.charter().attribution.paying_model.shared_by() else {
+            return if message.paid_touches.is_empty() { alone() } else { Err(ignore("one shop is paid")) };
+        };
+        if message.paid_touches.is_empty() {
+            let is_owed = message.bounty.as_ref().is_some_and(|bounty| bounty.minor != 0);
+            return if is_owed { Err(ignore("nobody shares the bounty")) } else { alone() };
+        }
+        if message.paid_touches.len() > PAID_TOUCHES_MAX {
+            return Err(ignore("too many touches are paid"));
+        }
+        let mut touches = Vec::with_capacity(message.paid_touches.len());
+        for touch in &message.paid_touches {
+            let shop = ShopId::try_from(touch.shop_id.as_ref()).map_err(|_| ignore("paid shop"))?;
+            if shop == self.author() {
+                return Err(ignore("the redeemer pays itself"));
+            }
+            touches.push((self.check_credit(touch.touched_unix_ms, genuine, at, shop)?, shop));
+        }
+        if !touches.is_sorted() || touches.last() != Some(&last) {
+            return Err(ignore("paid touches are out of order"));
+        }
+        paying::paid_shops(&touches, at, model).ok_or_else(|| ignore("paid touches are no path"))
     }
 
     /// The co-funders that a receipt names, and those of them whose consent counts: the shares of the others are the
@@ -275,8 +313,38 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
     }
 
     pub(super) fn check_receipt_parties(&self, genuine: &Genuine, used: &Use) -> Handled {
-        let parties = [self.author(), genuine.issuer, genuine.promotion.funder, used.credited];
-        self.check_parties(parties.into_iter().chain(used.co_funders.iter().copied()))
+        self.check_parties(used.parties(genuine.issuer, genuine.promotion.funder))
+    }
+
+    /// A card that was used at another shop: this shop, a party of the receipt, counts it as a touch.
+    fn note_use_elsewhere(&mut self, used: &Use) {
+        if let Some(touch) = self.use_elsewhere(used) {
+            table::write(self.view, table::touch(&touch), &touch);
+        }
+    }
+
+    fn forget_use_elsewhere(&mut self, used: &Use) -> Handled {
+        let Some(touch) = self.use_elsewhere(used) else { return Ok(()) };
+        let key = table::touch(&touch);
+        let noted: Option<Touch> = table::read(self.view, &key)?;
+        if noted.is_some_and(|noted| noted.id == used.id) {
+            self.view.remove(key);
+        }
+        Ok(())
+    }
+
+    fn use_elsewhere(&self, used: &Use) -> Option<Touch> {
+        let card = used.card.filter(|_| used.redeemer != self.me())?;
+        Some(Touch {
+            id: used.id,
+            card,
+            at: used.at,
+            from: used.redeemer,
+            to: self.me(),
+            kind: TouchKind::Redemption,
+            channel: alloc::string::String::new(),
+            entered: used.entered,
+        })
     }
 
     /// Keeps a voucher whose uses changed.
@@ -371,6 +439,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
     ) -> Result<hutong_record::Money, Stop> {
         let used = voucher.uses.remove(place);
         self.view.remove(table::receipt(used.at, used.id));
+        self.forget_use_elsewhere(&used)?;
         self.view.remove(Duty::SettleRisk(genuine.token.body().key).key());
         self.put_used(voucher, genuine)?;
         match used.standing {
@@ -432,7 +501,9 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
     fn book(&mut self, genuine: &Genuine, used: &Use, sign: i8, at: UnixMillis) -> Handled {
         let me = self.me();
         let mut changes = if sign > 0 { Changes::new(me) } else { Changes::taking_back(me) };
-        changes.deed(used.credited, used.redeemer, Deed::CustomerSent);
+        for paid in &used.paid {
+            changes.deed(paid.shop, used.redeemer, Deed::CustomerSent);
+        }
         owe(&mut changes, used, None);
         changes.apply(self.view, &self.source(at, Some(used.id)))?;
         let (own, handed_out) = (self.is_own(), genuine.issuer == me);
@@ -561,15 +632,19 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
     }
 }
 
-/// What a receipt books: what its bearers owe redeemer and credited shop, but for what they owe by `rest` all the same.
+/// What a receipt books: what its bearers owe redeemer and credited shops, but for what they owe by `rest` all the same.
 /// Taking it back or conceding it books the same the other way.
 pub(super) fn owe(changes: &mut Changes, used: &Use, rest: Option<&Use>) {
     let debts = |used: &Use| {
-        [(Matter::Reimbursement, used.discount, used.redeemer), (Matter::Bounty, used.bounty, used.credited)]
+        let fees = used.fees().into_iter().map(|(shop, fee)| (Matter::Bounty, fee, shop));
+        let discount = (Matter::Reimbursement, used.discount, used.redeemer);
+        core::iter::once(discount).chain(fees).collect::<Vec<_>>()
     };
     let rests = rest.map(debts);
     for (kind, (matter, whole, creditor)) in debts(used).into_iter().enumerate() {
-        let kept = rests.map_or_else(Vec::new, |rests| promotion::split(rests[kind].1, &used.bearers));
+        // What stays of a use has the same shops in the same order.
+        let kept = rests.as_ref().and_then(|rests| rests.get(kind));
+        let kept = kept.map_or_else(Vec::new, |(_, kept, _)| promotion::split(*kept, &used.bearers));
         for (place, (bearer, minor)) in promotion::split(whole, &used.bearers).into_iter().enumerate() {
             let less = kept.get(place).map_or(0, |(_, minor)| *minor);
             changes.debt_minor(matter, bearer, creditor, i128::from(minor) - i128::from(less));

@@ -62,9 +62,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         }
         let answer = match message.answer() {
             A::Accept => Answered::Accepted,
-            A::Dispute if response::is_reason(message.reason) => {
-                Answered::Disputed(self.record.header().time)
-            }
+            A::Dispute if response::is_reason(message.reason) => Answered::Disputed(self.log_time()?),
             A::Withdraw => return self.withdraw(receipt, &named, &request),
             A::Concede => return self.concede(receipt, &named, &request),
             A::Dispute | A::Unspecified => return Err(ignore("no such answer")),
@@ -162,10 +160,12 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         self.answer(request, Answer::Responded { record: self.id() })
     }
 
-    /// Between who bears the bounty and the credited shop, too, the receipt is conceded, though its author is neither.
+    /// Between who bears the bounty and each credited shop, too, the receipt is conceded, though its author is neither.
     fn put_concession(&mut self, receipt: RecordId, used: &crate::voucher::Use, response: &Response) {
-        let (author, credited, me) = (self.author(), used.credited, self.me());
-        for bearer in used.bearers.iter().map(|share| share.shop) {
+        let (author, me) = (self.author(), self.me());
+        let credited = used.paid.iter().map(|paid| paid.shop);
+        let bearers = || used.bearers.iter().map(|share| share.shop);
+        for (credited, bearer) in credited.flat_map(|shop| bearers().map(move |bearer| (shop, bearer))) {
             let apart = bearer != credited && bearer != author && credited != author;
             if apart && (me == bearer || me == credited) {
                 let key = table::response(PairId::of(bearer, credited), receipt, author);

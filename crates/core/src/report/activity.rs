@@ -144,11 +144,14 @@ impl Rows<'_> {
             }
             _ => return Ok(()),
         };
+        // What it cost where it was redeemed or paid for; what it earned where it was credited.
+        let earned = !here && used.is_credited(me) && matches!(self.group, Group::Channel);
+        let bounty = if earned { used.fee_of(me) } else { used.bounty };
         let row = self.row(key);
         row.redemptions += 1;
         row.purchases_minor += i128::from(used.purchase.minor());
         row.discounts_minor += i128::from(used.discount.minor());
-        row.bounties_minor += i128::from(used.bounty.minor());
+        row.bounties_minor += i128::from(bounty.minor());
         Ok(())
     }
 

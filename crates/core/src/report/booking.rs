@@ -66,10 +66,8 @@ pub fn bookings(
 
 /// Every line of one redemption. Discounts add up to the discount, fees to the bounty.
 pub fn lines_of(promotion: RecordId, used: &Use) -> Vec<Booking> {
-    let parts = [
-        (BookingKind::Discount, used.discount, used.redeemer),
-        (BookingKind::ReferralFee, used.bounty, used.credited),
-    ];
+    let fees = used.fees().into_iter().map(|(shop, fee)| (BookingKind::ReferralFee, fee, shop));
+    let parts = core::iter::once((BookingKind::Discount, used.discount, used.redeemer)).chain(fees);
     let mut lines = Vec::new();
     for (kind, whole, to) in parts {
         let shares = promotion::split(whole, &used.bearers);

@@ -44,10 +44,12 @@ pub fn reciprocity(
         }
     })?;
     span::each_use(view, span, |_, used| {
-        if let Some(favour) = favour(&mut rows, me, used.credited, used.redeemer) {
-            favour.customers += 1;
-            favour.value_minor += i128::from(used.purchase.minor());
-            favour.bounties_minor += i128::from(used.bounty.minor());
+        for (shop, fee) in used.fees() {
+            if let Some(favour) = favour(&mut rows, me, shop, used.redeemer) {
+                favour.customers += 1;
+                favour.value_minor += i128::from(used.purchase.minor());
+                favour.bounties_minor += i128::from(fee.minor());
+            }
         }
         Ok(())
     })?;

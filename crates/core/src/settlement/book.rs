@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::response;
 use crate::{
+    charter::SettlementRules,
     table::{self, LineKey},
     view::{Overlay, Reader, ViewError},
 };
@@ -59,6 +60,34 @@ pub(crate) struct Entry {
     pub(crate) high_owes_low_minor: i128,
 }
 
+/// A record that shows what several can show. Of several the earliest counts first, so that one of a later period does not
+/// take the place of what an agreed statement has told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Shown {
+    /// When, by it, what it shows took place.
+    pub(crate) at: UnixMillis,
+    /// Whose log it is in.
+    pub(crate) author: ShopId,
+    /// Where in it.
+    pub(crate) sequence: u64,
+}
+
+impl Shown {
+    /// Whether a line is this record's.
+    pub(crate) fn is_at(&self, line: &LineKey) -> bool {
+        (self.author, self.sequence) == (line.author, line.sequence)
+    }
+}
+
+/// The records that show the same, the earliest first.
+pub(crate) fn shown(
+    view: &(impl Reader + ?Sized),
+    pair: PairId,
+    subject: &[u8; 32],
+) -> Result<Vec<Shown>, ViewError> {
+    Ok(table::read(view, &table::shown_by(pair, subject))?.unwrap_or_default())
+}
+
 /// One entry of a pair's book.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
@@ -101,15 +130,14 @@ pub(crate) fn write<R: Reader + ?Sized>(
     let key = LineKey { at: source.at, author: source.author, sequence: source.sequence, index };
     let Source { record, receipt, subject, .. } = *source;
     if let Some(subject) = subject {
-        let shown = table::shown_by(pair, &subject);
-        let mut places: Vec<(ShopId, u64)> = table::read(view, &shown)?.unwrap_or_default();
+        let mut places = shown(view, pair, &subject)?;
         // A cut covers a log from its beginning, so that an author's first showing is enough; more would grow for ever.
-        if places.iter().any(|(author, _)| *author == source.author) {
+        if places.iter().any(|shown| shown.author == source.author) {
             return Ok(());
         }
-        places.push((source.author, source.sequence));
+        places.push(Shown { author: source.author, sequence: source.sequence, at: source.at });
         places.sort_unstable();
-        table::write(view, shown, &places);
+        table::write(view, table::shown_by(pair, &subject), &places);
     }
     let entry = Entry { record, matter, receipt, subject, high_owes_low_minor };
     table::write(view, table::line(pair, &key), &entry);
@@ -120,13 +148,14 @@ pub(crate) fn write<R: Reader + ?Sized>(
 /// `most`.
 pub fn lines(
     view: &(impl Reader + ?Sized),
+    rules: &SettlementRules,
     (me, ally): (ShopId, ShopId),
     (from, until): (Option<UnixMillis>, Option<UnixMillis>),
     after: Option<&[u8]>,
     most: usize,
 ) -> Result<Vec<Line>, ViewError> {
     let pair = PairId::of(me, ally);
-    let responses = response::of_pair(view, me, ally)?;
+    let responses = response::of_pair(view, rules, me, ally)?;
     let start = from.map(|from| table::line_before(pair, from));
     let after = match (after, start.as_deref()) {
         (Some(after), Some(start)) => Some(after.max(start)),
@@ -160,8 +189,7 @@ fn is_repeat(
     entry: &Entry,
 ) -> Result<bool, ViewError> {
     let Some(subject) = entry.subject else { return Ok(false) };
-    let places: Vec<(ShopId, u64)> = table::read(view, &table::shown_by(pair, &subject))?.unwrap_or_default();
-    Ok(places.first() != Some(&(at.author, at.sequence)))
+    Ok(!shown(view, pair, &subject)?.first().is_some_and(|first| first.is_at(at)))
 }
 
 fn tell(

@@ -69,6 +69,13 @@ pub struct Run {
     pub in_effect: bool,
 }
 
+impl RunDebt {
+    /// Whether a shop owes it, or is owed it.
+    pub(crate) fn is_of(&self, shop: ShopId) -> bool {
+        self.debtor == shop || self.creditor == shop
+    }
+}
+
 impl Run {
     /// The shops of which a debt changes.
     pub fn touched(&self) -> BTreeSet<ShopId> {
@@ -125,6 +132,9 @@ impl Run {
     }
 }
 
+/// A debt that both shops disclosed alike, with the records behind it: debtor's first.
+pub type Backed = (Debt<ShopId>, [RecordId; 2]);
+
 /// What was disclosed for one period, by pair: the lower shop's word and the higher one's.
 #[derive(Debug, Default)]
 pub struct Balances(BTreeMap<(ShopId, ShopId), [Option<Disclosed>; 2]>);
@@ -154,22 +164,27 @@ pub fn latest_period(view: &(impl Reader + ?Sized)) -> Result<Option<UnixMillis>
 
 impl Balances {
     /// Debts that both shops of a pair disclosed alike, ascending, each with the records behind it: debtor's first.
-    pub fn matching(&self) -> Vec<(Debt<ShopId>, [RecordId; 2])> {
+    pub fn matching(&self) -> Vec<Backed> {
         let mut debts: Vec<_> = self.0.iter().filter_map(|(pair, said)| matching(*pair, said)).collect();
         debts.sort_unstable_by_key(|(debt, _)| (debt.debtor, debt.creditor));
         debts
     }
-
-    fn of(&self, debtor: ShopId, creditor: ShopId) -> Option<(Debt<ShopId>, [RecordId; 2])> {
-        let pair = sides(debtor, creditor);
-        self.0.get(&pair).and_then(|said| matching(pair, said)).filter(|(debt, _)| debt.debtor == debtor)
-    }
 }
 
-fn matching(
-    (low, high): (ShopId, ShopId),
-    said: &[Option<Disclosed>; 2],
-) -> Option<(Debt<ShopId>, [RecordId; 2])> {
+/// What one shop owes another as both disclosed it alike for a period, with the records behind it: debtor's first.
+fn disclosed(
+    view: &(impl Reader + ?Sized),
+    period: UnixMillis,
+    debtor: ShopId,
+    creditor: ShopId,
+) -> Result<Option<Backed>, ViewError> {
+    let (low, high) = sides(debtor, creditor);
+    let said = |author| table::read(view, &table::balance(period, low, high, author));
+    let found = matching((low, high), &[said(low)?, said(high)?]);
+    Ok(found.filter(|(debt, _)| debt.debtor == debtor))
+}
+
+fn matching((low, high): (ShopId, ShopId), said: &[Option<Disclosed>; 2]) -> Option<Backed> {
     let [Some(by_low), Some(by_high)] = said else { return None };
     let (debtor, creditor, minor) = owed(low, high, by_low.high_owes_low_minor);
     let same = (by_low.number, by_low.high_owes_low_minor) == (by_high.number, by_high.high_owes_low_minor);
@@ -188,17 +203,19 @@ pub(crate) fn digest<'r>(records: impl Iterator<Item = &'r [RecordId; 2]>) -> [u
 }
 
 /// Whether all balances of a run were disclosed by both shops as it says; of one shop: all that this shop is in.
-pub(crate) fn is_backed(run: &Run, balances: &Balances, of: Option<ShopId>) -> bool {
-    let wanted = |debt: &&RunDebt| of.is_none_or(|shop| debt.debtor == shop || debt.creditor == shop);
-    let found =
-        run.debts.iter().filter(wanted).map(|debt| {
-            balances.of(debt.debtor, debt.creditor).filter(|(found, _)| found.minor == debt.minor)
-        });
-    let Some(records) = found.map(|found| found.map(|(_, records)| records)).collect::<Option<Vec<_>>>()
-    else {
-        return false;
-    };
-    of.is_some() || digest(records.iter()) == run.balances_digest
+pub(crate) fn is_backed(
+    view: &(impl Reader + ?Sized),
+    run: &Run,
+    of: Option<ShopId>,
+) -> Result<bool, ViewError> {
+    let mut behind = Vec::new();
+    for debt in run.debts.iter().filter(|debt| of.is_none_or(|shop| debt.is_of(shop))) {
+        match disclosed(view, run.period, debt.debtor, debt.creditor)? {
+            Some((found, records)) if found.minor == debt.minor => behind.push(records),
+            _ => return Ok(false),
+        }
+    }
+    Ok(of.is_some() || digest(behind.iter()) == run.balances_digest)
 }
 
 /// The run that a shop consented to for a period.

@@ -8,12 +8,11 @@ use hutong_record::{PairId, RecordId, ShopId, UnixMillis, proto};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    charter::SettlementRules,
     table,
     view::{Reader, ViewError},
 };
 
-/// How long after a receipt's record it can be disputed, by the clocks of those who sign: two weekly stock-takings.
-pub const DISPUTE_MS_MAX: i64 = 14 * 86_400_000;
 /// The longest text of a dispute.
 pub const DISPUTE_TEXT_CHARS_MAX: usize = 500;
 /// The largest document that goes with a dispute: a photographed receipt goes by another way, its text fits.
@@ -43,7 +42,8 @@ pub struct Response {
 pub enum Answered {
     /// Accepted.
     Accepted,
-    /// Disputed at this moment.
+    /// Disputed at this moment: the latest that its author's log had named by then, so that a record with an earlier date
+    /// is not in time for that.
     Disputed(UnixMillis),
     /// By its author: nothing is owed for it.
     Conceded,
@@ -72,7 +72,12 @@ impl Responses {
 }
 
 /// All that is said to the receipts between two shops. A dispute that came too late is left out.
-pub fn of_pair(view: &(impl Reader + ?Sized), me: ShopId, ally: ShopId) -> Result<Responses, ViewError> {
+pub fn of_pair(
+    view: &(impl Reader + ?Sized),
+    rules: &SettlementRules,
+    me: ShopId,
+    ally: ShopId,
+) -> Result<Responses, ViewError> {
     let mut all: BTreeMap<RecordId, Vec<(ShopId, Response)>> = BTreeMap::new();
     let prefix = table::responses(PairId::of(me, ally));
     for (receipt, shop, said) in table::collect(view, &prefix, |key, value| {
@@ -80,17 +85,26 @@ pub fn of_pair(view: &(impl Reader + ?Sized), me: ShopId, ally: ShopId) -> Resul
             table::parse_response(key).ok_or_else(|| ViewError::Damaged("table of responses".into()))?;
         Ok((receipt, shop, table::decode::<Response>(key, value)?))
     })? {
-        if is_in_time(view, receipt, &said)? {
+        let counts = match said.answer {
+            Answered::Disputed(at) => in_time(view, rules, receipt, at)?,
+            Answered::Accepted | Answered::Conceded => true,
+        };
+        if counts {
             all.entry(receipt).or_default().push((shop, said));
         }
     }
     Ok(Responses(all))
 }
 
-fn is_in_time(view: &(impl Reader + ?Sized), receipt: RecordId, said: &Response) -> Result<bool, ViewError> {
-    let Answered::Disputed(at) = said.answer else { return Ok(true) };
+/// Whether a dispute of this moment is in time for a receipt; of one that is not here nobody can say.
+pub(crate) fn in_time(
+    view: &(impl Reader + ?Sized),
+    rules: &SettlementRules,
+    receipt: RecordId,
+    at: UnixMillis,
+) -> Result<bool, ViewError> {
     let entered: Option<table::ReceiptEntry> = table::read(view, &table::redemption(receipt))?;
-    Ok(entered.is_some_and(|receipt| at.ms_since(receipt.entered) <= DISPUTE_MS_MAX))
+    Ok(entered.is_some_and(|receipt| rules.in_time(receipt.entered, at)))
 }
 
 /// What a shop said to a receipt, as a third shop of it knows.

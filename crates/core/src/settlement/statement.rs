@@ -12,21 +12,18 @@ use hutong_record::{PairId, RecordId, ShopId, UnixMillis, proto};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    book::{self, Entry, Matter, sides},
+    book::{self, Entry, Matter, Shown, sides},
     response::{self, Responses},
 };
 use crate::{
     charter::Charter,
     fold,
-    promotion::day_start_ms,
     roster::Roster,
     table::{self, LineKey},
     view::{Reader, ViewError},
     voucher::copy,
 };
 
-/// Days of the alliance in a settlement period; periods are counted from 1970-01-01.
-pub const SETTLEMENT_DAYS: i64 = 30;
 /// Logs that one statement covers. Lines between two shops come from these and from the shops that redeem what one of them
 /// pays for; a message of 16 KiB holds so many.
 pub const CUT_MAX: usize = 160;
@@ -322,14 +319,6 @@ impl Case {
     }
 }
 
-/// The end of the last settlement period before a moment.
-pub fn period_end(charter: &Charter, now: UnixMillis) -> UnixMillis {
-    let day = now.day(charter.utc_offset_minutes);
-    let boundary = day.div_euclid(SETTLEMENT_DAYS) * SETTLEMENT_DAYS;
-    let start_ms = day_start_ms(boundary, charter.utc_offset_minutes);
-    UnixMillis::new(start_ms.clamp(0, now.ms())).unwrap_or(UnixMillis::EPOCH)
-}
-
 /// How far logs and netting runs are included, and until when.
 struct Cut {
     marks: BTreeMap<ShopId, u64>,
@@ -394,13 +383,13 @@ pub(crate) type LogsAndRuns = (Vec<(ShopId, u64)>, Vec<RecordId>);
 /// A cut of all that is here by now.
 pub(crate) fn cut_now(
     view: &(impl Reader + ?Sized),
-    roster: &Roster,
+    (charter, roster): (&Charter, &Roster),
     me: ShopId,
     ally: ShopId,
     before: &BTreeSet<RecordId>,
 ) -> Result<LogsAndRuns, ViewError> {
     let mut shops = BTreeSet::from([me, ally]);
-    shops.extend(response::of_pair(view, me, ally)?.authors());
+    shops.extend(response::of_pair(view, &charter.settlement, me, ally)?.authors());
     let mut nettings = BTreeSet::new();
     each_line(view, PairId::of(me, ally), &mut |at, entry| {
         match entry.matter {
@@ -549,7 +538,7 @@ pub(crate) fn reckon(
         nettings: earlier.into_iter().chain(scope.nettings.iter().copied()).collect(),
         end: scope.end,
     };
-    let responses = response::of_pair(view, scope.me, scope.ally)?;
+    let responses = response::of_pair(view, &charter.settlement, scope.me, scope.ally)?;
     let pair = PairId::of(scope.me, scope.ally);
     let mut sums = Sums::new(charter.utc_offset_minutes, scope.listed_day);
     each_line(view, pair, &mut |at, entry| {
@@ -613,10 +602,11 @@ fn place_of(
         (Matter::Netted, _) => cut.nettings.contains(&entry.record),
         (_, None) => covers(at.author, at.sequence),
         (_, Some(subject)) => {
-            // Of several records that show the same, the first that is covered.
-            let places: Option<Vec<(ShopId, u64)>> = table::read(view, &table::shown_by(pair, &subject))?;
-            let first = places.unwrap_or_default().into_iter().find(|(shop, at)| covers(*shop, *at));
-            first == Some((at.author, at.sequence))
+            // Of several records that show the same, the first that is covered: one that tells of a later period must not
+            // keep back one that tells of this.
+            let covered = |shown: &Shown| shown.at < cut.end && covers(shown.author, shown.sequence);
+            let first = book::shown(view, pair, &subject)?.into_iter().find(covered);
+            first.is_some_and(|shown| shown.is_at(at))
         }
     };
     if !covered || at.at >= cut.end {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Token, VoucherState};
 use crate::{
+    attribution::{PaidShop, paying},
     promotion::{Basis, FundingShare, Promotion},
     right::Right,
 };
@@ -62,8 +63,10 @@ pub struct Use {
     pub purchase_id: String,
     /// Who is credited with the customer's coming; the redeemer itself: nobody.
     pub credited: ShopId,
-    /// What is owed to that shop.
+    /// What is owed to that shop, or to all that share it.
     pub bounty: Money,
+    /// Who gets which part of the bounty.
+    pub paid: Vec<PaidShop>,
     /// What the bounty was reckoned with.
     pub basis: Basis,
     /// When the touch took place that is credited.
@@ -108,6 +111,29 @@ pub(crate) struct Rest {
 }
 
 impl Use {
+    /// What each credited shop gets of the bounty.
+    pub fn fees(&self) -> Vec<(ShopId, Money)> {
+        paying::shares(self.bounty, &self.paid)
+    }
+
+    /// What a shop gets of the bounty.
+    pub fn fee_of(&self, shop: ShopId) -> Money {
+        let fee = self.fees().into_iter().find(|(paid, _)| *paid == shop);
+        fee.map_or(Money::zero(self.bounty.currency()), |(_, fee)| fee)
+    }
+
+    /// Whether a shop is credited, alone or among others.
+    pub fn is_credited(&self, shop: ShopId) -> bool {
+        self.credited == shop || self.paid.iter().any(|paid| paid.shop == shop)
+    }
+
+    /// The shops that can read the receipt and what follows it, of a voucher that `issuer` handed out and `funder` pays for.
+    pub(crate) fn parties(&self, issuer: ShopId, funder: ShopId) -> Vec<ShopId> {
+        let paid = self.paid.iter().map(|paid| paid.shop);
+        let parties = [self.redeemer, issuer, funder, self.credited].into_iter().chain(paid);
+        parties.chain(self.co_funders.iter().copied()).collect()
+    }
+
     /// What stays if a part of the purchase is returned: benefit and bounty are reckoned on the rest, and are never more
     /// than they were. None: nothing stays.
     pub(crate) fn after_return(&self, promotion: &Promotion, returned: Money) -> Option<Rest> {

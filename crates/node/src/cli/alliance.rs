@@ -22,7 +22,7 @@ pub(crate) enum AllianceCommand {
         after_help = "Example:\n  hutong alliance create --name 槐树街 --admission-votes 2 --attribution-window 30d\n
 These are the charter: every member signs up to them, and they never change."
     )]
-    Create(CreateArgs),
+    Create(Box<CreateArgs>),
     /// The alliances of this shop.
     List,
     /// The charter, and this shop's place under it.
@@ -88,9 +88,12 @@ pub(crate) struct CreateArgs {
     /// How long before a redemption a touch may lie and still be credited.
     #[arg(long, value_name = "DURATION", default_value = "30d", value_parser = value::duration)]
     attribution_window: Duration,
-    /// Whose touch is paid a bounty.
+    /// Whose touch is paid a bounty. Where all share it, each of their shops reads the receipt.
     #[arg(long, value_enum, default_value_t = PayingModel::Last)]
     paying_model: PayingModel,
+    /// For decay: how much earlier a touch is paid half [default: 7d].
+    #[arg(long, value_name = "DURATION", value_parser = value::duration)]
+    paying_half_life: Option<Duration>,
     /// How long a hand-out counts [default: the attribution window].
     #[arg(long, value_name = "DURATION", value_parser = value::duration)]
     hand_out_window: Option<Duration>,
@@ -103,6 +106,9 @@ pub(crate) struct CreateArgs {
     /// How long a visit counts [default: the attribution window].
     #[arg(long, value_name = "DURATION", value_parser = value::duration)]
     visit_window: Option<Duration>,
+    /// How long a redemption at another shop counts; it pays nobody [default: the attribution window].
+    #[arg(long, value_name = "DURATION", value_parser = value::duration)]
+    redemption_window: Option<Duration>,
     /// How long any touch counts for a purchase without a voucher [default: the attribution window].
     #[arg(long, value_name = "DURATION", value_parser = value::duration)]
     purchase_window: Option<Duration>,
@@ -112,6 +118,12 @@ pub(crate) struct CreateArgs {
     /// Touches by one shop within ten minutes; of more, none counts.
     #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     shop_touches_per_ten_minutes_max: u32,
+    /// Days of a settlement period, counted from 1970-01-01.
+    #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=180))]
+    settlement_days: u32,
+    /// Days within which a receipt can be disputed.
+    #[arg(long, value_name = "DAYS", default_value_t = 14, value_parser = clap::value_parser!(u32).range(1..=180))]
+    dispute_days: u32,
 }
 
 /// Whose touch is paid.
@@ -121,6 +133,12 @@ enum PayingModel {
     Last,
     /// The first one that counts.
     First,
+    /// All that count, the same each.
+    Linear,
+    /// All that count: 40 % the first, 40 % the last, 20 % those between.
+    Position,
+    /// All that count, the nearer to the redemption, the more.
+    Decay,
 }
 
 impl PayingModel {
@@ -128,6 +146,9 @@ impl PayingModel {
         match self {
             Self::Last => proto::PayingModel::Last,
             Self::First => proto::PayingModel::First,
+            Self::Linear => proto::PayingModel::Linear,
+            Self::Position => proto::PayingModel::Position,
+            Self::Decay => proto::PayingModel::Decay,
         }
     }
 }
@@ -175,7 +196,7 @@ pub(crate) struct RemoveArgs {
 pub(crate) async fn run(globals: &Globals, command: AllianceCommand) -> anyhow::Result<Answer> {
     let session = Session::open(globals).await?;
     match command {
-        AllianceCommand::Create(args) => create(&session, args).await,
+        AllianceCommand::Create(args) => create(&session, *args).await,
         AllianceCommand::List => list(&session).await,
         AllianceCommand::Show => {
             let request = proto::GetAllianceRequest { alliance_id: session.alliance_id.clone() };
@@ -206,14 +227,18 @@ fn member_answer(member: Option<proto::Member>) -> anyhow::Result<Answer> {
 async fn create(session: &Session, args: CreateArgs) -> anyhow::Result<Answer> {
     let attribution = proto::AttributionRules {
         paying_model: args.paying_model.to_proto().into(),
+        paying_half_life: args.paying_half_life,
         hand_out_window: args.hand_out_window,
         scan_window: args.scan_window,
         invite_window: args.invite_window,
         visit_window: args.visit_window,
+        redemption_window: args.redemption_window,
         purchase_window: args.purchase_window,
         card_touches_per_hour_max: args.card_touches_per_hour_max,
         shop_touches_per_ten_minutes_max: args.shop_touches_per_ten_minutes_max,
     };
+    let settlement =
+        proto::SettlementRules { period_days: args.settlement_days, dispute_days: args.dispute_days };
     let request = proto::CreateAllianceRequest {
         name: args.name,
         purpose: args.purpose,
@@ -224,6 +249,7 @@ async fn create(session: &Session, args: CreateArgs) -> anyhow::Result<Answer> {
         late_entry_max: Some(args.late_entry_max),
         attribution_window: Some(args.attribution_window),
         attribution: Some(attribution),
+        settlement: Some(settlement),
     };
     let answer = alliance_answer(session.client.create_alliance(request).await?.alliance)?;
     Ok(answer.hint("Next: `hutong alliance invite` makes a link for a neighbour."))

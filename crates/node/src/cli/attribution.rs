@@ -67,8 +67,9 @@ pub(crate) struct RunArgs {
     share_out: Option<value::MoneyArg>,
 }
 
+/// The models, over a file and over what a node has on record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum ModelArg {
+pub(crate) enum ModelArg {
     /// All to the first touch.
     First,
     /// All to the last touch.
@@ -79,9 +80,9 @@ enum ModelArg {
     Position,
     /// The nearer to the end, the more.
     Decay,
-    /// The same to every shop of the path: its Shapley value.
+    /// The same to every shop or channel of the path: its Shapley value.
     Shapley,
-    /// By what would be lost without the shop, in a Markov chain.
+    /// By what would be lost without the shop or channel, in a Markov chain.
     Markov,
 }
 

@@ -36,6 +36,7 @@ mod token;
 mod value;
 mod voucher;
 mod webhook;
+mod whole_file;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 

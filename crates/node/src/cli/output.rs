@@ -129,15 +129,8 @@ fn forgive_closed_pipe(result: io::Result<()>) -> io::Result<()> {
 
 /// A list as a table; an empty one as a word.
 pub(crate) fn table<const N: usize>(header: [&str; N], rows: Vec<[String; N]>) -> String {
-    if rows.is_empty() {
-        return "(none)".to_owned();
-    }
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_NO_BORDERS).set_header(header);
-    for row in rows {
-        table.add_row(row);
-    }
-    table.trim_fmt()
+    let header = header.map(str::to_owned).to_vec();
+    table_of(header, rows.into_iter().map(Vec::from).collect())
 }
 
 /// A list with as many columns as its header has.

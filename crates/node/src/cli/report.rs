@@ -50,7 +50,7 @@ pub(crate) enum ReportCommand {
     Bookings(SpanArgs),
     /// Credit for this shop's own conversions, by shop and channel.
     #[command(after_help = "Example:
-  hutong report attribution --model shapley --from 2026-05-01T00:00:00+08:00 --format csv --output may.csv")]
+  hutong report attribution --model shapley --from 2026-05-01T00:00:00+08:00 --format xlsx --output may.xlsx")]
     Attribution(CreditArgs),
     /// Digests that are equal wherever the same records are held.
     #[command(
@@ -102,7 +102,7 @@ async fn summary(session: &Session, as_of_time: Option<Timestamp>) -> anyhow::Re
 async fn pairs(session: &Session, args: SheetArgs) -> anyhow::Result<Answer> {
     let pairs = session.client.all_pairs(&session.alliance_id).await?;
     if !args.is_table() {
-        return spans::pairs(&pairs, session.currency().await?).answer(args);
+        return spans::pairs(&pairs, session.books().await?).answer(args);
     }
     let row = |pair: &proto::Pair| {
         [

@@ -22,6 +22,15 @@ pub(crate) struct Session {
     pub(crate) alliance_id: String,
 }
 
+/// In what, and by which clock, an alliance keeps its books.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Books {
+    /// Of all amounts.
+    pub(crate) currency: Currency,
+    /// Added to UTC to find its day.
+    pub(crate) utc_offset_minutes: i32,
+}
+
 impl Session {
     /// Connects to the node of the data folder and finds the alliance named by `--alliance`.
     pub(crate) async fn open(globals: &Globals) -> anyhow::Result<Self> {
@@ -45,10 +54,16 @@ impl Session {
 
     /// The currency of the alliance.
     pub(crate) async fn currency(&self) -> anyhow::Result<Currency> {
+        Ok(self.books().await?.currency)
+    }
+
+    /// How the alliance keeps its books.
+    pub(crate) async fn books(&self) -> anyhow::Result<Books> {
         let request = proto::GetAllianceRequest { alliance_id: self.alliance_id.clone() };
         let alliance =
             self.client.get_alliance(request).await?.alliance.ok_or(Problem::Answer("alliance"))?;
-        alliance.currency_code.parse().context("the alliance's currency")
+        let currency = alliance.currency_code.parse().context("the alliance's currency")?;
+        Ok(Books { currency, utc_offset_minutes: alliance.utc_offset_minutes })
     }
 
     /// The ids of shops as typed, looked up only where they are not ids already. Removed shops can be named by id only.

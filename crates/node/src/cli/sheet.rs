@@ -2,15 +2,21 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use clap::{Args, ValueEnum};
+use hutong_client::Timestamp;
 use hutong_record::Currency;
+use jiff::civil::Date;
 use serde_json::{Map, Value, json};
 
 use super::{
     output::{Answer, table_of},
     problem::Problem,
+    session::Books,
+    show, whole_file,
 };
+
+mod parquet;
+mod xlsx;
 
 /// Tells spreadsheet programs that the text is UTF-8.
 const BOM: &[u8] = b"\xef\xbb\xbf";
@@ -21,7 +27,7 @@ pub(crate) struct SheetArgs {
     /// As what. Files need --output.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
-    /// The file for csv or json; one that is there is replaced.
+    /// The file for json, csv, xlsx or parquet; one that is there is replaced, whole or not at all.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -42,6 +48,10 @@ pub(crate) enum Format {
     Json,
     /// Comma-separated, with a byte order mark, as spreadsheet programs want it.
     Csv,
+    /// A workbook of one sheet, with numbers, amounts and the alliance's local times as such.
+    Xlsx,
+    /// Typed columns for analysis programs: minor units and milliseconds of UTC as whole numbers.
+    Parquet,
 }
 
 /// What a column holds.
@@ -55,6 +65,10 @@ pub(crate) enum Kind {
     Number,
     /// Minor units of the sheet's currency.
     Money,
+    /// Moments, to the millisecond.
+    Time,
+    /// Days of the alliance's calendar.
+    Day,
 }
 
 /// One value, of its column's kind.
@@ -68,12 +82,17 @@ pub(crate) enum Cell {
     Number(f64),
     /// Minor units.
     Money(i64),
+    /// A moment; none where nothing is known.
+    Time(Option<Timestamp>),
+    /// A day of the alliance's calendar.
+    Day(Date),
 }
 
 /// Rows under named columns.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Sheet {
-    currency: Currency,
+    name: &'static str,
+    books: Books,
     columns: Vec<(&'static str, Kind)>,
     rows: Vec<Vec<Cell>>,
 }
@@ -95,6 +114,8 @@ impl Cell {
             Self::Count(_) => Kind::Count,
             Self::Number(_) => Kind::Number,
             Self::Money(_) => Kind::Money,
+            Self::Time(_) => Kind::Time,
+            Self::Day(_) => Kind::Day,
         }
     }
 
@@ -104,6 +125,8 @@ impl Cell {
             Self::Count(count) => count.to_string(),
             Self::Number(number) => number.to_string(),
             Self::Money(minor) => decimal(*minor, currency),
+            Self::Time(time) => show::time(time.as_ref()),
+            Self::Day(day) => day.to_string(),
         }
     }
 
@@ -112,6 +135,8 @@ impl Cell {
             Self::Text(text) => json!(text),
             Self::Count(number) | Self::Money(number) => json!(number),
             Self::Number(number) => json!(number),
+            Self::Time(time) => json!(show::time(time.as_ref())),
+            Self::Day(day) => json!(day.to_string()),
         }
     }
 }
@@ -126,9 +151,9 @@ fn decimal(minor: i64, currency: Currency) -> String {
 }
 
 impl Sheet {
-    /// An empty sheet.
-    pub(crate) fn new(currency: Currency, columns: &[(&'static str, Kind)]) -> Self {
-        Self { currency, columns: columns.to_vec(), rows: Vec::new() }
+    /// An empty sheet; its name has at most 31 characters, as a workbook's sheets have.
+    pub(crate) fn new(name: &'static str, books: Books, columns: &[(&'static str, Kind)]) -> Self {
+        Self { name, books, columns: columns.to_vec(), rows: Vec::new() }
     }
 
     /// Adds a row of the columns' kinds.
@@ -143,7 +168,7 @@ impl Sheet {
         let mut sheet = self.clone();
         if self.columns.iter().any(|(_, kind)| *kind == Kind::Money) {
             sheet.columns.push(("currency", Kind::Text));
-            sheet.rows.iter_mut().for_each(|row| row.push(Cell::text(self.currency.code())));
+            sheet.rows.iter_mut().for_each(|row| row.push(Cell::text(self.books.currency.code())));
         }
         sheet
     }
@@ -155,13 +180,17 @@ impl Sheet {
             (Format::Json, None) => return Ok(Answer::new(self.json(), format!("{:#}", self.json()))),
             (Format::Json, Some(_)) => self.json().to_string().into_bytes(),
             (Format::Table, Some(_)) => {
-                return Err(Problem::Usage("--output needs --format json or csv".into()).into());
+                return Err(
+                    Problem::Usage("--output needs --format json, csv, xlsx or parquet".into()).into()
+                );
             }
-            (Format::Csv, None) => return Err(Problem::Usage("name the file with --output".into()).into()),
+            (_, None) => return Err(Problem::Usage("name the file with --output".into()).into()),
             (Format::Csv, Some(_)) => self.csv()?,
+            (Format::Xlsx, Some(_)) => self.with_currency().xlsx()?,
+            (Format::Parquet, Some(_)) => self.with_currency().parquet()?,
         };
         let path = args.output.unwrap_or_default();
-        std::fs::write(&path, &bytes).with_context(|| format!("writing {}", path.display()))?;
+        whole_file::write(&path, &bytes)?;
         let (file, rows) = (path.display().to_string(), self.rows.len());
         let json = json!({ "file": file, "rows": rows, "bytes": bytes.len() });
         Ok(Answer::new(json, format!("{rows} rows written to {file}")))
@@ -169,7 +198,7 @@ impl Sheet {
 
     fn text(&self) -> String {
         let header: Vec<_> = self.columns.iter().map(|(name, _)| name.replace('_', " ")).collect();
-        let row = |row: &Vec<Cell>| row.iter().map(|cell| cell.show(self.currency)).collect();
+        let row = |row: &Vec<Cell>| row.iter().map(|cell| cell.show(self.books.currency)).collect();
         table_of(header, self.rows.iter().map(row).collect())
     }
 
@@ -194,7 +223,7 @@ impl Sheet {
         for row in &sheet.rows {
             writer.write_record(row.iter().map(|cell| match cell {
                 Cell::Text(text) => harmless(text),
-                other => other.show(self.currency),
+                other => other.show(self.books.currency),
             }))?;
         }
         writer.into_inner().map_err(|error| anyhow::anyhow!("{error}"))

@@ -108,6 +108,10 @@ pub(crate) fn alliance_json(alliance: &proto::Alliance) -> Value {
         "late_entry_max": duration_json(alliance.late_entry_max.as_ref()),
         "attribution_window": duration_json(alliance.attribution_window.as_ref()),
         "attribution": alliance.attribution.as_ref().map(attribution_json),
+        "settlement": alliance.settlement.as_ref().map(|rules| json!({
+            "period_days": rules.period_days,
+            "dispute_days": rules.dispute_days,
+        })),
         "create_time": time_json(alliance.create_time.as_ref()),
         "own_state": member_state(alliance.own_state()),
         "member_count": alliance.member_count,
@@ -118,10 +122,12 @@ pub(crate) fn alliance_json(alliance: &proto::Alliance) -> Value {
 fn attribution_json(rules: &proto::AttributionRules) -> Value {
     json!({
         "paying_model": word(rules.paying_model().as_str_name(), "PAYING_MODEL_"),
+        "paying_half_life": duration_json(rules.paying_half_life.as_ref()),
         "hand_out_window": duration_json(rules.hand_out_window.as_ref()),
         "scan_window": duration_json(rules.scan_window.as_ref()),
         "invite_window": duration_json(rules.invite_window.as_ref()),
         "visit_window": duration_json(rules.visit_window.as_ref()),
+        "redemption_window": duration_json(rules.redemption_window.as_ref()),
         "purchase_window": duration_json(rules.purchase_window.as_ref()),
         "card_touches_per_hour_max": rules.card_touches_per_hour_max,
         "shop_touches_per_ten_minutes_max": rules.shop_touches_per_ten_minutes_max,
@@ -140,10 +146,16 @@ pub(crate) fn alliance_text(alliance: &proto::Alliance) -> String {
         ("votes to remove", alliance.removal_votes.to_string()),
         ("late entries up to", duration(alliance.late_entry_max.as_ref())),
         ("attribution window", duration(alliance.attribution_window.as_ref())),
+        ("settled every", days(alliance.settlement.map(|rules| rules.period_days))),
+        ("disputes within", days(alliance.settlement.map(|rules| rules.dispute_days))),
         ("founded", time(alliance.create_time.as_ref())),
         ("this shop", member_state(alliance.own_state())),
         ("members", alliance.member_count.to_string()),
     ])
+}
+
+fn days(days: Option<u32>) -> String {
+    days.map(|days| format!("{days} d")).unwrap_or_default()
 }
 
 /// A shop in an alliance.

@@ -8,6 +8,7 @@ use super::{
     gather::{NodeBooks, Seen, agree},
     ledger::{Account, Books, Ledger, Violations},
     link::TOO_MANY_TRIES,
+    pair_books::all_pairs,
     plan::Offer,
     street::Shop,
 };
@@ -39,6 +40,19 @@ pub(super) struct Findings {
     pub(super) double_redemptions: u64,
     /// What must not happen.
     pub(super) violations: Violations,
+}
+
+/// How two shops stand to each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Balance {
+    /// The one.
+    pub(super) shop: Shop,
+    /// The other.
+    pub(super) ally: Shop,
+    /// What the other owes the one, cents.
+    pub(super) cents: i64,
+    /// Whether there was ever anything between them.
+    pub(super) traded: bool,
 }
 
 /// Checks everything.
@@ -133,12 +147,10 @@ fn check_vouchers(violations: &mut Violations, shop: Shop, evidence: &Evidence<'
 /// What two shops say about each other is the same seen from both sides, and as the tills saw it.
 fn check_pairs(violations: &mut Violations, evidence: &Evidence<'_>) -> bool {
     let before = violations.list.len();
-    for shop in Shop::all() {
-        for ally in Shop::all().skip(shop.index() + 1) {
-            let here = pair_of(evidence, shop, ally);
-            let there = pair_of(evidence, ally, shop);
-            check_pair(violations, evidence.books, (shop, &here), (ally, &there));
-        }
+    for (shop, ally) in all_pairs() {
+        let here = pair_of(evidence, shop, ally);
+        let there = pair_of(evidence, ally, shop);
+        check_pair(violations, evidence.books, (shop, &here), (ally, &there));
     }
     violations.list.len() == before
 }
@@ -149,16 +161,16 @@ pub(super) fn pair_of(evidence: &Evidence<'_>, shop: Shop, ally: Shop) -> pb::Pa
     pairs.iter().find(|p| evidence.shop_of.get(&p.ally_id) == Some(&ally)).cloned().unwrap_or_default()
 }
 
-/// Pairs with anything between them, each once, and what the second owes the first, cents.
-pub(super) fn pairs_that_traded(evidence: &Evidence<'_>) -> Vec<(Shop, Shop, i64)> {
-    let pairs = Shop::all().flat_map(|shop| Shop::all().skip(shop.index() + 1).map(move |ally| (shop, ally)));
-    let told = pairs.map(|(shop, ally)| (shop, ally, pair_of(evidence, shop, ally)));
-    let traded = told.filter(|(_, _, pair)| {
+/// What the second of each two shops owes the first, cents, by the first one's node; and whether they traded.
+pub(super) fn balances(evidence: &Evidence<'_>) -> Vec<Balance> {
+    let balance = |(shop, ally)| {
+        let pair = pair_of(evidence, shop, ally);
         let counts =
             [pair.vouchers_given, pair.vouchers_received, pair.customers_sent, pair.customers_received];
-        counts.iter().any(|count| *count > 0) || minor(pair.balance.as_ref()) != 0
-    });
-    traded.map(|(shop, ally, pair)| (shop, ally, minor(pair.balance.as_ref()))).collect()
+        let cents = minor(pair.balance.as_ref());
+        Balance { shop, ally, cents, traded: cents != 0 || counts.iter().any(|count| *count > 0) }
+    };
+    all_pairs().map(balance).collect()
 }
 
 fn check_pair(violations: &mut Violations, books: &Books, here: (Shop, &pb::Pair), there: (Shop, &pb::Pair)) {

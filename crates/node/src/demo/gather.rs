@@ -105,7 +105,8 @@ async fn summary(link: &Link, as_of: UnixMillis) -> anyhow::Result<pb::GetSummar
     .done()
 }
 
-async fn pairs(link: &Link) -> anyhow::Result<Vec<pb::Pair>> {
+/// What a node reports of its shop and each ally.
+pub(super) async fn pairs(link: &Link) -> anyhow::Result<Vec<pb::Pair>> {
     let ask = |carrier| async move {
         let request = pb::ListPairsRequest { page_size: 1_000, ..Default::default() };
         ReportServiceClient::new(carrier).list_pairs(request).await

@@ -27,6 +27,7 @@ mod home;
 mod ledger;
 mod link;
 mod nodes;
+mod pair_books;
 mod plan;
 mod reason;
 mod replay;
@@ -169,12 +170,14 @@ async fn show(args: &DemoArgs, home: &Path, fleet: &mut Fleet) -> anyhow::Result
         killed: faults.killed,
     };
     let mut findings = audit(&evidence);
-    let pairs = audit::pairs_that_traded(&evidence);
+    let pairs = audit::balances(&evidence);
     let debts: Vec<_> =
-        pairs.iter().filter_map(|(one, other, cents)| settlement::debt(*one, *other, *cents)).collect();
+        pairs.iter().filter_map(|pair| settlement::debt(pair.shop, pair.ally, pair.cents)).collect();
     let settled = Settlement::of(&debts)?.on_record(&street.links, &street.shop_of, &pairs).await?;
     settled.check(&mut findings.violations);
-    Ok(Report::new(span, times, &evidence, findings, faults, settled))
+    let books = pair_books::read(&street.links, &street.shop_of).await?;
+    pair_books::check(&books, &mut findings.violations);
+    Ok(Report::new(span, times, &evidence, findings, faults, (settled, books)))
 }
 
 /// Starts the nodes, founds the alliance and publishes the promotions.

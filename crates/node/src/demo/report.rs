@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::{
     audit::{Evidence, Findings, pair_of},
     faults::FaultLog,
+    pair_books::{PairBook, all_pairs},
     replay::Span,
     settlement::Settlement,
     street::Shop,
@@ -33,6 +34,8 @@ pub(super) struct Report {
     double_redemptions: u64,
     /// What is owed in the end, and what of it cancels around the circle.
     settlement: Settlement,
+    /// The books of all pairs, as both sides hold them in the end.
+    books: Vec<PairBook>,
     elapsed_s: f64,
     setup_s: f64,
     replay_s: f64,
@@ -121,7 +124,7 @@ impl Report {
         evidence: &Evidence<'_>,
         findings: Findings,
         faults: FaultLog,
-        settlement: Settlement,
+        (settlement, books): (Settlement, Vec<PairBook>),
     ) -> Self {
         let accounts = &evidence.books.accounts;
         let mut refusals = BTreeMap::new();
@@ -143,6 +146,7 @@ impl Report {
             pairs_agree: findings.pairs_agree,
             double_redemptions: findings.double_redemptions,
             settlement,
+            books,
             elapsed_s: (times.setup + times.replay + times.settle).as_secs_f64(),
             setup_s: times.setup.as_secs_f64(),
             replay_s: times.replay.as_secs_f64(),
@@ -238,6 +242,14 @@ impl Report {
             owed.statements_agreed,
             owed.pairs,
             yes(owed.netted_by_records)
+        )?;
+        let count = |wanted: fn(&PairBook) -> bool| self.books.iter().filter(|book| wanted(book)).count();
+        writeln!(
+            out,
+            "Books that both sides hold alike: {} of {} pairs, {} of them empty",
+            count(PairBook::agrees),
+            self.books.len(),
+            count(|book| book.agrees() && book.is_empty())
         )?;
         writeln!(out, "Broken promises: {}", self.invariants_failed.len())?;
         Ok(())
@@ -348,8 +360,7 @@ impl NodeLine {
 
 /// Pairs with anything between them, each once.
 fn pair_lines(evidence: &Evidence<'_>) -> Vec<PairLine> {
-    let pairs = Shop::all().flat_map(|shop| Shop::all().skip(shop.index() + 1).map(move |ally| (shop, ally)));
-    pairs
+    all_pairs()
         .map(|(shop, ally)| {
             let (here, there) = (pair_of(evidence, shop, ally), pair_of(evidence, ally, shop));
             PairLine {
@@ -432,7 +443,14 @@ mod tests {
         };
         let span = Span { days: 1, visits: 10 };
         let times = Times { replay: Duration::from_secs(2), ..Default::default() };
-        Report::new(span, times, &evidence, Findings::default(), FaultLog::default(), Settlement::default())
+        Report::new(
+            span,
+            times,
+            &evidence,
+            Findings::default(),
+            FaultLog::default(),
+            (Settlement::default(), Vec::new()),
+        )
     }
 
     #[test]
@@ -449,9 +467,15 @@ mod tests {
         assert_eq!(object["nodes"].as_array().unwrap().len(), 13);
         assert_eq!(object["visits_per_s"], 5.0);
         assert_eq!(object["settlement"]["gross_debt_cents"], 0);
-        for key in
-            ["pairs", "state_digests_equal", "pairs_agree", "double_redemptions", "elapsed_s", "settlement"]
-        {
+        for key in [
+            "pairs",
+            "state_digests_equal",
+            "pairs_agree",
+            "double_redemptions",
+            "elapsed_s",
+            "settlement",
+            "books",
+        ] {
             assert!(!object[key].is_null(), "{key}");
         }
     }

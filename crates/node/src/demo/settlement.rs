@@ -8,7 +8,7 @@ use hutong_wire::merchant::v1::{self as pb, settlement_service_client::Settlemen
 use prost_types::Timestamp;
 use serde::Serialize;
 
-use super::{gather, ledger::Violations, link::Link, plan::timestamp, street::Shop};
+use super::{audit::Balance, gather, ledger::Violations, link::Link, plan::timestamp, street::Shop};
 use crate::clock;
 
 /// All balances of the street, netted.
@@ -24,7 +24,7 @@ pub(super) struct Settlement {
     pub(super) left_cents: i64,
     /// `cancelled_cents` of `gross_debt_cents`, in percent.
     pub(super) cancelled_percent: f64,
-    /// Pairs that traded.
+    /// Pairs on the street, those that never traded included.
     pub(super) pairs: usize,
     /// Of them, those whose two shops signed the same statement, over the balance that the audit has seen.
     pub(super) statements_agreed: usize,
@@ -57,8 +57,8 @@ impl Settlement {
         })
     }
 
-    /// Has all pairs settle over the merchant API, as their owners would: statements signed by both, balances disclosed, a
-    /// netting run proposed and consented to.
+    /// Has all pairs settle over the merchant API, as their owners would: statements signed by both, balances of those who
+    /// traded disclosed, a netting run proposed and consented to.
     ///
     /// # Errors
     /// A node stays down or refuses what it should not.
@@ -66,7 +66,7 @@ impl Settlement {
         mut self,
         links: &[Arc<Link>],
         shop_of: &HashMap<String, Shop>,
-        pairs: &[(Shop, Shop, i64)],
+        pairs: &[Balance],
     ) -> anyhow::Result<Self> {
         let ids: HashMap<Shop, &String> = shop_of.iter().map(|(id, shop)| (*shop, id)).collect();
         let id = |shop: Shop| ids.get(&shop).map(|id| (*id).clone()).context("a shop without an id");
@@ -74,20 +74,20 @@ impl Settlement {
         self.pairs = pairs.len();
         // Up to this moment: what was taken back was taken back today.
         let end = timestamp(clock::now());
-        for (shop, ally, _) in pairs {
-            sign(link(*shop), id(*ally)?, end).await?;
+        for pair in pairs {
+            sign(link(pair.shop), id(pair.ally)?, end).await?;
         }
         gather::settle(links).await?;
-        for (shop, ally, balance_cents) in pairs {
-            let signed = sign(link(*ally), id(*shop)?, None).await?;
+        for pair in pairs {
+            let signed = sign(link(pair.ally), id(pair.shop)?, None).await?;
             let closing = signed.closing.as_ref().map_or(0, |money| money.minor);
-            let agreed = signed.state() == pb::StatementState::Agreed && closing == -balance_cents;
+            let agreed = signed.state() == pb::StatementState::Agreed && closing == -pair.cents;
             self.statements_agreed += usize::from(agreed);
         }
         gather::settle(links).await?;
-        for (shop, ally, _) in pairs {
-            publish(link(*shop), id(*ally)?).await?;
-            publish(link(*ally), id(*shop)?).await?;
+        for pair in pairs.iter().filter(|pair| pair.traded) {
+            publish(link(pair.shop), id(pair.ally)?).await?;
+            publish(link(pair.ally), id(pair.shop)?).await?;
         }
         gather::settle(links).await?;
         if self.cancelled_cents > 0 {
@@ -96,7 +96,7 @@ impl Settlement {
         Ok(self)
     }
 
-    /// All who traded must have agreed, and what cancels must be cancelled.
+    /// Every two shops must have agreed, if only that nothing is owed, and what cancels must be cancelled.
     pub(super) fn check(&self, violations: &mut Violations) {
         violations.require(self.statements_agreed == self.pairs, "CON-1", || {
             format!("{} of {} pairs agreed on a statement", self.statements_agreed, self.pairs)

@@ -24,10 +24,13 @@ use hutong_wire::{
     trade,
 };
 
-use super::{MerchantPort, page, page_size};
+use super::{
+    MerchantPort,
+    calendar::day_text,
+    names::{shop_name, shop_names},
+    page, page_size,
+};
 use crate::{alliance::internal, clock};
-
-const DAY_SECONDS: i64 = 86_400;
 
 impl MerchantPort {
     pub(super) async fn attribution(
@@ -49,7 +52,7 @@ impl MerchantPort {
             Err(ReportError::View(error)) => Err(error),
             other => {
                 let shops = other.iter().flat_map(|found| &found.lines).map(|line| line.shop);
-                let names = names(view, shops)?;
+                let names = shop_names(view, shops)?;
                 Ok(other.map(|found| (found, names)))
             }
         };
@@ -95,7 +98,7 @@ impl MerchantPort {
         let (me, currency) = (hosted.me(), hosted.alliance().charter().currency);
         let read = move |view: &SledViews| {
             let all = report::reciprocity(view, me, &span)?;
-            let names = names(view, all.keys().copied())?;
+            let names = shop_names(view, all.keys().copied())?;
             Ok((all, names))
         };
         let (all, names) = hosted.query(read).await?;
@@ -132,7 +135,7 @@ impl MerchantPort {
         let (me, currency) = (hosted.me(), hosted.alliance().charter().currency);
         let read = move |view: &SledViews| {
             let (lines, next) = report::bookings(view, me, &span, after, most)?;
-            let names = names(view, lines.iter().flat_map(|line| [line.from, line.to]))?;
+            let names = shop_names(view, lines.iter().flat_map(|line| [line.from, line.to]))?;
             let titles = titles(view, lines.iter().map(|line| line.promotion), currency)?;
             let message = |line: &BookingLine| booking_message(line, &names, &titles);
             Ok((lines.iter().map(message).collect(), next))
@@ -191,8 +194,8 @@ fn activity_token(key: &ActivityKey) -> String {
 }
 
 fn name_activity(view: &SledViews, row: &mut Activity, currency: Currency) -> Result<(), ViewError> {
-    row.shop_name = name(view, &row.shop_id)?;
-    row.to_shop_name = name(view, &row.to_shop_id)?;
+    let name = |id: &str| id.parse().map_or(Ok(String::new()), |shop| shop_name(view, shop));
+    (row.shop_name, row.to_shop_name) = (name(&row.shop_id)?, name(&row.to_shop_id)?);
     if let Ok(id) = row.promotion_id.parse::<RecordId>() {
         row.promotion_title = Promotion::load(view, id, currency)?.map(|p| p.title).unwrap_or_default();
     }
@@ -200,25 +203,6 @@ fn name_activity(view: &SledViews, row: &mut Activity, currency: Currency) -> Re
 }
 
 /// The name of a shop by its hex id; empty where there is none.
-fn name(view: &SledViews, id: &str) -> Result<String, ViewError> {
-    let Ok(shop) = id.parse::<ShopId>() else { return Ok(String::new()) };
-    Ok(report::profile(view, shop)?.map(|profile| profile.name).unwrap_or_default())
-}
-
-fn names(
-    view: &SledViews,
-    shops: impl Iterator<Item = ShopId>,
-) -> Result<BTreeMap<ShopId, String>, ViewError> {
-    let mut names = BTreeMap::new();
-    for shop in shops {
-        if let Entry::Vacant(place) = names.entry(shop) {
-            let profile = report::profile(view, shop)?;
-            place.insert(profile.map(|profile| profile.name).unwrap_or_default());
-        }
-    }
-    Ok(names)
-}
-
 fn titles(
     view: &SledViews,
     promotions: impl Iterator<Item = RecordId>,
@@ -235,9 +219,7 @@ fn titles(
 }
 
 fn cohort_message(monday: i64, row: &CohortRow) -> Cohort {
-    // Its date, as that of noon in Greenwich.
-    let date = jiff::Timestamp::from_second(monday * DAY_SECONDS + DAY_SECONDS / 2);
-    let week = date.map(|date| date.strftime("%Y-%m-%d").to_string()).unwrap_or_default();
+    let week = day_text(monday).unwrap_or_default();
     let [newcomers_7_days, newcomers_30_days, newcomers_90_days] = row.observed;
     let [returned_7_days, returned_30_days, returned_90_days] = row.returned;
     Cohort {

@@ -165,6 +165,7 @@ fn founding(request: CreateAllianceRequest) -> Result<Founding, Refusal> {
             ATTRIBUTION_WINDOW_MS_DEFAULT,
         )?,
         attribution: request.attribution.as_ref().map(trade::attribution_rules).transpose()?,
+        settlement: request.settlement.map(trade::settlement_rules),
         name: request.name,
         purpose: request.purpose,
         currency_code: if request.currency_code.is_empty() { "CNY".into() } else { request.currency_code },
@@ -193,6 +194,7 @@ fn describe(hosted: &Hosted) -> Alliance {
         own_state: own.map_or(MemberState::Pending, state).into(),
         member_count: u32::try_from(members).unwrap_or(u32::MAX),
         attribution: Some(trade::attribution_rules_message(&charter.attribution)),
+        settlement: Some(trade::settlement_rules_message(charter.settlement)),
     }
 }
 

@@ -198,15 +198,10 @@ fn event(lsn: Lsn, record: &Record, event: &Event) -> Option<WatchResponse> {
         Kind::AgreedBalance => EventType::BalancePublished,
         Kind::Netting => EventType::Netting,
         Kind::SettlementSetting if event.exposure.is_some() => EventType::ExposureWarning,
-        Kind::SettlementSetting => return None,
-        Kind::RightRequest
-        | Kind::RightDenial
-        | Kind::Invitation
-        | Kind::Resumption
-        | Kind::LostRecord
-        | Kind::FundingConsent
-        | Kind::Note
-        | Kind::Unspecified => {
+        Kind::SettlementSetting => EventType::SettlementSetting,
+        Kind::FundingConsent => EventType::FundingConsent,
+        Kind::Note => EventType::Noted,
+        Kind::RightRequest | Kind::RightDenial | Kind::Invitation | Kind::Resumption | Kind::LostRecord | Kind::Unspecified => {
             return None;
         }
     };

@@ -4,11 +4,13 @@
 mod activity;
 mod alliance;
 mod auth;
+mod calendar;
 mod call;
 mod channel;
 mod event;
 mod filter;
 mod guess;
+mod names;
 mod node;
 mod promotion;
 mod qualify;

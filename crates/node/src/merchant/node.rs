@@ -2,13 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use hutong_core::{
-    command::Command,
-    doubt, duty,
-    refusal::Refusal,
-    report::{self, Summary},
-};
-use hutong_record::{ShopId, proto::Profile};
+use hutong_core::{command::Command, doubt, duty, refusal::Refusal, report::Summary};
+use hutong_record::ShopId;
 use hutong_store::{journal::LogHead, views::SledViews};
 use hutong_wire::{
     merchant::v1::{
@@ -20,7 +15,7 @@ use hutong_wire::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{MerchantPort, respond};
+use super::{MerchantPort, names::shop_name, respond};
 use crate::{
     alliance::Hosted,
     clock,
@@ -94,21 +89,19 @@ async fn alliance_status(hosted: &Hosted, hub: &HubHandle) -> Result<AllianceSta
         alliance.roster().iter().map(|(shop, _)| shop).filter(|s| *s != hosted.me()).collect();
     let shops = others.clone();
     let read = move |view: &SledViews| {
-        let profiles =
-            others.iter().map(|shop| report::profile(view, *shop)).collect::<Result<Vec<_>, _>>()?;
+        let names = others.iter().map(|shop| shop_name(view, *shop)).collect::<Result<Vec<_>, _>>()?;
         let duties = duty::due(view, now, late_entry_ms, DUTIES_MAX)?.len();
-        Ok((profiles, duties, Summary::load(view)?.risk_open_minor, doubt::current(view)?))
+        Ok((names, duties, Summary::load(view)?.risk_open_minor, doubt::current(view)?))
     };
-    let (profiles, duties, risk_open, doubtful) = hosted.query(read).await?;
+    let (names, duties, risk_open, doubtful) = hosted.query(read).await?;
     let heads: BTreeMap<_, _> = hosted.reader().frontier().into_iter().collect();
     let table = hub.table().snapshot();
-    let link = |(shop, profile): (&ShopId, Option<Profile>)| {
+    let link = |(shop, name): (&ShopId, String)| {
         let standing = alliance.roster().shop(*shop).map_or("", |member| standing_word(member.standing));
-        let name = profile.map(|profile| profile.name).unwrap_or_default();
         let state = table.get(shop).cloned().unwrap_or_default();
         link_message(*shop, name, standing, heads.get(shop), state)
     };
-    let links = shops.iter().zip(profiles).map(link).collect();
+    let links = shops.iter().zip(names).map(link).collect();
     let (journal_bytes, views_bytes) = hosted.bytes_on_disk();
     let (queued, queued_max) = hosted.queued_jobs();
     let own = alliance.roster().shop(hosted.me());

@@ -25,7 +25,7 @@ use hutong_wire::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{MerchantPort, page, respond};
+use super::{MerchantPort, names::shop_name, page, respond};
 use crate::clock;
 
 #[tonic::async_trait]
@@ -182,7 +182,7 @@ fn read_pair(
     currency: hutong_record::Currency,
 ) -> Result<Pair, ViewError> {
     let pair = pair::report(view, me, ally)?;
-    let name = report::profile(view, ally)?.map(|p| p.name).unwrap_or_default();
+    let name = shop_name(view, ally)?;
     Ok(Pair {
         ally_id: ally.to_string(),
         ally_name: name,

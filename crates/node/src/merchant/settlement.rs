@@ -32,7 +32,12 @@ use hutong_wire::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{MerchantPort, page, page_size, respond, sale::unexpected};
+use super::{
+    MerchantPort,
+    calendar::{day_text, parse_day},
+    page, page_size, respond,
+    sale::unexpected,
+};
 use crate::{alliance::Hosted, clock};
 
 macro_rules! calls {
@@ -66,9 +71,6 @@ calls! {
     set_netting_rule(SetNettingRuleRequest) -> SetNettingRuleResponse;
 }
 
-/// The first of the days that are counted.
-const EPOCH: jiff::civil::Date = jiff::civil::date(1970, 1, 1);
-
 impl MerchantPort {
     /// The alliance, and this shop and an ally in it.
     fn between(&self, alliance_id: &str, ally_id: &str) -> Result<(Arc<Hosted>, Sides), Refusal> {
@@ -86,14 +88,16 @@ impl MerchantPort {
     async fn list_book_lines(&self, request: ListBookLinesRequest) -> Result<ListBookLinesResponse, Refusal> {
         let (hosted, sides) = self.between(&request.alliance_id, &request.ally_id)?;
         let size = page_size(request.page_size)?;
-        let time = |field, at: Option<&_>| at.map(|at| trade::time(field, at)).transpose();
         let period = (
-            time("from_time", request.from_time.as_ref())?,
-            time("until_time", request.until_time.as_ref())?,
+            trade::optional_time("from_time", request.from_time.as_ref())?,
+            trade::optional_time("until_time", request.until_time.as_ref())?,
         );
         let after = place(&request.page_token)?;
+        let rules = hosted.alliance().charter().settlement;
         let mut lines = hosted
-            .query(move |view| book::lines(view, (sides.me, sides.ally), period, after.as_deref(), size + 1))
+            .query(move |view| {
+                book::lines(view, &rules, (sides.me, sides.ally), period, after.as_deref(), size + 1)
+            })
             .await?;
         let next_page_token = cut_page(&mut lines, size, |line| hex(&line.place));
         let lines = lines.iter().map(|line| trade::line_message(line, sides.currency)).collect();
@@ -126,10 +130,7 @@ impl MerchantPort {
 
     async fn get_statement(&self, request: GetStatementRequest) -> Result<GetStatementResponse, Refusal> {
         let (hosted, sides) = self.between(&request.alliance_id, &request.ally_id)?;
-        let end = match request.period_end_time.as_ref() {
-            Some(end) => Some(trade::time("period_end_time", end)?),
-            None => None,
-        };
+        let end = trade::optional_time("period_end_time", request.period_end_time.as_ref())?;
         let statement = Some(statement(&hosted, sides, request.number, end).await?);
         Ok(GetStatementResponse { statement })
     }
@@ -148,10 +149,7 @@ impl MerchantPort {
 
     async fn sign_statement(&self, request: SignStatementRequest) -> Result<SignStatementResponse, Refusal> {
         let (hosted, sides) = self.between(&request.alliance_id, &request.ally_id)?;
-        let end = match request.period_end_time.as_ref() {
-            Some(end) => Some(trade::time("period_end_time", end)?),
-            None => None,
-        };
+        let end = trade::optional_time("period_end_time", request.period_end_time.as_ref())?;
         let listed_day = match request.list_day.as_str() {
             "" => None,
             day => Some(parse_day(day)?),
@@ -250,10 +248,7 @@ impl MerchantPort {
         request: ProposeNettingRequest,
     ) -> Result<ProposeNettingResponse, Refusal> {
         let hosted = self.hosted(&request.alliance_id)?;
-        let period = match request.period_end_time.as_ref() {
-            Some(end) => Some(trade::time("period_end_time", end)?),
-            None => None,
-        };
+        let period = trade::optional_time("period_end_time", request.period_end_time.as_ref())?;
         let records = hosted.execute(Command::ProposeNetting(period)).await?.records;
         // The same result was proposed before: by this shop or another one.
         let run = hosted
@@ -431,33 +426,9 @@ fn place(token: &str) -> Result<Option<Vec<u8>>, Refusal> {
     data_encoding::HEXLOWER.decode(token.as_bytes()).map(Some).map_err(wrong)
 }
 
-fn parse_day(text: &str) -> Result<i64, Refusal> {
-    let day: jiff::civil::Date =
-        text.parse().map_err(|_| Refusal::field("list_day", "a day is YYYY-MM-DD"))?;
-    Ok(day.duration_since(EPOCH).as_hours() / 24)
-}
-
-fn day_text(day: i64) -> Option<String> {
-    let hours = day.checked_mul(24)?;
-    let span = jiff::SignedDuration::from_hours(hours.clamp(-100_000_000, 100_000_000));
-    EPOCH.checked_add(span).ok().map(|day| day.to_string())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn days_are_told_as_they_are_typed() {
-        for (day, text) in [(0, "1970-01-01"), (17_167, "2017-01-01"), (-1, "1969-12-31")] {
-            assert_eq!(parse_day(text), Ok(day));
-            assert_eq!(day_text(day).as_deref(), Some(text));
-        }
-        for bad in ["", "2017-13-01", "today", "17167"] {
-            assert!(parse_day(bad).is_err(), "{bad}");
-        }
-        assert_eq!(day_text(i64::MAX), None);
-    }
 
     #[test]
     fn a_page_token_is_hex_or_refused() {

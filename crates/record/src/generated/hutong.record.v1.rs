@@ -78,6 +78,19 @@ pub struct Charter {
     /// Which evidence counts, and who is paid for it; absent: the defaults of its fields.
     #[prost(message, optional, tag = "20")]
     pub attribution: ::core::option::Option<AttributionRules>,
+    /// How long shops have to settle; absent: the defaults of its fields.
+    #[prost(message, optional, tag = "30")]
+    pub settlement: ::core::option::Option<SettlementRules>,
+}
+/// How long shops have to settle.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SettlementRules {
+    /// Days of the alliance in a settlement period, counted from 1970-01-01; 1 to 180. 0: 30.
+    #[prost(uint32, tag = "1")]
+    pub period_days: u32,
+    /// Days after a receipt's record within which a party of it can dispute it, 1 to 180. 0: 14.
+    #[prost(uint32, tag = "2")]
+    pub dispute_days: u32,
 }
 /// Which touches count as evidence that one shop sent a customer to another, and which of them pays.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -108,6 +121,13 @@ pub struct AttributionRules {
     /// Touches by one shop within ten minutes, 1 to 100,000; 0: 100. Where there are more, none of them counts.
     #[prost(uint32, tag = "8")]
     pub shop_touches_per_ten_minutes_max: u32,
+    /// The same for a redemption at another shop, by a receipt that the shop of the conversion is a party of; it pays nobody.
+    /// 0: attribution_window_ms.
+    #[prost(int64, tag = "9")]
+    pub redemption_window_ms: i64,
+    /// For PAYING_MODEL_DECAY: how much earlier a touch is paid half, milliseconds, at most 10 years; 0: 7 days.
+    #[prost(int64, tag = "10")]
+    pub paying_half_life_ms: i64,
 }
 /// How a shop shows itself to its allies. The latest one counts.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -236,6 +256,12 @@ pub enum PayingModel {
     Last = 1,
     /// The shop of the first touch.
     First = 2,
+    /// All shops of the path, the same for every touch.
+    Linear = 3,
+    /// All shops of the path: 40 % for the first touch, 40 % for the last, 20 % evenly for those between; two get half each.
+    Position = 4,
+    /// All shops of the path: the nearer to the redemption, the more.
+    Decay = 5,
 }
 impl PayingModel {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -247,6 +273,9 @@ impl PayingModel {
             Self::Unspecified => "PAYING_MODEL_UNSPECIFIED",
             Self::Last => "PAYING_MODEL_LAST",
             Self::First => "PAYING_MODEL_FIRST",
+            Self::Linear => "PAYING_MODEL_LINEAR",
+            Self::Position => "PAYING_MODEL_POSITION",
+            Self::Decay => "PAYING_MODEL_DECAY",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -255,6 +284,9 @@ impl PayingModel {
             "PAYING_MODEL_UNSPECIFIED" => Some(Self::Unspecified),
             "PAYING_MODEL_LAST" => Some(Self::Last),
             "PAYING_MODEL_FIRST" => Some(Self::First),
+            "PAYING_MODEL_LINEAR" => Some(Self::Linear),
+            "PAYING_MODEL_POSITION" => Some(Self::Position),
+            "PAYING_MODEL_DECAY" => Some(Self::Decay),
             _ => None,
         }
     }
@@ -631,7 +663,8 @@ pub struct StatementDay {
     #[prost(bytes = "bytes", tag = "4")]
     pub digest: ::prost::bytes::Bytes,
 }
-/// What a party of a receipt says to it. Who says nothing within 14 days after the receipt's record accepts it.
+/// What a party of a receipt says to it. Who says nothing within the days that the charter
+/// gives for it, counted from the receipt's record, accepts it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReceiptResponse {
     #[prost(message, optional, tag = "1")]
@@ -1600,6 +1633,19 @@ pub struct Redemption {
     /// order of the promotion's list; without the funder.
     #[prost(message, repeated, tag = "17")]
     pub co_funders: ::prost::alloc::vec::Vec<CoFunder>,
+    /// Under a model that pays all shops of a path: the touches that share the bounty, oldest first, the last one that of
+    /// credited_id; 1 to 8. None: nobody shares, and there is no bounty. Under other models: none.
+    #[prost(message, repeated, tag = "18")]
+    pub paid_touches: ::prost::alloc::vec::Vec<PaidTouch>,
+}
+/// A touch that is paid for.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PaidTouch {
+    /// 32 bytes; never the redeemer.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub shop_id: ::prost::bytes::Bytes,
+    #[prost(int64, tag = "2")]
+    pub touched_unix_ms: i64,
 }
 /// What the redeemer counted, so that each party reckons the same bounty.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

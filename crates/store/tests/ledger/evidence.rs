@@ -215,6 +215,56 @@ fn the_charter_can_pay_the_first_touch() {
 }
 
 #[test]
+fn a_redemption_at_another_shop_is_a_touch_for_its_parties_and_pays_nobody() {
+    let mut street = Street::with(520, 5, |charter| {
+        let redemption_window_ms = 2 * DAY_MS;
+        charter.attribution = Some(proto::AttributionRules { redemption_window_ms, ..Default::default() });
+    });
+    let terms = street.terms(&[1], 2);
+    street.publish(2, terms).unwrap();
+    let terms = street.terms(&[3], 1);
+    street.publish(1, terms).unwrap();
+    street.meet();
+    let for_1 = street.sell(3, yuan(20), Some(card(1))).remove(0);
+    let for_2 = street.sell(1, yuan(20), Some(card(1))).remove(0);
+    street.pass(HOUR_MS);
+    let elsewhere = street.redeem(2, &for_2.qr_text(), Some(card(1))).unwrap();
+    street.meet();
+    let seen = |street: &Street, shop| {
+        let steps = street.trail(shop, card(1)).steps;
+        steps.into_iter().map(|step| (step.shop, step.kind)).collect::<Vec<_>>()
+    };
+    let used = (street.id(2), evidence::TouchKind::Redemption);
+    assert!(seen(&street, 1).contains(&used), "who handed it out is a party of the receipt");
+    assert!(!seen(&street, 4).contains(&used) && !seen(&street, 2).contains(&used));
+    street.pass(HOUR_MS);
+    // It came last, and yet the shop that handed the voucher out is the one that sent the customer.
+    let paid = street.redeem(1, &for_1.qr_text(), Some(card(1))).unwrap();
+    assert_eq!(paid.credited, street.id(3));
+    let linear = street.attribution(1, Model::Linear);
+    assert!(linear.lines.iter().any(|line| line.shop == street.id(2)), "reports share the credit");
+    street.meet();
+    street.check_agreement("a redemption elsewhere");
+    street.pass(2 * DAY_MS);
+    assert!(!seen(&street, 1).contains(&used), "past its window");
+    street.now = street.now.saturating_add_ms(-2 * DAY_MS);
+    assert!(seen(&street, 1).contains(&used));
+    street.void(2, elsewhere.id).unwrap();
+    street.meet();
+    assert!(!seen(&street, 1).contains(&used), "what was taken back is no touch");
+    let idle = proto::Profile { name: "路过".into(), ..Default::default() };
+    street.run(4, &Command::Profile(idle)).unwrap();
+    street.meet();
+    let logs = logs(&street);
+    let mut rng = StdRng::seed_from_u64(520);
+    for index in 0..street.shops.len() {
+        let mut fresh = street.fresh(index);
+        deliver(&logs, &mut fresh, &street, &mut rng);
+        assert_eq!(fresh.state(), street.shops[index].state(), "shop {index}");
+    }
+}
+
+#[test]
 fn a_card_of_the_staff_earns_nobody_anything() {
     let mut street = Street::new(507, 3);
     let terms = street.terms(&[1], 2);

@@ -4,9 +4,13 @@
 #[cfg(test)]
 mod cheats;
 #[cfg(test)]
+mod clearing;
+#[cfg(test)]
 mod conditions;
 #[cfg(test)]
 mod convergence;
+#[cfg(test)]
+mod disputes;
 #[cfg(test)]
 mod evidence;
 #[cfg(test)]
@@ -36,6 +40,8 @@ mod rebuild;
 mod rights_till;
 #[cfg(test)]
 mod settlement;
+#[cfg(test)]
+mod sharing;
 #[cfg(test)]
 mod signing;
 #[cfg(test)]

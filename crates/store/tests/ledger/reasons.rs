@@ -11,7 +11,8 @@ use hutong_record::{Currency, Money, RecordId, ShopId, UnixMillis, proto};
 use hutong_store::views::MemViews;
 
 use crate::{
-    settlement::{circle, double, run_like, with_a_receipt},
+    clearing::{circle, double, run_like},
+    settlement::with_a_receipt,
     street::{DAY_MS, Street},
     till::{card, yuan},
 };

@@ -5,12 +5,10 @@ use std::collections::BTreeSet;
 use hutong_core::{
     answer::Answer,
     command::{AnswerPaymentCommand, Command, PayCommand, RespondCommand, SignCommand},
-    duty::Duty,
-    netting,
     refusal::{Reason, Refusal},
     settlement::{
         book::{self, Line, Matter},
-        clearing, compare,
+        compare,
         exposure::{self, Level},
         payment::{self, Outcome},
         statement::{self, Case},
@@ -28,9 +26,17 @@ use crate::{
 };
 
 impl Street {
-    fn lines(&self, shop: usize, ally: usize) -> Vec<Line> {
+    pub(crate) fn lines(&self, shop: usize, ally: usize) -> Vec<Line> {
         let views = self.shops[shop].ledger.views();
-        book::lines(&*views, (self.id(shop), self.id(ally)), (None, None), None, 1_000).unwrap()
+        book::lines(
+            &*views,
+            &self.charter.settlement,
+            (self.id(shop), self.id(ally)),
+            (None, None),
+            None,
+            1_000,
+        )
+        .unwrap()
     }
 
     pub(crate) fn line_count(&self, shop: usize, ally: usize) -> usize {
@@ -42,7 +48,7 @@ impl Street {
         sum_owed_by(&self.lines(shop, ally), self.id(ally))
     }
 
-    fn cases(&self, shop: usize, ally: usize) -> Vec<Case> {
+    pub(crate) fn cases(&self, shop: usize, ally: usize) -> Vec<Case> {
         let views = self.shops[shop].ledger.views();
         statement::cases(&*views, self.id(shop), self.id(ally)).unwrap()
     }
@@ -56,7 +62,7 @@ impl Street {
     }
 
     /// Both sign, and meet; the closing balance as the first one sees it.
-    fn agree(&mut self, shop: usize, ally: usize) -> i64 {
+    pub(crate) fn agree(&mut self, shop: usize, ally: usize) -> i64 {
         self.pass(1_000);
         assert!(self.sign_now(shop, ally).unwrap());
         self.meet();
@@ -123,7 +129,7 @@ impl Street {
     }
 
     /// `debtor` pays for vouchers that `creditor` hands out, `times` bounties of 1 yuan.
-    fn owe(&mut self, debtor: usize, creditor: usize, times: usize) -> Vec<Receipt> {
+    pub(crate) fn owe(&mut self, debtor: usize, creditor: usize, times: usize) -> Vec<Receipt> {
         let terms = self.terms(&[creditor], debtor);
         self.publish(debtor, terms).unwrap();
         self.meet();
@@ -286,116 +292,6 @@ fn both_who_propose_at_once_agree_on_the_lower_shops_cut() {
 }
 
 #[test]
-fn a_dispute_keeps_lines_out_of_statements_until_it_is_taken_back() {
-    use proto::ReceiptAnswer::{Accept, Dispute, Withdraw};
-    let (mut street, receipt) = with_a_receipt(206);
-    let reason = |refused: Result<(), Refusal>| refused.unwrap_err().reason;
-    assert_eq!(reason(street.respond(2, receipt, Dispute)), Reason::NotReceiptParty, "its own");
-    assert_eq!(reason(street.respond(0, receipt, Dispute)), Reason::RedemptionUnknown);
-    assert_eq!(reason(street.respond(3, receipt, Withdraw)), Reason::NoDispute);
-    street.respond(3, receipt, Dispute).unwrap();
-    assert_eq!(reason(street.respond(3, receipt, Accept)), Reason::ReceiptAnswered);
-    street.meet();
-    street.check_agreement("a dispute");
-    assert!(street.lines(1, 3)[0].disputed && street.lines(2, 3)[0].disputed);
-    assert_eq!(street.agree(2, 3), 0, "the reimbursement is held back");
-    let content = street.cases(3, 2)[0].agreed.clone().unwrap().content;
-    assert_eq!((content.disputed_minor.abs(), content.line_count), (300, 0));
-    street.respond(3, receipt, Withdraw).unwrap();
-    street.meet();
-    assert!(!street.lines(1, 3)[0].disputed);
-    assert_eq!(street.agree(2, 3), 300);
-    let content = street.cases(3, 2)[1].agreed.clone().unwrap().content;
-    assert_eq!((content.disputed_minor, content.line_count, content.correction_minor), (0, 1, 0));
-    assert_eq!(
-        reason(street.respond(3, receipt, Dispute)),
-        Reason::ReceiptAnswered,
-        "a dispute is made once"
-    );
-}
-
-#[test]
-fn a_dispute_after_the_agreement_takes_the_line_out_again() {
-    let (mut street, receipt) = with_a_receipt(207);
-    assert_eq!(street.agree(1, 3), 100);
-    street.respond(3, receipt, proto::ReceiptAnswer::Dispute).unwrap();
-    street.meet();
-    assert_eq!(street.agree(3, 1), 0);
-    let content = street.cases(3, 1)[1].agreed.clone().unwrap().content;
-    assert_eq!(
-        (content.lines_minor.abs(), content.disputed_minor.abs(), content.correction_minor),
-        (100, 100, 0)
-    );
-}
-
-#[test]
-fn who_concedes_takes_the_amount_back_and_the_voucher_stays_used() {
-    use proto::ReceiptAnswer::{Concede, Dispute};
-    let (mut street, receipt) = with_a_receipt(208);
-    street.respond(1, receipt, Dispute).unwrap();
-    street.meet();
-    assert_eq!(street.respond(1, receipt, Concede).unwrap_err().reason, Reason::RedemptionUnknown);
-    street.respond(2, receipt, Concede).unwrap();
-    assert_eq!(street.respond(2, receipt, Concede).unwrap_err().reason, Reason::ReceiptAnswered);
-    assert_eq!(street.void(2, receipt).unwrap_err().reason, Reason::RedemptionAlreadyVoided);
-    street.meet();
-    street.check_agreement("a concession");
-    for ally in [1, 2] {
-        assert_eq!(street.balance(ally, 3), 0);
-        assert_eq!(street.lines(3, ally)[1].matter, Matter::Conceded);
-    }
-    assert!(!street.lines(1, 3)[0].disputed, "settled");
-    assert_eq!(street.agree(1, 3), 0);
-    assert_eq!(street.shops[2].state().summary.redemptions, 1);
-}
-
-#[test]
-fn a_concession_is_booked_by_all_whatever_its_author_told_one_of_them_before() {
-    let (mut street, receipt) = with_a_receipt(236);
-    let accept = proto::ReceiptResponse {
-        request: Some(proto::Request { id: "early".into(), hash: vec![7; 32].into() }),
-        receipt_id: receipt.as_bytes().to_vec().into(),
-        answer: proto::ReceiptAnswer::Accept.into(),
-        ..Default::default()
-    };
-    street.plant(2, Kind::ReceiptResponse, &[2, 3], &accept);
-    street.respond(2, receipt, proto::ReceiptAnswer::Concede).unwrap();
-    street.come_to_rest();
-    street.check_agreement("told one, conceded to all");
-    assert_eq!((street.balance(1, 3), street.balance(2, 3)), (0, 0));
-}
-
-#[test]
-fn silence_accepts_after_fourteen_days() {
-    use proto::ReceiptAnswer::Dispute;
-    let (mut street, receipt) = with_a_receipt(209);
-    street.pass(14 * DAY_MS);
-    let early = street.clone_time();
-    street.pass(1);
-    let late = street.respond(3, receipt, Dispute).unwrap_err();
-    assert_eq!((late.reason, late.fact("days")), (Reason::DisputeTooLate, Some("14")));
-    // One who signs it all the same is not heard.
-    let message = proto::ReceiptResponse {
-        request: Some(proto::Request { id: "x".into(), hash: vec![1; 32].into() }),
-        receipt_id: bytes::Bytes::copy_from_slice(receipt.as_bytes()),
-        answer: Dispute.into(),
-        reason: proto::DisputeReason::Other.into(),
-        ..Default::default()
-    };
-    street.plant(3, Kind::ReceiptResponse, &[1, 2, 3], &message);
-    street.meet();
-    assert!(!street.lines(1, 3)[0].disputed && !street.lines(3, 2)[0].disputed);
-    street.check_agreement("too late");
-    assert!(early < street.now);
-}
-
-impl Street {
-    fn clone_time(&self) -> hutong_record::UnixMillis {
-        self.now
-    }
-}
-
-#[test]
 fn statements_that_differ_name_the_record() {
     let (mut street, receipt) = with_a_receipt(210);
     street.pass(1_000);
@@ -527,177 +423,6 @@ fn an_answer_that_comes_before_its_payment_waits_for_it() {
         fresh.take(&street.shops[0].log(street.id(author), 0), street.now).unwrap();
     }
     assert_eq!(fresh.state(), street.shops[3].state());
-}
-
-/// Three shops that owe each other in a circle, all agreed and disclosed.
-pub(crate) fn circle(seed: u64) -> Street {
-    let mut street = Street::new(seed, 4);
-    for (debtor, creditor, times) in [(1, 2, 3), (2, 3, 2), (3, 1, 2)] {
-        street.owe(debtor, creditor, times);
-    }
-    street.pass(1_000);
-    let end = street.now;
-    for (shop, ally) in [(1, 2), (2, 3), (3, 1)] {
-        for (shop, ally) in [(shop, ally), (ally, shop)] {
-            let sign = SignCommand { ally: street.id(ally), end: Some(end), listed_day: None };
-            street.run(shop, &Command::SignStatement(sign)).unwrap();
-            street.meet();
-            assert!(street.cases(shop, ally).last().is_some());
-        }
-        assert!(street.publish_balance(shop, ally).unwrap());
-        assert!(street.publish_balance(ally, shop).unwrap());
-        assert!(!street.publish_balance(ally, shop).unwrap(), "once");
-    }
-    street.meet();
-    street
-}
-
-#[test]
-fn a_circle_of_debts_is_cancelled_when_all_consent() {
-    let mut street = circle(214);
-    let before: Vec<i128> = [(2, 1), (3, 2), (1, 3)].iter().map(|(c, d)| street.balance(*c, *d)).collect();
-    let least = *before.iter().min().unwrap();
-    assert!(least > 0, "{before:?}");
-    // A shop that is not touched can propose.
-    let run = street.run(0, &Command::ProposeNetting(None)).unwrap().records[0];
-    assert!(street.run(0, &Command::ProposeNetting(None)).unwrap().records.is_empty(), "the same again");
-    street.meet();
-    for shop in [1, 2] {
-        street.run(shop, &Command::ConsentToNetting(run)).unwrap();
-    }
-    street.meet();
-    assert_eq!(street.balance(2, 1), before[0], "one consent is missing");
-    assert!(
-        street.run(0, &Command::ConsentToNetting(run)).unwrap().records.is_empty(),
-        "nothing to consent to"
-    );
-    street.run(3, &Command::ConsentToNetting(run)).unwrap();
-    street.meet();
-    street.check_agreement("netted");
-    for ((creditor, debtor), before) in [(2, 1), (3, 2), (1, 3)].into_iter().zip(before) {
-        assert_eq!(street.balance(creditor, debtor), before - least);
-        assert_eq!(street.lines(debtor, creditor).last().unwrap().matter, Matter::Netted);
-    }
-    for shop in 0..4 {
-        let views = street.shops[shop].ledger.views();
-        let run = clearing::find(&*views, run).unwrap().unwrap();
-        assert!(run.in_effect);
-        assert_eq!(netting::verify(&run.debts(), &run.result()), Ok(()));
-        assert_eq!(i128::from(run.result().cleared), 3 * least);
-    }
-    // The next statement has it, on both sides.
-    assert_eq!(i128::from(street.agree(1, 2)), least - before_of(&street, 1, 2, least));
-    let content = street.cases(2, 1)[1].agreed.clone().unwrap().content;
-    assert_eq!(content.nettings, [run]);
-    assert_eq!(street.run(1, &Command::ProposeNetting(None)).unwrap().records, [], "the same result stands");
-}
-
-/// What `debtor` owed `creditor` before so much was cancelled.
-fn before_of(street: &Street, debtor: usize, creditor: usize, cancelled: i128) -> i128 {
-    street.balance(creditor, debtor) + cancelled
-}
-
-#[test]
-fn only_balances_that_both_disclosed_alike_are_netted() {
-    let mut street = Street::new(215, 3);
-    assert_eq!(street.run(0, &Command::ProposeNetting(None)).unwrap_err().reason, Reason::NothingToNet);
-    street.owe(1, 2, 1);
-    let refused = street.publish_balance(1, 2).unwrap_err();
-    assert_eq!(refused.reason, Reason::StatementNotAgreed);
-    street.agree(1, 2);
-    street.publish_balance(1, 2).unwrap();
-    street.meet();
-    let nothing = street.run(0, &Command::ProposeNetting(None)).unwrap_err();
-    assert_eq!(nothing.reason, Reason::NothingToNet, "one side, and no circle");
-    let unknown = Command::ConsentToNetting(RecordId::new([9; 32]));
-    assert_eq!(street.run(0, &unknown).unwrap_err().reason, Reason::NettingUnknown);
-}
-
-/// A run of the circle's three shops like another one, but for a change.
-pub(crate) fn run_like(
-    street: &Street,
-    run: &clearing::Run,
-    change: &dyn Fn(&mut proto::NettingRun),
-) -> proto::Netting {
-    let mut shops: Vec<usize> = vec![1, 2, 3];
-    shops.sort_by_key(|shop| street.id(*shop));
-    let place = |shop| u32::try_from(shops.iter().position(|s| street.id(*s) == shop).unwrap()).unwrap();
-    let debt = |d: &clearing::RunDebt| proto::NettedDebt {
-        debtor: place(d.debtor),
-        creditor: place(d.creditor),
-        minor: d.minor,
-        left_minor: d.left_minor,
-    };
-    let mut message = proto::NettingRun {
-        period_end_unix_ms: run.period.ms(),
-        shop_ids: shops.iter().map(|shop| street.bytes(*shop)).collect(),
-        debts: run.debts.iter().map(debt).collect(),
-        balances_digest: run.balances_digest.to_vec().into(),
-    };
-    change(&mut message);
-    proto::Netting { netting: Some(proto::netting::Netting::Run(message)) }
-}
-
-/// Debts of twice the amount, which nobody disclosed.
-pub(crate) fn double(run: &mut proto::NettingRun) {
-    run.debts.iter_mut().for_each(|d| (d.minor, d.left_minor) = (2 * d.minor, 2 * d.left_minor));
-}
-
-#[test]
-fn a_run_that_does_not_hold_never_takes_effect() {
-    let mut street = circle(216);
-    let views = street.shops[0].ledger.views();
-    let period = clearing::latest_period(&*views).unwrap().unwrap();
-    let good = street.run(0, &Command::ProposeNetting(None)).unwrap().records[0];
-    street.meet();
-    let good = clearing::find(&*street.shops[0].ledger.views(), good).unwrap().unwrap();
-    let message = |change: &dyn Fn(&mut proto::NettingRun)| run_like(&street, &good, change);
-    let bad = [
-        message(&|run| run.debts[0].left_minor += 1), // net positions change
-        message(&|run| run.debts.iter_mut().for_each(|d| d.left_minor = d.minor)), // nothing is cancelled
-        message(&|run| run.debts.reverse()),
-        message(&|run| run.debts[0].debtor = 9),
-        message(&|run| run.shop_ids.reverse()),
-        message(&|run| run.balances_digest = vec![1; 31].into()),
-    ];
-    let doubled = message(&double);
-    for netting in &bad {
-        street.plant(0, Kind::Netting, &[], netting);
-    }
-    let doubled = street.plant(0, Kind::Netting, &[], &doubled).id();
-    street.meet();
-    let views = street.shops[1].ledger.views();
-    assert_eq!(
-        clearing::runs_of(&*views, period).unwrap().len(),
-        2,
-        "the good one, and one of made-up debts"
-    );
-    let refused = street.run(1, &Command::ConsentToNetting(doubled)).unwrap_err();
-    assert_eq!(refused.reason, Reason::BalanceDiffers);
-    street.run(1, &Command::ConsentToNetting(good.id)).unwrap();
-    assert_eq!(street.run(1, &Command::ConsentToNetting(doubled)).unwrap_err().reason, Reason::ConsentGiven);
-    street.meet();
-    street.check_agreement("runs that do not hold");
-}
-
-#[test]
-fn a_node_consents_by_itself_where_its_shop_wants_that() {
-    let mut street = circle(217);
-    for shop in 1..4 {
-        let rule = proto::NettingRule { consent_by_itself: true };
-        street.run(shop, &Command::SetSettlement(Setting::NettingRule(rule))).unwrap();
-    }
-    let run = street.run(1, &Command::ProposeNetting(None)).unwrap().records[0];
-    street.meet();
-    for shop in [2, 3] {
-        let duties = street.shops[shop].ledger.duties(street.now, 10).unwrap();
-        assert!(matches!(duties[..], [Duty::Consent { run: found, .. }] if found == run), "{duties:?}");
-        street.run(shop, &Command::Fulfil(duties[0].clone())).unwrap();
-        assert_eq!(street.shops[shop].ledger.duties(street.now, 10).unwrap(), []);
-    }
-    street.meet();
-    let run = clearing::find(&*street.shops[0].ledger.views(), run).unwrap().unwrap();
-    assert!(run.in_effect);
 }
 
 #[test]
@@ -884,33 +609,5 @@ fn settlements_in_any_order_of_arrival_come_to_the_same() {
     assert!(agreed > 0, "no statement was ever agreed");
     for kind in Kind::Statement as i32..=Kind::AgreedBalance as i32 {
         assert!(kinds.contains(&kind), "kind {kind} was never tried");
-    }
-}
-
-#[test]
-fn a_netting_takes_effect_in_any_order_of_arrival() {
-    for seed in seeds() {
-        let context = replay(seed, "a_netting_takes_effect");
-        let mut street = circle(300 + seed);
-        let run = street.run(1, &Command::ProposeNetting(None)).unwrap().records[0];
-        street.meet();
-        for shop in [2, 3] {
-            street.run(shop, &Command::ConsentToNetting(run)).unwrap();
-        }
-        street.meet();
-        // A consent to another run after it does not count.
-        let consent = proto::NettingConsent { run_id: vec![5; 32].into(), period_end_unix_ms: 0 };
-        let consent = proto::Netting { netting: Some(proto::netting::Netting::Consent(consent)) };
-        street.plant(2, Kind::Netting, &[], &consent);
-        street.meet();
-        street.check_agreement(&context);
-        let logs = logs(&street);
-        let mut rng = StdRng::seed_from_u64(seed);
-        for index in 0..street.shops.len() {
-            let mut fresh = street.fresh(index);
-            deliver(&logs, &mut fresh, &street, &mut rng);
-            assert_eq!(fresh.state(), street.shops[index].state(), "shop {index}: {context}");
-            assert!(clearing::find(&*fresh.ledger.views(), run).unwrap().unwrap().in_effect, "{context}");
-        }
     }
 }

@@ -32,6 +32,19 @@ pub struct Alliance {
     /// Which evidence counts, and who is paid for it; all fields set.
     #[prost(message, optional, tag = "20")]
     pub attribution: ::core::option::Option<AttributionRules>,
+    /// How long shops have to settle; all fields set.
+    #[prost(message, optional, tag = "30")]
+    pub settlement: ::core::option::Option<SettlementRules>,
+}
+/// How long shops have to settle. Fixed when the alliance is founded.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SettlementRules {
+    /// Days of the alliance in a settlement period, counted from 1970-01-01; 1 to 180. 0: 30.
+    #[prost(uint32, tag = "1")]
+    pub period_days: u32,
+    /// Days after a receipt's record within which a party of it can dispute it, 1 to 180. 0: 14.
+    #[prost(uint32, tag = "2")]
+    pub dispute_days: u32,
 }
 /// Which touches count as evidence that one shop sent a customer to another, and which of them pays.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -60,6 +73,13 @@ pub struct AttributionRules {
     /// Touches by one shop within ten minutes, 1 to 100,000; 0: 100. Where there are more, none of them counts.
     #[prost(uint32, tag = "8")]
     pub shop_touches_per_ten_minutes_max: u32,
+    /// The same for a redemption at another shop, by a receipt that the shop of the conversion is a party of; it pays nobody.
+    /// Absent: the attribution window.
+    #[prost(message, optional, tag = "9")]
+    pub redemption_window: ::core::option::Option<::prost_types::Duration>,
+    /// For PAYING_MODEL_DECAY: how much earlier a touch is paid half; absent: 7 days.
+    #[prost(message, optional, tag = "10")]
+    pub paying_half_life: ::core::option::Option<::prost_types::Duration>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Member {
@@ -113,6 +133,9 @@ pub struct CreateAllianceRequest {
     /// Which evidence counts, and who is paid for it; absent: the defaults of its fields.
     #[prost(message, optional, tag = "20")]
     pub attribution: ::core::option::Option<AttributionRules>,
+    /// How long shops have to settle; absent: the defaults of its fields.
+    #[prost(message, optional, tag = "30")]
+    pub settlement: ::core::option::Option<SettlementRules>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CreateAllianceResponse {
@@ -264,6 +287,12 @@ pub enum PayingModel {
     Last = 1,
     /// The shop of the first touch.
     First = 2,
+    /// All shops of the path, the same for every touch.
+    Linear = 3,
+    /// All shops of the path: 40 % for the first touch, 40 % for the last, 20 % evenly for those between; two get half each.
+    Position = 4,
+    /// All shops of the path: the nearer to the redemption, the more.
+    Decay = 5,
 }
 impl PayingModel {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -275,6 +304,9 @@ impl PayingModel {
             Self::Unspecified => "PAYING_MODEL_UNSPECIFIED",
             Self::Last => "PAYING_MODEL_LAST",
             Self::First => "PAYING_MODEL_FIRST",
+            Self::Linear => "PAYING_MODEL_LINEAR",
+            Self::Position => "PAYING_MODEL_POSITION",
+            Self::Decay => "PAYING_MODEL_DECAY",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -283,6 +315,9 @@ impl PayingModel {
             "PAYING_MODEL_UNSPECIFIED" => Some(Self::Unspecified),
             "PAYING_MODEL_LAST" => Some(Self::Last),
             "PAYING_MODEL_FIRST" => Some(Self::First),
+            "PAYING_MODEL_LINEAR" => Some(Self::Linear),
+            "PAYING_MODEL_POSITION" => Some(Self::Position),
+            "PAYING_MODEL_DECAY" => Some(Self::Decay),
             _ => None,
         }
     }
@@ -2266,6 +2301,12 @@ pub enum EventType {
     Netting = 44,
     /// An ally owes more than this shop's limit for warnings.
     ExposureWarning = 45,
+    /// A shop agreed to bear a share of a promotion.
+    FundingConsent = 46,
+    /// This shop noted something for itself: a channel, or a card of its staff.
+    Noted = 47,
+    /// This shop changed a limit or rule of its own settlements.
+    SettlementSetting = 48,
     /// No event: the token alone counts. Only where the request asks for them.
     Bookmark = 100,
     /// Records before this token cannot be read, because the disk damaged them: look at what they were about by listing.
@@ -2301,6 +2342,9 @@ impl EventType {
             Self::BalancePublished => "EVENT_TYPE_BALANCE_PUBLISHED",
             Self::Netting => "EVENT_TYPE_NETTING",
             Self::ExposureWarning => "EVENT_TYPE_EXPOSURE_WARNING",
+            Self::FundingConsent => "EVENT_TYPE_FUNDING_CONSENT",
+            Self::Noted => "EVENT_TYPE_NOTED",
+            Self::SettlementSetting => "EVENT_TYPE_SETTLEMENT_SETTING",
             Self::Bookmark => "EVENT_TYPE_BOOKMARK",
             Self::Gap => "EVENT_TYPE_GAP",
         }
@@ -2331,6 +2375,9 @@ impl EventType {
             "EVENT_TYPE_BALANCE_PUBLISHED" => Some(Self::BalancePublished),
             "EVENT_TYPE_NETTING" => Some(Self::Netting),
             "EVENT_TYPE_EXPOSURE_WARNING" => Some(Self::ExposureWarning),
+            "EVENT_TYPE_FUNDING_CONSENT" => Some(Self::FundingConsent),
+            "EVENT_TYPE_NOTED" => Some(Self::Noted),
+            "EVENT_TYPE_SETTLEMENT_SETTING" => Some(Self::SettlementSetting),
             "EVENT_TYPE_BOOKMARK" => Some(Self::Bookmark),
             "EVENT_TYPE_GAP" => Some(Self::Gap),
             _ => None,
@@ -7042,7 +7089,7 @@ pub enum ReceiptAnswer {
     Unspecified = 0,
     /// Final.
     Accept = 1,
-    /// Within 14 days after the receipt's record.
+    /// Within the days that the charter gives for it, counted from the receipt's record.
     Dispute = 2,
     /// Takes this shop's dispute back. Final.
     Withdraw = 3,

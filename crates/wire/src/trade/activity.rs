@@ -40,8 +40,13 @@ pub fn credit_model(
 ) -> Parsed<(Model, merchant::CreditModel)> {
     use merchant::CreditModel as Name;
     let name = match Name::try_from(model) {
-        Ok(Name::Unspecified) if paying == PayingModel::First => Name::First,
-        Ok(Name::Unspecified) => Name::Last,
+        Ok(Name::Unspecified) => match paying {
+            PayingModel::First => Name::First,
+            PayingModel::Last => Name::Last,
+            PayingModel::Linear => Name::Linear,
+            PayingModel::Position => Name::Position,
+            PayingModel::Decay(_) => Name::Decay,
+        },
         Ok(name) => name,
         Err(_) => return Err(Refusal::field("model", "is none of the models")),
     };
@@ -57,14 +62,17 @@ pub fn credit_model(
         Name::Linear => Model::Linear,
         Name::Position => Model::Position,
         Name::Shapley => Model::Shapley,
-        Name::Decay => Model::Decay(HalfLife::Millis(half_life_ms(half_life)?)),
+        Name::Decay => Model::Decay(HalfLife::Millis(half_life_ms(half_life, paying)?)),
         Name::Markov => Model::Markov(order(markov_order)?, Nulls::Without),
     };
     Ok((model, name))
 }
 
-fn half_life_ms(half_life: Option<&Duration>) -> Parsed<NonZeroU64> {
-    let Some(half_life) = half_life else { return Ok(HALF_LIFE_MS_DEFAULT) };
+/// What is asked for; else what the charter pays by; else the default.
+fn half_life_ms(half_life: Option<&Duration>, paying: PayingModel) -> Parsed<NonZeroU64> {
+    let Some(half_life) = half_life else {
+        return Ok(if let PayingModel::Decay(ms) = paying { ms } else { HALF_LIFE_MS_DEFAULT });
+    };
     let ms = u64::try_from(duration_ms("half_life", half_life)?).ok().and_then(NonZeroU64::new);
     ms.ok_or_else(|| Refusal::field("half_life", "is no time at all"))
 }

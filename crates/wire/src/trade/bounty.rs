@@ -104,6 +104,8 @@ pub fn attribution_rules(message: &merchant::AttributionRules) -> Parsed<record:
         scan_window_ms: window("attribution.scan_window", &message.scan_window)?,
         invite_window_ms: window("attribution.invite_window", &message.invite_window)?,
         visit_window_ms: window("attribution.visit_window", &message.visit_window)?,
+        paying_half_life_ms: window("attribution.paying_half_life", &message.paying_half_life)?,
+        redemption_window_ms: window("attribution.redemption_window", &message.redemption_window)?,
         purchase_window_ms: window("attribution.purchase_window", &message.purchase_window)?,
         card_touches_per_hour_max: message.card_touches_per_hour_max,
         shop_touches_per_ten_minutes_max: message.shop_touches_per_ten_minutes_max,
@@ -115,6 +117,9 @@ pub fn attribution_rules_message(rules: &AttributionRules) -> merchant::Attribut
     let model = match rules.paying_model {
         PayingModel::Last => merchant::PayingModel::Last,
         PayingModel::First => merchant::PayingModel::First,
+        PayingModel::Linear => merchant::PayingModel::Linear,
+        PayingModel::Position => merchant::PayingModel::Position,
+        PayingModel::Decay(_) => merchant::PayingModel::Decay,
     };
     merchant::AttributionRules {
         paying_model: model.into(),
@@ -122,6 +127,11 @@ pub fn attribution_rules_message(rules: &AttributionRules) -> merchant::Attribut
         scan_window: Some(duration(rules.scan_window_ms)),
         invite_window: Some(duration(rules.invite_window_ms)),
         visit_window: Some(duration(rules.visit_window_ms)),
+        paying_half_life: match rules.paying_model {
+            PayingModel::Decay(ms) => Some(duration(i64::try_from(ms.get()).unwrap_or(i64::MAX))),
+            _ => None,
+        },
+        redemption_window: Some(duration(rules.redemption_window_ms)),
         purchase_window: Some(duration(rules.purchase_window_ms)),
         card_touches_per_hour_max: rules.card_touches_per_hour_max,
         shop_touches_per_ten_minutes_max: rules.shop_touches_per_ten_minutes_max,

@@ -1,5 +1,6 @@
 //! What two shops owe each other, as this shop sees it: positive amounts are what the ally owes.
 
+use hutong_core::charter::SettlementRules;
 use hutong_core::settlement::{
     book::{Line, Matter},
     clearing::Run,
@@ -34,6 +35,16 @@ pub fn line_message(line: &Line, currency: Currency) -> merchant::BookLine {
         receipt_id: line.receipt.map(|id| id.to_string()).unwrap_or_default(),
         disputed: line.disputed,
     }
+}
+
+/// How long shops have to settle, as a charter says it.
+pub fn settlement_rules(message: merchant::SettlementRules) -> record::SettlementRules {
+    record::SettlementRules { period_days: message.period_days, dispute_days: message.dispute_days }
+}
+
+/// How long shops have to settle, defaults told.
+pub fn settlement_rules_message(rules: SettlementRules) -> merchant::SettlementRules {
+    merchant::SettlementRules { period_days: rules.period_days, dispute_days: rules.dispute_days }
 }
 
 /// What is said to a receipt.

@@ -1,12 +1,13 @@
 //! Reports over a span of time, each as a sheet.
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use hutong_client::{Duration, Timestamp, proto};
-use hutong_record::Currency;
 
 use crate::cli::{
+    attribution::ModelArg,
     output::Answer,
-    session::Session,
+    problem::Problem,
+    session::{Books, Session},
     sheet::{Cell, Kind, Sheet, SheetArgs},
     show, value,
 };
@@ -32,7 +33,7 @@ pub(crate) struct SpanArgs {
 pub(crate) struct CreditArgs {
     /// How credit is split [default: the model that pays under the charter].
     #[arg(long, value_enum)]
-    model: Option<Model>,
+    model: Option<ModelArg>,
     /// For markov: how many touches back the chain remembers [default: 1].
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=6))]
     order: Option<u32>,
@@ -43,36 +44,15 @@ pub(crate) struct CreditArgs {
     span: SpanArgs,
 }
 
-/// The models.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Model {
-    /// All to the first touch.
-    First,
-    /// All to the last touch.
-    Last,
-    /// The same to every touch.
-    Linear,
-    /// 40 % to the first, 40 % to the last, 20 % between them.
-    Position,
-    /// The nearer to the end, the more.
-    Decay,
-    /// The same to every channel of the path: its Shapley value.
-    Shapley,
-    /// By what would be lost without the channel, in a Markov chain of the conversions.
-    Markov,
-}
-
-impl Model {
-    const fn to_proto(self) -> proto::CreditModel {
-        match self {
-            Self::First => proto::CreditModel::First,
-            Self::Last => proto::CreditModel::Last,
-            Self::Linear => proto::CreditModel::Linear,
-            Self::Position => proto::CreditModel::Position,
-            Self::Decay => proto::CreditModel::Decay,
-            Self::Shapley => proto::CreditModel::Shapley,
-            Self::Markov => proto::CreditModel::Markov,
-        }
+const fn credit_model(model: ModelArg) -> proto::CreditModel {
+    match model {
+        ModelArg::First => proto::CreditModel::First,
+        ModelArg::Last => proto::CreditModel::Last,
+        ModelArg::Linear => proto::CreditModel::Linear,
+        ModelArg::Position => proto::CreditModel::Position,
+        ModelArg::Decay => proto::CreditModel::Decay,
+        ModelArg::Shapley => proto::CreditModel::Shapley,
+        ModelArg::Markov => proto::CreditModel::Markov,
     }
 }
 
@@ -80,7 +60,7 @@ impl Model {
 pub(super) async fn attribution(session: &Session, args: CreditArgs) -> anyhow::Result<Answer> {
     let request = proto::GetAttributionRequest {
         alliance_id: session.alliance_id.clone(),
-        model: args.model.map_or(0, |model| model.to_proto().into()),
+        model: args.model.map_or(0, |model| credit_model(model).into()),
         markov_order: args.order.unwrap_or(0),
         half_life: args.half_life,
         from_time: args.span.from,
@@ -94,7 +74,7 @@ pub(super) async fn attribution(session: &Session, args: CreditArgs) -> anyhow::
         ("conversions", Kind::Number),
         ("value_minor", Kind::Number),
     ];
-    let mut sheet = Sheet::new(session.currency().await?, &columns);
+    let mut sheet = Sheet::new("attribution", session.books().await?, &columns);
     for line in &found.lines {
         sheet.push(vec![
             Cell::text(&line.shop_id),
@@ -125,9 +105,18 @@ pub(super) async fn activity(
     args: SpanArgs,
 ) -> anyhow::Result<Answer> {
     let rows = session.client.all_activity(&session.alliance_id, group, args.from, args.to).await?;
-    let mut sheet = Sheet::new(session.currency().await?, columns(group));
+    let mut sheet = Sheet::new(name(group), session.books().await?, columns(group));
     rows.iter().for_each(|row| sheet.push(cells(group, row)));
     sheet.answer(args.sheet)
+}
+
+const fn name(group: proto::ActivityGroup) -> &'static str {
+    match group {
+        proto::ActivityGroup::Promotion => "promotions",
+        proto::ActivityGroup::Channel => "channels",
+        proto::ActivityGroup::Hour => "hours",
+        proto::ActivityGroup::Shop | proto::ActivityGroup::Unspecified => "shops",
+    }
 }
 
 const fn columns(group: proto::ActivityGroup) -> &'static [(&'static str, Kind)] {
@@ -233,7 +222,7 @@ pub(super) async fn reciprocity(session: &Session, args: SpanArgs) -> anyhow::Re
         ("bounties_earned", Kind::Money),
         ("bounties_caused", Kind::Money),
     ];
-    let mut sheet = Sheet::new(session.currency().await?, &columns);
+    let mut sheet = Sheet::new("reciprocity", session.books().await?, &columns);
     for row in &rows {
         sheet.push(vec![
             Cell::text(&row.ally_id),
@@ -259,7 +248,7 @@ pub(super) async fn cohorts(
 ) -> anyhow::Result<Answer> {
     let rows = session.client.all_cohorts(&session.alliance_id, as_of, args.from, args.to).await?;
     let columns = [
-        ("week", Kind::Text),
+        ("week", Kind::Day),
         ("newcomers", Kind::Count),
         ("newcomers_7_days", Kind::Count),
         ("returned_7_days", Kind::Count),
@@ -268,7 +257,7 @@ pub(super) async fn cohorts(
         ("newcomers_90_days", Kind::Count),
         ("returned_90_days", Kind::Count),
     ];
-    let mut sheet = Sheet::new(session.currency().await?, &columns);
+    let mut sheet = Sheet::new("cohorts", session.books().await?, &columns);
     for row in &rows {
         let counts = [
             row.newcomers,
@@ -279,7 +268,8 @@ pub(super) async fn cohorts(
             row.newcomers_90_days,
             row.returned_90_days,
         ];
-        sheet.push([Cell::text(&row.week)].into_iter().chain(counts.map(Cell::count)).collect());
+        let week = row.week.parse().map_err(|_| Problem::Answer("week"))?;
+        sheet.push([Cell::Day(week)].into_iter().chain(counts.map(Cell::count)).collect());
     }
     sheet.answer(args.sheet)
 }
@@ -288,7 +278,7 @@ pub(super) async fn cohorts(
 pub(super) async fn bookings(session: &Session, args: SpanArgs) -> anyhow::Result<Answer> {
     let rows = session.client.all_bookings(&session.alliance_id, args.from, args.to).await?;
     let columns = [
-        ("time", Kind::Text),
+        ("time", Kind::Time),
         ("redemption_id", Kind::Text),
         ("promotion_id", Kind::Text),
         ("promotion", Kind::Text),
@@ -301,10 +291,10 @@ pub(super) async fn bookings(session: &Session, args: SpanArgs) -> anyhow::Resul
         ("share_basis_points", Kind::Count),
         ("purchase", Kind::Money),
     ];
-    let mut sheet = Sheet::new(session.currency().await?, &columns);
+    let mut sheet = Sheet::new("bookings", session.books().await?, &columns);
     for row in &rows {
         sheet.push(vec![
-            Cell::Text(show::time(row.redeem_time.as_ref())),
+            Cell::Time(row.redeem_time),
             Cell::text(&row.redemption_id),
             Cell::text(&row.promotion_id),
             Cell::text(&row.promotion_title),
@@ -322,7 +312,7 @@ pub(super) async fn bookings(session: &Session, args: SpanArgs) -> anyhow::Resul
 }
 
 /// `hutong report pairs`, as a sheet.
-pub(super) fn pairs(pairs: &[proto::Pair], currency: Currency) -> Sheet {
+pub(super) fn pairs(pairs: &[proto::Pair], books: Books) -> Sheet {
     let columns = [
         ("shop_id", Kind::Text),
         ("shop", Kind::Text),
@@ -333,7 +323,7 @@ pub(super) fn pairs(pairs: &[proto::Pair], currency: Currency) -> Sheet {
         ("balance", Kind::Money),
         ("state_digest", Kind::Text),
     ];
-    let mut sheet = Sheet::new(currency, &columns);
+    let mut sheet = Sheet::new("pairs", books, &columns);
     for pair in pairs {
         sheet.push(vec![
             Cell::text(&pair.ally_id),

@@ -1,0 +1,249 @@
+//! Netting by records: balances disclosed, runs proposed, consented to, written to files.
+
+use std::path::PathBuf;
+
+use clap::{Subcommand, ValueEnum};
+use hutong_client::{Timestamp, proto};
+use serde_json::{Value, json};
+
+use crate::cli::{
+    output::{Answer, fields, table},
+    problem::Problem,
+    session::Session,
+    show::{Names, money, money_json, time, time_json},
+    value, whole_file,
+};
+
+/// `hutong settlement net …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum NetCommand {
+    /// Net what was disclosed for a period, and propose it to the alliance.
+    Propose {
+        /// The end of the period [default: the latest that a balance was disclosed for].
+        #[arg(long, value_parser = value::time)]
+        end: Option<Timestamp>,
+    },
+    /// Agree to a run.
+    Consent {
+        /// The run's id.
+        run: String,
+    },
+    /// A run: its debts, what is left of them, and who has consented.
+    Show {
+        /// The run's id.
+        run: String,
+    },
+    /// All runs.
+    List,
+    /// Write a run to two files that `hutong netting verify` checks.
+    #[command(after_help = "Example:
+  hutong settlement net export 3f… --debts debts.csv --result netting.json
+  hutong netting verify --input debts.csv --result netting.json")]
+    Export {
+        /// The run's id.
+        run: String,
+        /// Where the debts go, as CSV.
+        #[arg(long, value_name = "FILE")]
+        debts: PathBuf,
+        /// Where the result goes, as JSON.
+        #[arg(long, value_name = "FILE")]
+        result: PathBuf,
+    },
+    /// Whether the node consents by itself to runs that take this shop's balances as they are.
+    Auto {
+        /// `on` or `off`.
+        #[arg(value_enum)]
+        rule: Switch,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    /// The node consents by itself.
+    On,
+    /// Each consent is given by hand.
+    Off,
+}
+
+pub(super) async fn publish(session: &Session, ally: &str) -> anyhow::Result<Answer> {
+    let [ally_id] = session.shops([ally]).await?;
+    let request = proto::PublishBalanceRequest { alliance_id: session.alliance_id.clone(), ally_id };
+    let told = session.client.publish_balance(request).await?;
+    let json = json!({
+        "balance": money_json(told.balance.as_ref()),
+        "period_end_time": time_json(told.period_end_time.as_ref()),
+    });
+    Ok(Answer::new(json, format!("disclosed: {} owed to us", money(told.balance.as_ref()))))
+}
+
+pub(super) async fn net(session: &Session, command: NetCommand) -> anyhow::Result<Answer> {
+    let alliance_id = session.alliance_id.clone();
+    let run = match command {
+        NetCommand::Propose { end } => {
+            let request = proto::ProposeNettingRequest { alliance_id, period_end_time: end };
+            session.client.propose_netting(request).await?.run
+        }
+        NetCommand::Consent { run } => {
+            let request = proto::ConsentToNettingRequest { alliance_id, run_id: run };
+            session.client.consent_to_netting(request).await?.run
+        }
+        NetCommand::Show { run } => find(session, run).await?,
+        NetCommand::Export { run, debts, result } => {
+            let run = find(session, run).await?.ok_or(Problem::Answer("run"))?;
+            return export(&run, &debts, &result);
+        }
+        NetCommand::List => {
+            let runs = session.client.all_nettings(&alliance_id).await?;
+            let header = ["period", "total", "cleared", "left", "in effect", "id"];
+            let text = table(header, runs.iter().map(run_row).collect());
+            return Ok(Answer::new(runs.iter().map(run_json).collect(), text));
+        }
+        NetCommand::Auto { rule } => {
+            let consent_by_itself = rule == Switch::On;
+            let request = proto::SetNettingRuleRequest { alliance_id, consent_by_itself };
+            session.client.set_netting_rule(request).await?;
+            let text =
+                if consent_by_itself { "the node consents by itself" } else { "consents are given by hand" };
+            return Ok(Answer::new(json!({ "consent_by_itself": consent_by_itself }), text));
+        }
+    };
+    let run = run.ok_or(Problem::Answer("run"))?;
+    Ok(Answer::new(run_json(&run), run_text(&run, &session.names().await)))
+}
+
+async fn find(session: &Session, run_id: String) -> anyhow::Result<Option<proto::NettingRun>> {
+    let request = proto::GetNettingRequest { alliance_id: session.alliance_id.clone(), run_id };
+    Ok(session.client.get_netting(request).await?.run)
+}
+
+/// The debts and the result as `hutong netting` reads them.
+fn export(run: &proto::NettingRun, debts: &PathBuf, result: &PathBuf) -> anyhow::Result<Answer> {
+    let minor = |money: Option<&proto::Money>| money.map_or(0, |m| m.minor);
+    let mut csv = String::from("debtor,creditor,amount\n");
+    for debt in &run.debts {
+        csv += &format!("{},{},{}\n", debt.debtor_id, debt.creditor_id, minor(debt.amount.as_ref()));
+    }
+    let left = run.debts.iter().filter(|debt| minor(debt.left.as_ref()) > 0);
+    let obligation = |debt: &proto::NettedDebt| {
+        json!({
+            "debtor": debt.debtor_id,
+            "creditor": debt.creditor_id,
+            "amount": minor(debt.left.as_ref()),
+        })
+    };
+    let told = json!({
+        "total": minor(run.total.as_ref()),
+        "cleared": minor(run.cleared.as_ref()),
+        "remainder": minor(run.remainder.as_ref()),
+        "obligations": left.map(obligation).collect::<Vec<_>>(),
+    });
+    for (file, content) in [(debts, csv), (result, told.to_string())] {
+        whole_file::write(file, content.as_bytes())?;
+    }
+    let text = format!("{} debts written to {} and {}", run.debts.len(), debts.display(), result.display());
+    Ok(Answer::new(json!({ "debts": debts, "result": result }), text))
+}
+
+fn run_row(run: &proto::NettingRun) -> [String; 6] {
+    [
+        time(run.period_end_time.as_ref()),
+        money(run.total.as_ref()),
+        money(run.cleared.as_ref()),
+        money(run.remainder.as_ref()),
+        if run.in_effect { "yes" } else { "no" }.to_owned(),
+        run.id.clone(),
+    ]
+}
+
+fn run_text(run: &proto::NettingRun, names: &Names) -> String {
+    let row = |debt: &proto::NettedDebt| {
+        [
+            names.label(&debt.debtor_id),
+            names.label(&debt.creditor_id),
+            money(debt.amount.as_ref()),
+            money(debt.left.as_ref()),
+        ]
+    };
+    let debts = table(["debtor", "creditor", "owed", "left"], run.debts.iter().map(row).collect());
+    let shops = |ids: &[String]| ids.iter().map(|id| names.label(id)).collect::<Vec<_>>().join(", ");
+    let rest = fields([
+        ("run", run.id.clone()),
+        ("proposed by", names.label(&run.proposer_id)),
+        ("period until", time(run.period_end_time.as_ref())),
+        ("total", money(run.total.as_ref())),
+        ("cleared", money(run.cleared.as_ref())),
+        ("left", money(run.remainder.as_ref())),
+        ("consented", shops(&run.consented_ids)),
+        ("missing", shops(&run.missing_ids)),
+        ("in effect", if run.in_effect { "yes" } else { "no" }.to_owned()),
+    ]);
+    format!("{debts}\n\n{rest}")
+}
+
+fn run_json(run: &proto::NettingRun) -> Value {
+    let debt = |debt: &proto::NettedDebt| {
+        json!({
+            "debtor_id": debt.debtor_id,
+            "creditor_id": debt.creditor_id,
+            "amount": money_json(debt.amount.as_ref()),
+            "left": money_json(debt.left.as_ref()),
+        })
+    };
+    json!({
+        "id": run.id,
+        "proposer_id": run.proposer_id,
+        "period_end_time": time_json(run.period_end_time.as_ref()),
+        "debts": run.debts.iter().map(debt).collect::<Vec<_>>(),
+        "total": money_json(run.total.as_ref()),
+        "cleared": money_json(run.cleared.as_ref()),
+        "remainder": money_json(run.remainder.as_ref()),
+        "consented_ids": run.consented_ids,
+        "missing_ids": run.missing_ids,
+        "in_effect": run.in_effect,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cny(minor: i64) -> Option<proto::Money> {
+        Some(proto::Money { currency_code: "CNY".to_owned(), minor })
+    }
+
+    fn debt(debtor: &str, creditor: &str, minor: i64, left: i64) -> proto::NettedDebt {
+        let (debtor_id, creditor_id) = (debtor.to_owned(), creditor.to_owned());
+        proto::NettedDebt { debtor_id, creditor_id, amount: cny(minor), left: cny(left) }
+    }
+
+    fn run() -> proto::NettingRun {
+        proto::NettingRun {
+            id: "3f".repeat(32),
+            debts: vec![debt("a", "b", 500, 300), debt("b", "c", 200, 0), debt("c", "a", 300, 100)],
+            total: cny(1_000),
+            cleared: cny(600),
+            remainder: cny(400),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn an_exported_run_is_what_netting_verify_reads() {
+        let folder = tempfile::tempdir().unwrap();
+        let (debts, result) = (folder.path().join("debts.csv"), folder.path().join("netting.json"));
+        export(&run(), &debts, &result).unwrap();
+        let text = |file: &PathBuf| file.to_str().unwrap().to_owned();
+        let verified = crate::cli::netting::verify_files(&text(&debts), &text(&result)).unwrap();
+        assert_eq!(verified.json()["cleared"], 600);
+        std::fs::write(&debts, "debtor,creditor,amount\na,b,500\n").unwrap();
+        assert!(crate::cli::netting::verify_files(&text(&debts), &text(&result)).is_err());
+    }
+
+    #[test]
+    fn a_run_is_told_with_who_is_missing() {
+        let told = proto::NettingRun { missing_ids: vec!["c".to_owned()], ..run() };
+        let text = run_text(&told, &Names::default());
+        assert!(text.contains("3.00 CNY") && text.contains("missing"), "{text}");
+        assert_eq!(run_json(&told)["debts"][1]["left"]["minor"], 0);
+    }
+}
