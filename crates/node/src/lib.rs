@@ -22,3 +22,4 @@ mod supervisor;
 pub mod telemetry;
 pub mod trace;
 pub mod transport;
+mod whole_file;

@@ -22,7 +22,7 @@ use super::{link::NewLink, table::LinkTable};
 use crate::{
     alliance::{Hosted, IngestJob, Notice},
     clock,
-    metrics::{Direction, DirectionLabels, FrameLabels, Metrics, frame_name},
+    metrics::{Direction, DirectionLabels, FrameLabels, Metrics},
 };
 
 /// The hub looks after its state machine at least this often, for the clock may have been set back meanwhile.
@@ -451,7 +451,7 @@ impl Hub {
     }
 
     fn count(&self, direction: Direction, frame: &Frame) {
-        self.metrics.frames.get_or_create(&FrameLabels { direction, frame: frame_name(frame) }).inc();
+        self.metrics.frames.get_or_create(&FrameLabels { direction, frame: frame.name() }).inc();
         let Frame::Records { runs, pushed, .. } = frame else { return };
         let (records, bytes) = runs.iter().fold((0, 0), |(records, bytes), run| {
             (records + run.len() as u64, bytes + hutong_sync::raw_run_bytes(run) as u64)

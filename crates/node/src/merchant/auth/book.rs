@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     alliance::internal,
-    data_folder::{self, DataFolderError},
+    data_folder::{self, DataFolderError, Secrecy},
 };
 
 /// Tokens of one node: each till, app and screen of a shop can have several.
@@ -196,7 +196,7 @@ impl Book {
     fn write(&self, entries: &BTreeMap<TokenId, Entry>) -> Result<(), Refusal> {
         let stored = Stored { version: VERSION, tokens: entries.values().cloned().collect() };
         let bytes = serde_json::to_vec_pretty(&stored).map_err(|error| internal(&error))?;
-        data_folder::replace_secret(&self.path, &bytes).map_err(|error| internal(&error))
+        data_folder::replace(&self.path, &bytes, Secrecy::Secret).map_err(|error| internal(&error))
     }
 
     /// The token of a text, if it holds now and has a call left.
@@ -225,16 +225,26 @@ impl Book {
         })
     }
 
-    /// Counts a call.
+    /// Counts a call of a token, and of all that it was made from: however many are made from one, together they make
+    /// no more calls than it may. A call that is refused counts for none of them.
     ///
     /// # Errors
     /// `RATE_LIMITED`, with when the next call can be made.
     pub(crate) fn count(&self, id: TokenId, now: Instant) -> Result<(), Refusal> {
         let mut tokens = self.lock();
-        let Some(live) = tokens.get_mut(&id) else { return Err(Refusal::new(Reason::TokenInvalid)) };
-        let limited =
-            |wait: std::time::Duration| Refusal::new(Reason::RateLimited).with("retry_ms", wait.as_millis());
-        live.bucket.take(now).map_err(limited)
+        if !tokens.contains_key(&id) {
+            return Err(Refusal::new(Reason::TokenInvalid));
+        }
+        let line = lineage(&tokens, id);
+        let wait = line.iter().filter_map(|id| tokens.get_mut(id)?.bucket.look(now).err()).max();
+        if let Some(wait) = wait {
+            return Err(Refusal::new(Reason::RateLimited).with("retry_ms", wait.as_millis()));
+        }
+        for id in line {
+            let taken = tokens.get_mut(&id).map(|live| live.bucket.take(now));
+            debug_assert!(matches!(taken, Some(Ok(()))), "it was looked at just now");
+        }
+        Ok(())
     }
 
     /// Makes a token, from another one or for the owner. Its text is told here alone.
@@ -371,6 +381,14 @@ fn rate(wanted: u32, parent: Option<&Entry>) -> Result<u32, Refusal> {
         wanted if wanted <= most => Ok(wanted),
         _ => Err(Refusal::field("calls_per_second", format!("must be 1 to {most}"))),
     }
+}
+
+/// A token and what it was made from, one above the other. A parent is older than its child, so the line ends; one that
+/// has been forgotten ended long ago, and its children with it.
+fn lineage(tokens: &BTreeMap<TokenId, Live>, id: TokenId) -> Vec<TokenId> {
+    let parent = |id: &TokenId| tokens.get(id).and_then(|live| live.entry.parent);
+    // The file could say otherwise of what is older; a line is no longer than the book.
+    std::iter::successors(Some(id), parent).take(DESCENDANTS_MAX + 1).collect()
 }
 
 /// All that were made from a token, and from those.

@@ -158,3 +158,25 @@ fn calls_beyond_the_rate_wait_as_told() {
     assert_eq!((refusal.reason, refusal.fact("retry_ms")), (Reason::RateLimited, Some("500")));
     book.count(entry.id, at + Duration::from_millis(500)).unwrap();
 }
+
+#[test]
+fn what_is_made_from_a_token_makes_its_calls_on_that_token_s_account() {
+    let (_folder, book) = book();
+    let (parent, _) =
+        book.create(Wish { calls_per_second: 5, ..wish(&["sale.write"]) }, None, now()).unwrap();
+    let child = |of| book.create(wish(&["sale.write"]), Some(of), now()).unwrap().0.id;
+    let (first, second) = (child(parent.id), child(parent.id));
+    let grandchild = child(first);
+    let begun = Instant::now() + Duration::from_secs(10);
+    let calls = |id, at| (0..1_000).take_while(|_| book.count(id, at).is_ok()).count();
+    assert_eq!(calls(grandchild, begun), 10, "two seconds' worth of the parent's");
+    // The other child has made no call; its parent has none left.
+    let refused = book.count(second, begun).unwrap_err();
+    assert_eq!((refused.reason, refused.fact("retry_ms")), (Reason::RateLimited, Some("200")));
+    assert_eq!((calls(parent.id, begun), calls(first, begun)), (0, 0));
+    // What was refused counted for nobody: a second later there are five calls, whoever makes them.
+    let later = begun + Duration::from_secs(1);
+    assert_eq!((calls(second, later), calls(parent.id, later)), (5, 0));
+    let (stranger, _) = book.create(wish(&["sale.write"]), None, now()).unwrap();
+    assert!(calls(stranger.id, later) > 10);
+}

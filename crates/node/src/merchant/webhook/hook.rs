@@ -18,8 +18,9 @@ use super::{
 };
 use crate::{
     alliance::internal,
-    data_folder::{self, DataFolderError},
+    data_folder::{self, DataFolderError, Secrecy},
     merchant::auth::TokenId,
+    whole_file,
 };
 
 /// Messages given up that one webhook keeps. Beyond, delivery stops rather than lose one.
@@ -227,7 +228,8 @@ impl Hook {
         }
         let token = self.progress().resume_token.clone();
         let bytes = format!("{token}\n");
-        data_folder::replace_secret(&self.file("position"), bytes.as_bytes()).map_err(|e| internal(&e))
+        let path = self.file("position");
+        data_folder::replace(&path, bytes.as_bytes(), Secrecy::Secret).map_err(|error| internal(&error))
     }
 
     fn save(&self, dead: &[Dead]) -> Result<(), Refusal> {
@@ -243,7 +245,7 @@ impl Hook {
             dead: dead.to_vec(),
         };
         let bytes = serde_json::to_vec(&stored).map_err(|error| internal(&error))?;
-        data_folder::replace_secret(&self.file("json"), &bytes).map_err(|error| internal(&error))
+        data_folder::replace(&self.file("json"), &bytes, Secrecy::Secret).map_err(|error| internal(&error))
     }
 
     /// Changes the dead letters, on the disk first. False: there is no room for one more, and nothing changed.
@@ -273,10 +275,7 @@ impl Hook {
         self.stop.cancel();
         let mut removed = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         for extension in ["json", "position"] {
-            match std::fs::remove_file(self.file(extension)) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(internal(&error)),
-                _ => {}
-            }
+            whole_file::remove_if_there(&self.file(extension)).map_err(|error| internal(&error))?;
         }
         *removed = true;
         Ok(())
