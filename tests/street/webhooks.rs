@@ -220,6 +220,36 @@ async fn what_is_given_up_is_a_dead_letter_until_it_is_replayed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rotated_secret_signs_along_until_the_receiver_has_changed_over() {
+    let street = Street::new();
+    let (mut shop, _teahouse, _) = two_shops(&street, 100).await;
+    let receiver = Receiver::listen().await;
+    let id = add(&shop, &receiver, &["--event", "sale"]);
+    let signatures = |receiver: &Receiver, count: usize| {
+        let posts = receiver.posts.lock().unwrap();
+        let header = &posts.get(count - 1)?.0.headers["webhook-signature"];
+        Some(header.split(' ').map(|one| one.starts_with("v1,")).collect::<Vec<_>>())
+    };
+    sell(&shop, 1).await;
+    assert_eq!(until("one message", async || signatures(&receiver, 1)).await, [true]);
+    let rotated = shop.cli(&["webhook", "rotate", &id, "--overlap", "1h"]);
+    assert!(rotated["secret"].as_str().unwrap().starts_with("whsec_"));
+    assert!(rotated["old_secrets_expire_time"].is_string());
+    sell(&shop, 1).await;
+    assert_eq!(until("signed twice", async || signatures(&receiver, 2)).await, [true, true]);
+    shop.kill().await;
+    shop.serve().await;
+    sell(&shop, 1).await;
+    assert_eq!(until("after a crash, too", async || signatures(&receiver, 3)).await, [true, true]);
+    let at_once = shop.cli(&["webhook", "rotate", &id, "--leaked"]);
+    assert!(at_once["old_secrets_expire_time"].is_null() && at_once["secret"] != rotated["secret"]);
+    sell(&shop, 1).await;
+    assert_eq!(until("the new one alone", async || signatures(&receiver, 4)).await, [true]);
+    assert_eq!(shop.refused(&["webhook", "rotate", &id, "--overlap", "31d"]), "FIELD_INVALID");
+    assert_eq!(shop.refused(&["webhook", "rotate", "0011223344556677"]), "WEBHOOK_UNKNOWN");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn addresses_and_wishes_out_of_bounds_are_refused() {
     let street = Street::new();
     let (shop, _teahouse, _) = two_shops(&street, 10).await;

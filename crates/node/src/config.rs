@@ -20,7 +20,7 @@ const ORIGINS_MAX: usize = 16;
 const HOST_PORT_BYTES_MAX: usize = 255;
 const ENV_PREFIX: &str = "HUTONG_";
 /// Every setting there is, so that a slip in the environment is named as exactly as one in the file.
-const KEYS: [&str; 15] = [
+pub(crate) const KEYS: [&str; 17] = [
     "shop.name",
     "shop.category",
     "peer.listen",
@@ -29,6 +29,8 @@ const KEYS: [&str; 15] = [
     "merchant.allow_plaintext_lan",
     "merchant.cors_origins",
     "merchant.webhook_allow_http",
+    "merchant.tls_certificate",
+    "merchant.tls_key",
     "storage.views_cache_bytes",
     "metrics.enabled",
     "metrics.listen",
@@ -90,7 +92,7 @@ pub struct Peer {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Merchant {
-    /// Where to listen; this machine only, unless `allow_plaintext_lan`.
+    /// Where to listen; this machine only, unless there is a certificate or `allow_plaintext_lan`.
     pub listen: SocketAddr,
     /// Whether tokens, cards and vouchers may cross the shop's network unencrypted.
     pub allow_plaintext_lan: bool,
@@ -99,6 +101,12 @@ pub struct Merchant {
     pub cors_origins: Vec<Origin>,
     /// Whether events may be sent unencrypted to other machines.
     pub webhook_allow_http: bool,
+    /// The certificate that callers are shown, and those that vouch for it: a file in PEM form, by its full path.
+    #[serde(deserialize_with = "file")]
+    pub tls_certificate: Option<PathBuf>,
+    /// Its private key, likewise.
+    #[serde(deserialize_with = "file")]
+    pub tls_key: Option<PathBuf>,
 }
 
 /// `[storage]`
@@ -249,6 +257,8 @@ impl Default for Merchant {
             allow_plaintext_lan: false,
             cors_origins: Vec::new(),
             webhook_allow_http: false,
+            tls_certificate: None,
+            tls_key: None,
         }
     }
 }
@@ -349,6 +359,13 @@ where
     filled.map(|item| item.parse().map_err(serde::de::Error::custom)).collect()
 }
 
+/// A path; empty: none.
+fn file<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+    // `null` is what the settings are shown with where there is none.
+    let text = Option::<String>::deserialize(deserializer)?.unwrap_or_default();
+    Ok((!text.is_empty()).then(|| PathBuf::from(text)))
+}
+
 impl Config {
     /// Reads a file, lets the environment override it, and checks every value.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
@@ -398,16 +415,7 @@ impl Config {
         if self.peer.advertise.len() > ADVERTISE_MAX {
             return wrong("peer.advertise", format!("at most {ADVERTISE_MAX} addresses"));
         }
-        if !self.merchant.listen.ip().is_loopback() && !self.merchant.allow_plaintext_lan {
-            return wrong(
-                "merchant.listen",
-                format!(
-                    "{} can be reached from the network, and this port is not encrypted: use 127.0.0.1, or set \
-                     merchant.allow_plaintext_lan = true if you trust everyone on it",
-                    self.merchant.listen
-                ),
-            );
-        }
+        self.check_encryption()?;
         if self.merchant.cors_origins.len() > ORIGINS_MAX {
             return wrong("merchant.cors_origins", format!("at most {ORIGINS_MAX} origins"));
         }
@@ -421,6 +429,38 @@ impl Config {
         self.check_watching()?;
         if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.log.filter) {
             return wrong("log.filter", error.to_string());
+        }
+        Ok(())
+    }
+
+    fn check_encryption(&self) -> Result<(), ConfigError> {
+        let wrong = |key, problem: String| Err(ConfigError::Value { key, problem });
+        let Merchant { listen, allow_plaintext_lan, tls_certificate, tls_key, .. } = &self.merchant;
+        match (tls_certificate, tls_key) {
+            (Some(_), None) => return wrong("merchant.tls_key", "missing beside tls_certificate".to_owned()),
+            (None, Some(_)) => {
+                return wrong("merchant.tls_certificate", "missing beside tls_key".to_owned());
+            }
+            (None, None) | (Some(_), Some(_)) => {}
+        }
+        let files = [("merchant.tls_certificate", tls_certificate), ("merchant.tls_key", tls_key)];
+        for (key, path) in files {
+            if let Some(path) = path.as_ref().filter(|path| !path.is_absolute()) {
+                return wrong(
+                    key,
+                    format!("{} is not a full path such as /etc/hutong/x.pem", path.display()),
+                );
+            }
+        }
+        if !listen.ip().is_loopback() && !allow_plaintext_lan && tls_certificate.is_none() {
+            return wrong(
+                "merchant.listen",
+                format!(
+                    "{listen} can be reached from the network, and this port is not encrypted: use 127.0.0.1, set \
+                     merchant.tls_certificate and merchant.tls_key, or set merchant.allow_plaintext_lan = true if you \
+                     trust everyone on it"
+                ),
+            );
         }
         Ok(())
     }
@@ -448,6 +488,9 @@ impl Config {
         let text = |value: &str| toml::Value::from(value).to_string();
         let advertise: Vec<_> = self.peer.advertise.iter().map(|address| text(address.as_str())).collect();
         let origins: Vec<_> = self.merchant.cors_origins.iter().map(|origin| text(origin.as_str())).collect();
+        let file = |path: &Option<PathBuf>| {
+            text(&path.as_ref().map(|path| path.to_string_lossy()).unwrap_or_default())
+        };
         let format = match self.log.format {
             LogFormat::Text => "text",
             LogFormat::Json => "json",
@@ -462,6 +505,8 @@ impl Config {
             allow_plaintext_lan = self.merchant.allow_plaintext_lan,
             cors_origins = origins.join(", "),
             webhook_allow_http = self.merchant.webhook_allow_http,
+            tls_certificate = file(&self.merchant.tls_certificate),
+            tls_key = file(&self.merchant.tls_key),
             views_cache_bytes = self.storage.views_cache_bytes,
             metrics_enabled = self.metrics.enabled,
             metrics_listen = self.metrics.listen,

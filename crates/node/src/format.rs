@@ -24,7 +24,7 @@ use crate::{
 
 /// Of the layout of the data folder and of every file in it but the views. It grows when an older program could not
 /// read, or would misread, what this one writes.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 const TITLE: &str = "hutong data v1";
 const FILE: &str = "format";
 /// Where copies made before an upgrade lie.

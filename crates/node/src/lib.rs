@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod node;
 mod process;
 mod recall;
+pub mod reload;
 pub mod serve;
 mod supervisor;
 pub mod telemetry;

@@ -45,7 +45,7 @@ impl Session {
 
     /// The currency of the alliance.
     pub(crate) async fn currency(&self) -> anyhow::Result<Currency> {
-        let request = proto::GetAllianceRequest { alliance_id: self.alliance_id.clone() };
+        let request = proto::GetAllianceRequest { alliance_id: self.alliance_id.clone(), read_mask: None };
         let alliance =
             self.client.get_alliance(request).await?.alliance.ok_or(Problem::Answer("alliance"))?;
         alliance.currency_code.parse().context("the alliance's currency")

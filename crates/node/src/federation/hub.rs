@@ -10,7 +10,7 @@ use std::{
 };
 
 use hutong_core::roster::Standing;
-use hutong_record::{Record, ShopId};
+use hutong_record::{Header, Record, ShopId, UnixMillis};
 use hutong_store::ledger::{Doubt, HeadAnswer, Patience, QUESTION_MS, Signing};
 use hutong_sync::{
     Frame, GoodbyeReason, Head, IngestOutcome, LinkId, Output, OwnHead, RawRun, ReadRequest, Refusal, Replica,
@@ -332,6 +332,9 @@ impl Hub {
                 if let Some(known) = self.links.get_mut(&link) {
                     known.heard = true;
                     self.table.heard(known.peer, now);
+                    if let Some(made) = just_made(known.peer, &frame) {
+                        self.table.made(known.peer, made, now);
+                    }
                 }
                 self.count(Direction::In, &frame);
                 self.replica.frame_received(link, frame, now);
@@ -497,6 +500,14 @@ impl Hub {
         }
         Ok(runs)
     }
+}
+
+/// When a peer made the record of its own that it pushes with a frame, by its clock. Nothing is decided by it, so that it
+/// need not be verified first.
+fn just_made(peer: ShopId, frame: &Frame) -> Option<UnixMillis> {
+    let Frame::Records { shop, runs, pushed: true } = frame else { return None };
+    let record = runs.last()?.last().filter(|_| *shop == peer)?;
+    Header::parse(&record.header).ok().map(|header| header.time)
 }
 
 /// A run as it travels. An author's log has a signature at each record; the last one covers the run. Some of the others

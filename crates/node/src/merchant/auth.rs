@@ -11,7 +11,7 @@ use std::{
     convert::Infallible,
     net::IpAddr,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, PoisonError, RwLock},
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -90,7 +90,8 @@ impl Pass {
 /// Looks at every call before it is heard.
 #[derive(Debug, Clone)]
 pub(super) struct Gate {
-    owner: TokenHash,
+    /// May be replaced while calls are made.
+    owner: Arc<RwLock<TokenHash>>,
     book: Arc<Book>,
     audit: Audit,
     /// A call is given up after this, whatever its caller says.
@@ -99,7 +100,14 @@ pub(super) struct Gate {
 
 impl Gate {
     pub(super) fn new(owner_token: &str, book: Arc<Book>, audit: Audit, call_time_max: Duration) -> Self {
-        Self { owner: TokenHash::of(owner_token), book, audit, call_time_max }
+        let owner = Arc::new(RwLock::new(TokenHash::of(owner_token)));
+        Self { owner, book, audit, call_time_max }
+    }
+
+    /// The owner shows another token from now on.
+    pub(super) fn set_owner(&self, owner_token: &str) {
+        *self.owner.write().unwrap_or_else(PoisonError::into_inner) = TokenHash::of(owner_token);
+        self.book.set_owner(owner_token);
     }
 
     /// Whose token a call shows.
@@ -107,7 +115,7 @@ impl Gate {
         let shown = metadata.get("authorization").and_then(|value| value.to_str().ok());
         let text = shown.and_then(|text| text.strip_prefix("Bearer "));
         let text = text.ok_or(Refusal::new(Reason::TokenInvalid))?;
-        if TokenHash::of(text) == self.owner {
+        if TokenHash::of(text) == *self.owner.read().unwrap_or_else(PoisonError::into_inner) {
             return Ok(Pass::Owner);
         }
         self.book.show(text, now).map(|shown| Pass::Token(Arc::new(shown)))
@@ -285,7 +293,7 @@ mod tests {
     async fn a_change_whose_caller_hangs_up_is_in_the_audit_log() {
         let folder = tempfile::tempdir().unwrap();
         let audit = Audit::open(folder.path().join("audit")).unwrap();
-        let book = Arc::new(Book::open(folder.path().join("tokens.json")).unwrap());
+        let book = Arc::new(Book::open(folder.path().join("tokens.json"), "owner's").unwrap());
         let gate = Gate::new("owner's", book, audit.clone(), Duration::from_secs(30));
         let mut guarded = gate.layer(Deaf);
         let (change, question) =

@@ -8,7 +8,10 @@ use std::{
     time::Instant,
 };
 
-use hutong_core::refusal::{Reason, Refusal};
+use hutong_core::{
+    answer::RequestTag,
+    refusal::{Reason, Refusal},
+};
 use hutong_record::UnixMillis;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
@@ -17,11 +20,12 @@ use zeroize::Zeroizing;
 use super::{
     bucket::Bucket,
     scope::Scope,
-    secret::{self, TokenHash, TokenId},
+    secret::{self, Root, Salt, TokenHash, TokenId, random},
 };
 use crate::{
     alliance::internal,
     data_folder::{self, DataFolderError, Secrecy},
+    merchant::repeat::Asked,
 };
 
 /// Tokens of one node: each till, app and screen of a shop can have several.
@@ -54,6 +58,8 @@ pub(crate) struct Wish {
     pub(crate) lifetime_ms: Option<i64>,
     /// 0: the default.
     pub(crate) calls_per_second: u32,
+    /// The request for it, where a repeat is to get the same answer.
+    pub(crate) request: Option<RequestTag>,
 }
 
 /// A token as the book has it.
@@ -74,6 +80,9 @@ pub(crate) struct Entry {
     pub(crate) parent: Option<TokenId>,
     /// In the long run.
     pub(crate) calls_per_second: u32,
+    /// The request that made it, where a repeat gets the same answer; its text then grows from this salt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    made_by: Option<(Asked, Salt)>,
 }
 
 impl Entry {
@@ -90,6 +99,11 @@ impl Entry {
     /// When it was taken back.
     pub(crate) fn revoked(&self) -> Option<UnixMillis> {
         self.revoked_unix_ms.map(moment)
+    }
+
+    /// As it was told to whoever made it.
+    fn at_first(self) -> Self {
+        Self { revoked_unix_ms: None, ..self }
     }
 
     fn ended_unix_ms(&self) -> i64 {
@@ -156,14 +170,15 @@ struct Live {
 #[derive(Debug)]
 pub(crate) struct Book {
     path: PathBuf,
+    root: Mutex<Root>,
     /// Held from reading the book to writing it; the book itself is not, so that calls go on while the disk works.
     writing: Mutex<()>,
     tokens: Mutex<BTreeMap<TokenId, Live>>,
 }
 
 impl Book {
-    /// The book in a file; an empty one where there is no file.
-    pub(crate) fn open(path: PathBuf) -> Result<Self, BookError> {
+    /// The book in a file, of the owner with this token; an empty one where there is no file.
+    pub(crate) fn open(path: PathBuf, owner_token: &str) -> Result<Self, BookError> {
         let damaged = |what: String| BookError::Damaged { path: path.clone(), what };
         let entries = match data_folder::read_secret_within(&path, FILE_BYTES_MAX)? {
             None => Vec::new(),
@@ -181,7 +196,17 @@ impl Book {
             let hash = TokenHash::from_hex(&entry.hash).ok_or_else(|| damaged("a hash".into()))?;
             tokens.insert(entry.id, Live::new(entry, hash));
         }
-        Ok(Self { path, writing: Mutex::default(), tokens: Mutex::new(tokens) })
+        let root = Mutex::new(Root::of(owner_token));
+        Ok(Self { path, root, writing: Mutex::default(), tokens: Mutex::new(tokens) })
+    }
+
+    /// The owner has another token. What was told under the one before stays good, and cannot be told again.
+    pub(crate) fn set_owner(&self, owner_token: &str) {
+        *self.root.lock().unwrap_or_else(PoisonError::into_inner) = Root::of(owner_token);
+    }
+
+    fn grow(&self, id: TokenId, salt: &Salt) -> Zeroizing<String> {
+        self.root.lock().unwrap_or_else(PoisonError::into_inner).grow(id, salt)
     }
 
     /// Every change of the map is one call, so a poisoned one is whole.
@@ -247,10 +272,12 @@ impl Book {
         Ok(())
     }
 
-    /// Makes a token, from another one or for the owner. Its text is told here alone.
+    /// Makes a token, from another one or for the owner. Its text is told here alone; a request that is repeated gets the
+    /// token and the text that it got first.
     ///
     /// # Errors
-    /// `FIELD_INVALID`, `SCOPE_MISSING` where the parent may not do that itself, `TOKEN_LIMIT_REACHED`, `INTERNAL`.
+    /// `FIELD_INVALID`, `SCOPE_MISSING` where the parent may not do that itself, `TOKEN_LIMIT_REACHED`,
+    /// `REQUEST_ID_REUSED`, `INTERNAL`.
     pub(crate) fn create(
         &self,
         wish: Wish,
@@ -269,13 +296,24 @@ impl Book {
             Some(parent) if parent.expires() <= now => return Err(Refusal::new(Reason::TokenExpired)),
             Some(_) | None => {}
         }
+        let tag = wish.request.clone();
+        if let Some(repeated) = self.made_before(&entries, tag.as_ref(), parent.as_ref(), now)? {
+            return Ok(repeated);
+        }
         let mut entry = wished(wish, parent.as_ref(), now)?;
         forget_ended(&mut entries, now.saturating_add_ms(-ENDED_KEPT_MS));
         make_room(&mut entries, parent.as_ref(), now)?;
         entry.id = std::iter::repeat_with(TokenId::random)
             .find(|id| id.as_ref().map_or(true, |id| !entries.contains_key(id)))
             .expect("an endless iterator ends with what was looked for")?;
-        let text = secret::fresh(entry.id)?;
+        let text = match tag {
+            None => secret::fresh(entry.id)?,
+            Some(tag) => {
+                let salt = random()?;
+                entry.made_by = Some((Asked::new(&tag, now), salt));
+                self.grow(entry.id, &salt)
+            }
+        };
         let hash = TokenHash::of(&text);
         entry.hash = hash.to_hex();
         entries.insert(entry.id, entry.clone());
@@ -284,6 +322,30 @@ impl Book {
         tokens.retain(|id, _| entries.contains_key(id));
         tokens.insert(entry.id, Live::new(entry.clone(), hash));
         Ok((entry, text))
+    }
+
+    /// What a request made when it was made first, and nothing where it was not. Callers do not share request ids.
+    fn made_before(
+        &self,
+        entries: &BTreeMap<TokenId, Entry>,
+        tag: Option<&RequestTag>,
+        parent: Option<&Entry>,
+        now: UnixMillis,
+    ) -> Result<Option<(Entry, Zeroizing<String>)>, Refusal> {
+        let Some(tag) = tag else { return Ok(None) };
+        let caller = parent.map(|parent| parent.id);
+        for entry in entries.values().filter(|entry| entry.parent == caller) {
+            let Some((asked, salt)) = &entry.made_by else { continue };
+            if asked.is_repeated_by(tag, now)? {
+                let text = self.grow(entry.id, salt);
+                // The owner's token was replaced since, so that the text cannot be told again.
+                if TokenHash::of(&text).to_hex() != entry.hash {
+                    return Err(Refusal::new(Reason::RequestIdReused).with("request_id", &tag.id));
+                }
+                return Ok(Some((entry.clone().at_first(), text)));
+            }
+        }
+        Ok(None)
     }
 
     /// Takes a token back, and all that were made from it.
@@ -352,6 +414,7 @@ fn wished(wish: Wish, parent: Option<&Entry>, now: UnixMillis) -> Result<Entry, 
         revoked_unix_ms: None,
         parent: parent.map(|parent| parent.id),
         calls_per_second: rate(wish.calls_per_second, parent)?,
+        made_by: None,
     })
 }
 

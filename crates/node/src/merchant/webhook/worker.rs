@@ -140,7 +140,7 @@ impl Courier {
         let message = message(&self.hosted, event);
         let mut attempts = 0;
         loop {
-            let outcome = self.poster.post(&self.hook.target, &self.hook.secret, &message).await;
+            let outcome = self.poster.post(&self.hook.target, &self.hook.keyring(), &message).await;
             let Err(failure) = outcome else {
                 let mut progress = self.hook.progress();
                 progress.delivered += 1;
