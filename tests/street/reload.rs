@@ -8,7 +8,7 @@ use std::{
 };
 
 use data_encoding::{BASE64, BASE64URL_NOPAD};
-use hutong_client::proto::{GetStatusRequest, node_service_client::NodeServiceClient};
+use hutong_client::{Client, Error, Token, proto::GetStatusRequest};
 use hyper_util::rt::TokioIo;
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustix::process::Signal;
@@ -20,7 +20,7 @@ use rustls::{
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tonic::{
-    Code, Request, Status,
+    Code,
     transport::{Channel, Endpoint},
 };
 
@@ -75,10 +75,9 @@ async fn connect(shop: &Shop, trusted: &CertificateDer<'static>) -> Result<Chann
     Endpoint::from_static("http://localhost").connect_with_connector(tower::service_fn(dial)).await
 }
 
-async fn status(channel: &Channel, token: &str) -> Result<(), Status> {
-    let mut request = Request::new(GetStatusRequest {});
-    request.metadata_mut().insert("authorization", format!("Bearer {}", token.trim()).parse().unwrap());
-    NodeServiceClient::new(channel.clone()).get_status(request).await.map(drop)
+async fn status(channel: &Channel, token: &str) -> Result<(), Error> {
+    let client = Client::over(channel.clone(), &Token::new(token))?;
+    client.get_status(GetStatusRequest {}).await.map(drop)
 }
 
 /// Has the node read its settings anew, and waits until it says how that went.

@@ -154,7 +154,8 @@ impl Noting {
     /// Notes how the call was answered. Waits where the disk is behind.
     pub(crate) async fn tell(mut self, code: &str, reason: &str) {
         let Some(entry) = &mut self.entry else { return };
-        (code.clone_into(&mut entry.code), reason.clone_into(&mut entry.reason));
+        code.clone_into(&mut entry.code);
+        reason.clone_into(&mut entry.reason);
         // Whoever hangs up during this wait drops the entry, which notes it.
         let Ok(room) = self.jobs.reserve().await else { return };
         if let Some(entry) = self.entry.take() {

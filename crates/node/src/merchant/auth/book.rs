@@ -1,6 +1,8 @@
 //! The tokens that the owner has given to partner apps: who may do what, until when. Kept in one file, written whole
 //! and synced before anything is answered; the secrets themselves are kept nowhere.
 
+mod wish;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
@@ -16,6 +18,8 @@ use hutong_record::UnixMillis;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
+
+pub(crate) use wish::Wish;
 
 use super::{
     bucket::Bucket,
@@ -35,32 +39,10 @@ const DESCENDANTS_MAX: usize = 64;
 /// How long an ended token is told apart from one that never was.
 const ENDED_KEPT_MS: i64 = 30 * DAY_MS;
 const DAY_MS: i64 = 86_400_000;
-const MINUTE_MS: i64 = 60_000;
-const NAME_CHARS_MAX: usize = 80;
-const LIFETIME_MS_DEFAULT: i64 = 90 * DAY_MS;
-const LIFETIME_MS_MAX: i64 = 366 * DAY_MS;
-/// A till's clerk makes one call a second; a shop's web site some dozens.
-const CALLS_PER_SECOND_DEFAULT: u32 = 50;
-const CALLS_PER_SECOND_MAX: u32 = 10_000;
 /// The form of the file.
 const VERSION: u32 = 1;
-/// A token takes up to 900 bytes.
+/// A token takes up to 1,700 bytes.
 const FILE_BYTES_MAX: u64 = 4 << 20;
-
-/// What a new token is to be.
-#[derive(Debug, Clone)]
-pub(crate) struct Wish {
-    /// Who will use it.
-    pub(crate) name: String,
-    /// Texts of scopes.
-    pub(crate) scopes: Vec<String>,
-    /// Nothing: the default.
-    pub(crate) lifetime_ms: Option<i64>,
-    /// 0: the default.
-    pub(crate) calls_per_second: u32,
-    /// The request for it, where a repeat is to get the same answer.
-    pub(crate) request: Option<RequestTag>,
-}
 
 /// A token as the book has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -300,7 +282,7 @@ impl Book {
         if let Some(repeated) = self.made_before(&entries, tag.as_ref(), parent.as_ref(), now)? {
             return Ok(repeated);
         }
-        let mut entry = wished(wish, parent.as_ref(), now)?;
+        let mut entry = wish::wished(wish, parent.as_ref(), now)?;
         forget_ended(&mut entries, now.saturating_add_ms(-ENDED_KEPT_MS));
         make_room(&mut entries, parent.as_ref(), now)?;
         entry.id = std::iter::repeat_with(TokenId::random)
@@ -391,58 +373,6 @@ impl Live {
     fn new(entry: Entry, hash: TokenHash) -> Self {
         let bucket = Bucket::new(entry.calls_per_second, Instant::now());
         Self { entry, hash, bucket, revoked: CancellationToken::new(), last_use: None }
-    }
-}
-
-/// The entry that a wish comes to. Id and hash are still to come.
-fn wished(wish: Wish, parent: Option<&Entry>, now: UnixMillis) -> Result<Entry, Refusal> {
-    let chars = wish.name.chars().count();
-    if chars == 0 || chars > NAME_CHARS_MAX || wish.name.chars().any(char::is_control) {
-        return Err(Refusal::field("name", format!("must have 1 to {NAME_CHARS_MAX} printable characters")));
-    }
-    let scopes = scopes(&wish.scopes)?;
-    if let Some(missing) = parent.and_then(|parent| scopes.difference(&parent.scopes).next()) {
-        return Err(Refusal::new(Reason::ScopeMissing).with("scope", missing));
-    }
-    Ok(Entry {
-        id: TokenId::random()?,
-        name: wish.name,
-        scopes,
-        hash: String::new(),
-        created_unix_ms: now.ms(),
-        expires_unix_ms: expiry(wish.lifetime_ms, parent, now)?.ms(),
-        revoked_unix_ms: None,
-        parent: parent.map(|parent| parent.id),
-        calls_per_second: rate(wish.calls_per_second, parent)?,
-        made_by: None,
-    })
-}
-
-fn scopes(texts: &[String]) -> Result<BTreeSet<Scope>, Refusal> {
-    if texts.is_empty() || texts.len() > 2 * Scope::ALL.len() {
-        return Err(Refusal::field("scopes", format!("must name 1 to {} scopes", Scope::ALL.len())));
-    }
-    texts.iter().map(|text| text.parse().map_err(|error| Refusal::field("scopes", error))).collect()
-}
-
-fn expiry(lifetime_ms: Option<i64>, parent: Option<&Entry>, now: UnixMillis) -> Result<UnixMillis, Refusal> {
-    let wanted = match (lifetime_ms, parent) {
-        (Some(ms), _) if !(MINUTE_MS..=LIFETIME_MS_MAX).contains(&ms) => {
-            return Err(Refusal::field("lifetime", "must be 1 minute to 366 days"));
-        }
-        (Some(ms), _) => now.saturating_add_ms(ms),
-        (None, Some(parent)) => parent.expires(),
-        (None, None) => now.saturating_add_ms(LIFETIME_MS_DEFAULT),
-    };
-    Ok(parent.map_or(wanted, |parent| wanted.min(parent.expires())))
-}
-
-fn rate(wanted: u32, parent: Option<&Entry>) -> Result<u32, Refusal> {
-    let most = parent.map_or(CALLS_PER_SECOND_MAX, |parent| parent.calls_per_second);
-    match wanted {
-        0 => Ok(parent.map_or(CALLS_PER_SECOND_DEFAULT, |parent| parent.calls_per_second)),
-        wanted if wanted <= most => Ok(wanted),
-        _ => Err(Refusal::field("calls_per_second", format!("must be 1 to {most}"))),
     }
 }
 

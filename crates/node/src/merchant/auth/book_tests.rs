@@ -1,6 +1,9 @@
 use std::time::Duration;
 
-use super::*;
+use super::{
+    wish::{LIFETIME_MS_DEFAULT, LIFETIME_MS_MAX, MINUTE_MS},
+    *,
+};
 
 const NOW: UnixMillis = UnixMillis::EPOCH;
 
