@@ -165,8 +165,15 @@ run_java() {
     example java -cp "$WORK/java$path" Pos "$ROOT/crates/wire/src/generated/descriptor.bin"
 }
 
+# What the README shows first: a call with nothing generated.
+call_by_reflection() {
+    "$WORK/venv/bin/python" "$HERE/python/first_call.py" "$(cat "$WORK/baozi/merchant.addr")" \
+        "$WORK/baozi/merchant.token" NodeService/GetStatus '{}' | field '["alliances"][0]["name"]' | grep -qx street
+}
+
 run_examples() {
     : > "$results"
+    call_by_reflection
     example "$TARGET/debug/examples/pos"
     example env PYTHONPATH="$WORK/python" "$WORK/venv/bin/python" "$HERE/python/pos.py"
     example node "$WORK/node/pos.mjs"

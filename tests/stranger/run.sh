@@ -1,7 +1,7 @@
 #!/bin/bash
 # A stranger's path: from an empty folder, with the package (or the binary) and the README's commands, to a redemption that
 # shows in the books and in the metrics of both shops.
-#   tests/stranger/run.sh target/debian/hutong_0.1.0-1_amd64.deb
+#   tests/stranger/run.sh target/gate/deb/hutong_0.1.0-1_amd64.deb
 #   tests/stranger/run.sh target/release/hutong
 # Needs bash and python3; dpkg for a package.
 set -euo pipefail
@@ -35,6 +35,10 @@ case $GIVEN in
         for page in hutong hutong-serve hutong-voucher-redeem; do
             test -s "$PLACE/root/usr/share/man/man1/$page.1.gz" || fail "no manual page $page"
         done
+        # What the service would run is there, and settles by itself what it needs.
+        unit=$(find "$PLACE/root" -name hutong.service)
+        grep -q '^ExecStart=/usr/bin/hutong ' "$unit" || fail "the service runs another program"
+        bash -n "$PLACE/root/usr/share/bash-completion/completions/hutong" || fail "completions that bash cannot read"
         ;;
     *) readonly HUTONG=$GIVEN ;;
 esac

@@ -220,11 +220,22 @@ impl Shop {
         String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(LOG_TAIL_BYTES)..]).into_owned()
     }
 
+    /// Everything that the node has said.
+    pub(crate) fn whole_log(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(self.log_file()).unwrap_or_default()).into_owned()
+    }
+
+    /// Tells the node something as a service manager does.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let id = self.process.as_ref().expect("it runs").id();
+        let id = id.and_then(|id| Pid::from_raw(i32::try_from(id).expect("an id"))).expect("alive");
+        kill_process(id, signal).expect("it is ours");
+    }
+
     /// Ends the node as a service manager does, and waits for it.
     pub(crate) async fn stop(&mut self) {
+        self.signal(Signal::TERM);
         let mut process = self.process.take().expect("it runs");
-        let id = process.id().and_then(|id| Pid::from_raw(i32::try_from(id).expect("an id"))).expect("alive");
-        kill_process(id, Signal::TERM).expect("it is ours");
         let status = soon("the node stops", process.wait()).await.expect("its state");
         assert!(status.success(), "{}: {status}\n{}", self.name, self.log());
     }

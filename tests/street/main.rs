@@ -30,12 +30,15 @@ mod import;
 mod layout;
 #[cfg(test)]
 mod life;
+mod masks;
 #[cfg(test)]
 mod modes;
 #[cfg(test)]
 mod operate;
 #[cfg(test)]
 mod peer;
+#[cfg(test)]
+mod reload;
 #[cfg(test)]
 mod restore;
 #[cfg(test)]

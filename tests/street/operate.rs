@@ -19,7 +19,10 @@ use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, transport::Server};
 
-use crate::harness::{Reach, Shop, Street, converged, get, soon, until};
+use crate::{
+    harness::{Reach, Shop, Street, converged, get, soon, until},
+    trade::{anywhere, hand_out, publish, redemption},
+};
 
 /// A collector that keeps what it is told.
 #[derive(Debug, Clone, Default)]
@@ -122,6 +125,8 @@ async fn a_redemption_shows_in_metrics_and_is_one_trace_over_two_nodes() {
     assert_eq!(value(&metrics, "hutong_grpc_requests_total", call), Some(1.0));
     assert_eq!(value(&noodles.metrics().await, "hutong_vouchers_open", ""), Some(0.0));
 
+    let offset_ms = fruit.link_to(&noodles).await.clock_offset_ms.expect("a fresh record told it");
+    assert!(offset_ms.abs() < 60_000, "one machine has one clock: {offset_ms}");
     let (status, doctor) = (fruit.cli(&["status"]), fruit.cli(&["doctor"]));
     let link = &status["alliances"][0]["links"][0];
     assert_eq!((link["stale_since_time"].is_null(), link["standing"].as_str()), (true, Some("member")));
@@ -130,6 +135,43 @@ async fn a_redemption_shows_in_metrics_and_is_one_trace_over_two_nodes() {
     assert!(names.len() >= 25 && names.contains(&"stale-members".into()), "{names:?}");
     noodles.stop().await;
     until("the member is stale", async || fruit.link_to(&noodles).await.stale_since_time.map(drop)).await;
+}
+
+/// The right to an anywhere voucher is its home's: question, answer and redemption are one trace, told by both nodes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redemption_that_asks_the_home_is_one_trace_over_both_nodes() {
+    let (collector, endpoint) = Collector::start().await;
+    let street = Street::new();
+    let (mut home, mut corner) = (street.init("home", Reach::Open), street.init("corner", Reach::Open));
+    home.serve_as(traced(&home, &endpoint)).await;
+    corner.serve_as(traced(&corner, &endpoint)).await;
+    home.found("street");
+    home.admit(&corner).await;
+    let promotion = publish(&home, anywhere(&home, &[&corner], 10)).await;
+    converged(&[&home, &corner]).await;
+    let voucher = hand_out(&home.client().await, &promotion).await;
+    converged(&[&home, &corner]).await;
+    corner.client().await.redeem_voucher(redemption(&voucher.qr_text)).await.expect("redeemed");
+
+    let asked = until("the question is told", async || collector.named("ask_right")).await;
+    let answered = until("the answer is told", async || collector.named("answer_right")).await;
+    let redeemed = until("the redemption is told", async || collector.named("redeem")).await;
+    let heard =
+        until("the home tells of the redemption", async || collector.named("take in redemption")).await;
+    let question = until("the home tells of the question", async || collector.named("take in right_request"));
+    let question = question.await;
+    for span in [&answered, &redeemed, &heard, &question] {
+        assert_eq!(span.trace_id, asked.trace_id, "{span:?}");
+    }
+    assert_eq!((asked.trace_id.len(), asked.parent_span_id.len()), (16, 0));
+    assert_eq!((&answered.parent_span_id, &redeemed.parent_span_id), (&asked.span_id, &asked.span_id));
+    assert_eq!((&heard.parent_span_id, &question.parent_span_id), (&redeemed.span_id, &asked.span_id));
+    let teller = |span: &Span| {
+        let shop = span.attributes.iter().find(|attribute| attribute.key == "hutong.shop");
+        format!("{:?}", shop.expect("a shop").value)
+    };
+    assert_eq!((teller(&answered), teller(&redeemed)), (teller(&heard), teller(&asked)));
+    assert_ne!(teller(&answered), teller(&asked), "both nodes tell");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

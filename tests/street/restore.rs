@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use hutong_client::{Client, Token, proto::GetStatusRequest};
+
 use crate::{
     harness::{Reach, Shop, Street, converged, until},
     trade::{hand_out, redemption, sale, two_shops},
@@ -21,6 +23,9 @@ async fn a_backup_of_a_running_node_brings_the_shop_back_on_an_empty_disk() {
     for _ in 0..3 {
         baozi.client().await.report_sale(sale(1)).await.unwrap();
     }
+    let app = baozi.cli(&["token", "create", "--name", "till", "--scope", "node.read"]);
+    let webhook =
+        baozi.cli(&["webhook", "add", "--url", "http://127.0.0.1:9/", "--event", "voucher_redeemed"]);
     let written = baozi.cli(&["backup", "--output", file, "--passphrase-file", words]);
     assert_eq!(written["alliances"], 1);
     let sealed = fs::read(file).unwrap();
@@ -40,6 +45,13 @@ async fn a_backup_of_a_running_node_brings_the_shop_back_on_an_empty_disk() {
     baozi.client().await.report_sale(sale(1)).await.unwrap();
     converged(&[&baozi, &teahouse]).await;
     assert_eq!(baozi.summary().await.sales, 5);
+    // Apps go on with the tokens and webhooks that they had.
+    let (endpoint, token) =
+        (format!("http://{}", baozi.merchant()), Token::new(app["secret"].as_str().unwrap()));
+    let till = Client::connect(&endpoint, &token).await.unwrap();
+    till.get_status(GetStatusRequest {}).await.expect("the till's token holds");
+    let listed = baozi.cli(&["webhook", "list"]);
+    assert_eq!((&listed[0]["id"], &listed[0]["last_error"]), (&webhook["id"], &"".into()));
     // And it is refused where a node is, with a wrong passphrase, and when damaged.
     baozi.try_cli(&["restore", "--backup", file, "--passphrase-file", words]).unwrap_err();
     assert!(!sealed.windows(14).any(|bytes| bytes == b"hutong-shop-ke"), "keys are not in clear");

@@ -87,6 +87,7 @@ fn wish(name: &str, scopes: &[&str]) -> proto::CreateTokenRequest {
         scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
         lifetime: None,
         calls_per_second: 10_000,
+        request_id: String::new(),
     }
 }
 
@@ -173,6 +174,7 @@ async fn a_revoked_token_ends_at_once_with_its_streams_and_children() {
         scopes: vec!["event.read".into()],
         lifetime: Some(Span { seconds: 3_600, nanos: 0 }),
         calls_per_second: 0,
+        request_id: String::new(),
     };
     let child = parent.attenuate_token(child).await.expect("a weaker token");
     assert_eq!(child.token.as_ref().unwrap().parent_id, id);

@@ -153,6 +153,36 @@ async fn what_happens_while_the_receiver_is_down_and_the_node_crashes_arrives_in
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failure_in_the_node_that_passes_ends_no_delivery() {
+    let street = Street::new();
+    let (mut shop, _teahouse, _) = two_shops(&street, 100).await;
+    let receiver = Receiver::listen().await;
+    let id = add(&shop, &receiver, &["--event", "sale"]);
+    sell(&shop, 1).await;
+    until("the first message arrives", async || (receiver.taken().0.len() == 1).then_some(())).await;
+    // Its place cannot be written: where the file is made there is a folder.
+    let obstacle = shop.folder().join(format!("webhooks/{id}.position.new"));
+    std::fs::create_dir(&obstacle).unwrap();
+    sell(&shop, 1).await;
+    let listed = || shop.cli(&["webhook", "list"])[0].clone();
+    until("the failure is told", async || {
+        listed()["last_error"].as_str().unwrap().contains("the node failed").then_some(())
+    })
+    .await;
+    sell(&shop, 1).await;
+    until("delivery goes on all the same", async || (receiver.taken().0.len() == 3).then_some(())).await;
+    std::fs::remove_dir(&obstacle).unwrap();
+    let before = listed()["resume_token"].clone();
+    sell(&shop, 1).await;
+    until("the place is written", async || (listed()["resume_token"] != before).then_some(())).await;
+    shop.stop().await;
+    shop.serve().await;
+    sell(&shop, 1).await;
+    until("everything arrives", async || (receiver.taken().0.len() == 5).then_some(())).await;
+    assert_eq!(receiver.posts.lock().unwrap().len(), 5, "each once: it begins where it was, not anew");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_given_up_is_a_dead_letter_until_it_is_replayed() {
     let street = Street::new();
     let (mut shop, _teahouse, _) = two_shops(&street, 100).await;
@@ -187,6 +217,40 @@ async fn what_is_given_up_is_a_dead_letter_until_it_is_replayed() {
     shop.stop().await;
     shop.serve().await;
     assert!(shop.cli(&["webhook", "list"]).as_array().unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rotated_secret_signs_along_until_the_receiver_has_changed_over() {
+    let street = Street::new();
+    let (mut shop, _teahouse, _) = two_shops(&street, 100).await;
+    let receiver = Receiver::listen().await;
+    let id = add(&shop, &receiver, &["--event", "sale"]);
+    // Of the newest message; a crash repeats those before it.
+    let signatures = |receiver: &Receiver, count: usize| {
+        let (ids, _) = receiver.taken();
+        let id = ids.get(count - 1)?;
+        let posts = receiver.posts.lock().unwrap();
+        let (newest, _) = posts.iter().rev().find(|(post, _)| post.headers["webhook-id"] == *id)?;
+        let signatures = newest.headers["webhook-signature"].split(' ');
+        Some(signatures.map(|one| one.starts_with("v1,")).collect::<Vec<_>>())
+    };
+    sell(&shop, 1).await;
+    assert_eq!(until("one message", async || signatures(&receiver, 1)).await, [true]);
+    let rotated = shop.cli(&["webhook", "rotate", &id, "--overlap", "1h"]);
+    assert!(rotated["secret"].as_str().unwrap().starts_with("whsec_"));
+    assert!(rotated["old_secrets_expire_time"].is_string());
+    sell(&shop, 1).await;
+    assert_eq!(until("signed twice", async || signatures(&receiver, 2)).await, [true, true]);
+    shop.kill().await;
+    shop.serve().await;
+    sell(&shop, 1).await;
+    assert_eq!(until("after a crash, too", async || signatures(&receiver, 3)).await, [true, true]);
+    let at_once = shop.cli(&["webhook", "rotate", &id, "--leaked"]);
+    assert!(at_once["old_secrets_expire_time"].is_null() && at_once["secret"] != rotated["secret"]);
+    sell(&shop, 1).await;
+    assert_eq!(until("the new one alone", async || signatures(&receiver, 4)).await, [true]);
+    assert_eq!(shop.refused(&["webhook", "rotate", &id, "--overlap", "31d"]), "FIELD_INVALID");
+    assert_eq!(shop.refused(&["webhook", "rotate", "0011223344556677"]), "WEBHOOK_UNKNOWN");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,7 +4,7 @@ use hutong_wire::merchant::v1::*;
 use prost_types::Timestamp;
 use tonic::{Request, Streaming};
 
-use crate::{Client, Error, JOIN_TIMEOUT, POST_TIMEOUT, retry_unavailable};
+use crate::{Client, Error, JOIN_TIMEOUT, POST_TIMEOUT, random_request_id, retry_unavailable};
 
 /// The largest page that a node gives.
 const PAGE_SIZE: i32 = 1_000;
@@ -17,6 +17,25 @@ macro_rules! repeated {
         impl Client {
             $($(#[$doc])*
             pub async fn $call(&self, request: $request) -> Result<$response, Error> {
+                retry_unavailable(|| {
+                    let (mut service, request) = (self.$service(), request.clone());
+                    async move { service.$call(request).await }
+                })
+                .await
+            })*
+        }
+    };
+}
+
+/// Calls whose request id is optional. They get one here, so that they may be repeated.
+macro_rules! named {
+    ($($(#[$doc:meta])* $service:ident.$call:ident($request:ty) -> $response:ty;)*) => {
+        impl Client {
+            $($(#[$doc])*
+            pub async fn $call(&self, mut request: $request) -> Result<$response, Error> {
+                if request.request_id.is_empty() {
+                    request.request_id = random_request_id();
+                }
                 retry_unavailable(|| {
                     let (mut service, request) = (self.$service(), request.clone());
                     async move { service.$call(request).await }
@@ -164,6 +183,17 @@ repeated! {
     node.set_federation(SetFederationRequest) -> SetFederationResponse;
 }
 
+named! {
+    /// Makes a token for a partner app.
+    tokens.create_token(CreateTokenRequest) -> CreateTokenResponse;
+    /// Makes a weaker token from the caller's own.
+    tokens.attenuate_token(AttenuateTokenRequest) -> AttenuateTokenResponse;
+    /// Adds an address that events are sent to.
+    webhooks.create_webhook(CreateWebhookRequest) -> CreateWebhookResponse;
+    /// Gives a webhook a new signing secret.
+    webhooks.rotate_webhook_secret(RotateWebhookSecretRequest) -> RotateWebhookSecretResponse;
+}
+
 once! {
     /// Vouches that no record was lost when the shop's disk was set back.
     node.declare_nothing_lost(DeclareNothingLostRequest) -> DeclareNothingLostResponse;
@@ -177,12 +207,6 @@ once! {
     alliances.approve_member(ApproveMemberRequest) -> ApproveMemberResponse;
     /// Votes for a shop's removal.
     alliances.remove_member(RemoveMemberRequest) -> RemoveMemberResponse;
-    /// Makes a token for a partner app.
-    tokens.create_token(CreateTokenRequest) -> CreateTokenResponse;
-    /// Makes a weaker token from the caller's own.
-    tokens.attenuate_token(AttenuateTokenRequest) -> AttenuateTokenResponse;
-    /// Adds an address that events are sent to.
-    webhooks.create_webhook(CreateWebhookRequest) -> CreateWebhookResponse;
     /// Removes one.
     webhooks.delete_webhook(DeleteWebhookRequest) -> DeleteWebhookResponse;
     /// Tells the allies this shop's name, trade and address.

@@ -178,7 +178,12 @@ impl Client {
             .keep_alive_while_idle(true))
     }
 
-    fn over(channel: transport::Channel, token: &Token) -> Result<Self, Error> {
+    /// A node at the other end of a channel of the caller's own making, such as one over TLS to another machine
+    /// (`Endpoint::connect_with_connector`).
+    ///
+    /// # Errors
+    /// [`Error::Token`].
+    pub fn over(channel: transport::Channel, token: &Token) -> Result<Self, Error> {
         let caller = Caller {
             authorization: token.header()?,
             language: Language::default(),

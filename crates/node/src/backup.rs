@@ -10,6 +10,9 @@
 //!
 //! A node need not stop for it: segments are only ever appended to, so copied one after the other they are the journal of
 //! some moment, perhaps with a torn tail. The seat mark is left out: what is restored asks before it signs.
+//!
+//! Tokens and webhooks are as they were: a token that was taken back since is in force again, and a webhook goes on where
+//! it was then, so that its receiver hears some events twice. The owner's token and the audit log are not in a backup.
 
 use std::{
     fs::{self, File},
@@ -21,7 +24,7 @@ use age::secrecy::SecretString;
 use hutong_record::AllianceId;
 use zeroize::Zeroizing;
 
-use crate::data_folder::{DataFolder, DataFolderError, Secrecy, write_new};
+use crate::data_folder::{DataFolder, DataFolderError, Secrecy, create_secret_folder, write_new};
 
 const TITLE: &[u8] = b"hutong backup v1\n";
 const HASH_CONTEXT: &str = "hutong 2026 v1 backup";
@@ -38,6 +41,10 @@ const ALLIANCES: &str = "alliances";
 const JOURNAL: &str = "journal";
 /// Of the data folder, besides the alliances. The merchant token is made anew.
 const FILES: [&str; 3] = ["shop.key", "identity.bin", "hutong.toml"];
+/// Partner apps' tokens, hashed; there only where one was made.
+const TOKENS: &str = "tokens.json";
+/// Addresses that events are sent to: what was agreed with each, and how far it had come.
+const WEBHOOKS: &str = "webhooks";
 /// Which program wrote the rest: a node refuses to start on what a newer one wrote. Not in folders from before it.
 const FORMAT_FILE: &str = "format";
 /// Of an alliance's folder, besides the journal; the second is not in a founder's.
@@ -171,7 +178,11 @@ fn fill(data: &DataFolder, file: &Path, passphrase: &Passphrase) -> Result<Conte
     let mut contents = Contents::default();
     for name in names {
         let path = data.path().join(&name);
-        let mut from = File::open(&path).map_err(io_at(&path))?;
+        let mut from = match File::open(&path) {
+            // Removed since the names were read.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && is_webhook(&name) => continue,
+            opened => opened.map_err(io_at(&path))?,
+        };
         // What is appended meanwhile is left for the next backup.
         let bytes = from.metadata().map_err(io_at(&path))?.len();
         let length = u16::try_from(name.len()).expect("names are short");
@@ -201,6 +212,10 @@ pub(crate) fn names(data: &DataFolder) -> Result<Vec<String>, BackupError> {
     if data.path().join(FORMAT_FILE).exists() {
         names.push(FORMAT_FILE.to_owned());
     }
+    if data.tokens_file().exists() {
+        names.push(TOKENS.to_owned());
+    }
+    names.extend(webhook_names(data)?);
     for id in data.alliance_ids()? {
         let folder = format!("{ALLIANCES}/{id}");
         for name in ALLIANCE_FILES.map(|name| format!("{folder}/{name}")) {
@@ -224,6 +239,31 @@ pub(crate) fn names(data: &DataFolder) -> Result<Vec<String>, BackupError> {
     Ok(names)
 }
 
+fn webhook_names(data: &DataFolder) -> Result<Vec<String>, BackupError> {
+    let folder = data.webhooks_folder();
+    let entries = match fs::read_dir(&folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(io_at(&folder))?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(io_at(&folder))?.file_name().into_string();
+        names.extend(name.ok().map(|name| format!("{WEBHOOKS}/{name}")).filter(|name| is_webhook(name)));
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// Whether a name is a webhook's: 16 hex digits, and which of its two files.
+fn is_webhook(name: &str) -> bool {
+    let file = name.strip_prefix(WEBHOOKS).and_then(|rest| rest.strip_prefix('/'));
+    file.and_then(|file| file.split_once('.')).is_some_and(|(id, extension)| {
+        id.len() == 16
+            && id.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+            && ["json", "position"].contains(&extension)
+    })
+}
+
 fn is_segment(name: &str) -> bool {
     let digits = name.strip_suffix(".seg").unwrap_or_default();
     digits.len() == 8 && digits.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
@@ -233,7 +273,8 @@ fn is_segment(name: &str) -> bool {
 fn is_ours(name: &str) -> bool {
     let parts: Vec<_> = name.split('/').collect();
     match parts[..] {
-        [file] => FILES.contains(&file) || file == FORMAT_FILE,
+        [file] => FILES.contains(&file) || [FORMAT_FILE, TOKENS].contains(&file),
+        [WEBHOOKS, _] => is_webhook(name),
         [ALLIANCES, id, file] => id.parse::<AllianceId>().is_ok() && ALLIANCE_FILES.contains(&file),
         [ALLIANCES, id, JOURNAL, segment] => id.parse::<AllianceId>().is_ok() && is_segment(segment),
         _ => false,
@@ -291,9 +332,10 @@ fn open(file: &Path, passphrase: &Passphrase, visit: Visit<'_>) -> Result<(), Ba
 fn place(data: &DataFolder, name: &str, from: &mut dyn Read, bytes: u64) -> Result<(), BackupError> {
     let path = data.path().join(name);
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(io_at(folder))?;
+        create_secret_folder(folder)?;
     }
-    let secrecy = if name == FILES[0] { Secrecy::Secret } else { Secrecy::Plain };
+    let is_secret = [FILES[0], TOKENS].contains(&name) || is_webhook(name);
+    let secrecy = if is_secret { Secrecy::Secret } else { Secrecy::Plain };
     write_new(&path, b"", secrecy)?;
     let mut out = File::options().append(true).open(&path).map_err(io_at(&path))?;
     copy(from, &mut out, bytes).map_err(io_at(&path))?;
@@ -390,6 +432,29 @@ mod tests {
         assert!(matches!(again, Err(BackupError::Folder(DataFolderError::Exists(_)))));
     }
 
+    #[cfg(unix)]
+    #[test]
+    fn tokens_and_webhooks_come_back_and_stay_the_owner_s() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let (temporary, data) = node();
+        let kept = ["tokens.json", "webhooks/0011223344556677.json", "webhooks/0011223344556677.position"];
+        fs::create_dir(data.webhooks_folder()).unwrap();
+        for name in kept.iter().chain(&["webhooks/0011223344556677.json.new", "webhooks/notes.json"]) {
+            fs::write(data.path().join(name), name).unwrap();
+        }
+        let (file, words) = (temporary.path().join("backup.age"), passphrase("correct horse battery"));
+        assert_eq!(write(&data, &file, &words).unwrap().files, 6 + 3);
+        let restored = DataFolder::new(temporary.path().join("restored"));
+        restore(&file, &words, &restored).unwrap();
+        for name in kept {
+            let path = restored.path().join(name);
+            assert_eq!(fs::read(&path).unwrap(), name.as_bytes());
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600, "{name}");
+        }
+        assert_eq!(fs::read_dir(restored.webhooks_folder()).unwrap().count(), 2);
+    }
+
     #[test]
     fn a_wrong_passphrase_and_damaged_files_restore_nothing() {
         let (temporary, data) = node();
@@ -419,6 +484,11 @@ mod tests {
         }
         for name in
             ["../shop.key", "/etc/passwd", "merchant.token", "alliances/x/charter.bin", "", "alliances//"]
+        {
+            assert!(!is_ours(name), "{name}");
+        }
+        for name in
+            ["webhooks/", "webhooks/x.json", "webhooks/00112233445566/x.json", "webhooks/../shop.json"]
         {
             assert!(!is_ours(name), "{name}");
         }

@@ -1,5 +1,7 @@
 //! The configuration: `hutong.toml`, overridden by `HUTONG_<SECTION>__<KEY>` of the environment.
 
+mod address;
+
 use std::{
     fmt,
     net::SocketAddr,
@@ -7,6 +9,7 @@ use std::{
     str::FromStr,
 };
 
+pub use address::{HostPort, HostPortError, Origin, OriginError};
 use config::{Environment, File, FileFormat, Map};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -17,10 +20,9 @@ const NAME_CHARS_MAX: usize = 80;
 const CATEGORY_CHARS_MAX: usize = 40;
 const ADVERTISE_MAX: usize = 8;
 const ORIGINS_MAX: usize = 16;
-const HOST_PORT_BYTES_MAX: usize = 255;
 const ENV_PREFIX: &str = "HUTONG_";
 /// Every setting there is, so that a slip in the environment is named as exactly as one in the file.
-const KEYS: [&str; 15] = [
+pub(crate) const KEYS: [&str; 17] = [
     "shop.name",
     "shop.category",
     "peer.listen",
@@ -29,6 +31,8 @@ const KEYS: [&str; 15] = [
     "merchant.allow_plaintext_lan",
     "merchant.cors_origins",
     "merchant.webhook_allow_http",
+    "merchant.tls_certificate",
+    "merchant.tls_key",
     "storage.views_cache_bytes",
     "metrics.enabled",
     "metrics.listen",
@@ -90,7 +94,7 @@ pub struct Peer {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Merchant {
-    /// Where to listen; this machine only, unless `allow_plaintext_lan`.
+    /// Where to listen; this machine only, unless there is a certificate or `allow_plaintext_lan`.
     pub listen: SocketAddr,
     /// Whether tokens, cards and vouchers may cross the shop's network unencrypted.
     pub allow_plaintext_lan: bool,
@@ -99,6 +103,12 @@ pub struct Merchant {
     pub cors_origins: Vec<Origin>,
     /// Whether events may be sent unencrypted to other machines.
     pub webhook_allow_http: bool,
+    /// The certificate that callers are shown, and those that vouch for it: a file in PEM form, by its full path.
+    #[serde(deserialize_with = "file")]
+    pub tls_certificate: Option<PathBuf>,
+    /// Its private key, likewise.
+    #[serde(deserialize_with = "file")]
+    pub tls_key: Option<PathBuf>,
 }
 
 /// `[storage]`
@@ -150,61 +160,6 @@ pub enum LogFormat {
     Json,
 }
 
-/// A host name or address, and a port: what another node dials.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
-pub struct HostPort(String);
-
-/// The text is not `host:port`.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not an address such as shop.example.com:7710, 192.0.2.7:7710 or [2001:db8::7]:7710")]
-pub struct HostPortError(String);
-
-/// Where a web page comes from, as browsers write it: scheme, host, and port where it is not the usual one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
-pub struct Origin(String);
-
-/// The text is no origin.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not an origin such as https://shop.example.com or http://localhost:8080")]
-pub struct OriginError(String);
-
-impl Origin {
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for Origin {
-    type Err = OriginError;
-
-    fn from_str(text: &str) -> Result<Self, OriginError> {
-        let wrong = || OriginError(text.to_owned());
-        let rest =
-            text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).ok_or_else(wrong)?;
-        let host = match rest.rsplit_once(':') {
-            Some((host, port)) if !rest.ends_with(']') => {
-                port.parse::<u16>().map_err(|_| wrong())?;
-                host
-            }
-            _ => rest,
-        };
-        let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.:[]".contains(&b);
-        if host.is_empty() || !host.bytes().all(fits) || text.len() > HOST_PORT_BYTES_MAX {
-            return Err(wrong());
-        }
-        Ok(Self(text.to_owned()))
-    }
-}
-
-impl<'de> Deserialize<'de> for Origin {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
-}
-
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -249,6 +204,8 @@ impl Default for Merchant {
             allow_plaintext_lan: false,
             cors_origins: Vec::new(),
             webhook_allow_http: false,
+            tls_certificate: None,
+            tls_key: None,
         }
     }
 }
@@ -284,48 +241,7 @@ impl Peer {
         if !self.advertise.is_empty() {
             return self.advertise.clone();
         }
-        if bound.ip().is_unspecified() { Vec::new() } else { vec![HostPort(bound.to_string())] }
-    }
-}
-
-impl HostPort {
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for HostPort {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl FromStr for HostPort {
-    type Err = HostPortError;
-
-    fn from_str(text: &str) -> Result<Self, HostPortError> {
-        let wrong = || HostPortError(text.to_owned());
-        let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
-        let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-        let host_fits = match bracketed {
-            Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-            None => {
-                !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-')
-            }
-        };
-        let port_fits = port.parse::<u16>().is_ok_and(|number| number != 0);
-        if host_fits && port_fits && text.len() <= HOST_PORT_BYTES_MAX {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(wrong())
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for HostPort {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        if bound.ip().is_unspecified() { Vec::new() } else { vec![HostPort::of(bound)] }
     }
 }
 
@@ -347,6 +263,13 @@ where
     };
     let filled = items.iter().filter(|item| !item.is_empty());
     filled.map(|item| item.parse().map_err(serde::de::Error::custom)).collect()
+}
+
+/// A path; empty: none.
+fn file<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+    // `null` is what the settings are shown with where there is none.
+    let text = Option::<String>::deserialize(deserializer)?.unwrap_or_default();
+    Ok((!text.is_empty()).then(|| PathBuf::from(text)))
 }
 
 impl Config {
@@ -398,16 +321,7 @@ impl Config {
         if self.peer.advertise.len() > ADVERTISE_MAX {
             return wrong("peer.advertise", format!("at most {ADVERTISE_MAX} addresses"));
         }
-        if !self.merchant.listen.ip().is_loopback() && !self.merchant.allow_plaintext_lan {
-            return wrong(
-                "merchant.listen",
-                format!(
-                    "{} can be reached from the network, and this port is not encrypted: use 127.0.0.1, or set \
-                     merchant.allow_plaintext_lan = true if you trust everyone on it",
-                    self.merchant.listen
-                ),
-            );
-        }
+        self.check_encryption()?;
         if self.merchant.cors_origins.len() > ORIGINS_MAX {
             return wrong("merchant.cors_origins", format!("at most {ORIGINS_MAX} origins"));
         }
@@ -421,6 +335,38 @@ impl Config {
         self.check_watching()?;
         if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.log.filter) {
             return wrong("log.filter", error.to_string());
+        }
+        Ok(())
+    }
+
+    fn check_encryption(&self) -> Result<(), ConfigError> {
+        let wrong = |key, problem: String| Err(ConfigError::Value { key, problem });
+        let Merchant { listen, allow_plaintext_lan, tls_certificate, tls_key, .. } = &self.merchant;
+        match (tls_certificate, tls_key) {
+            (Some(_), None) => return wrong("merchant.tls_key", "missing beside tls_certificate".to_owned()),
+            (None, Some(_)) => {
+                return wrong("merchant.tls_certificate", "missing beside tls_key".to_owned());
+            }
+            (None, None) | (Some(_), Some(_)) => {}
+        }
+        let files = [("merchant.tls_certificate", tls_certificate), ("merchant.tls_key", tls_key)];
+        for (key, path) in files {
+            if let Some(path) = path.as_ref().filter(|path| !path.is_absolute()) {
+                return wrong(
+                    key,
+                    format!("{} is not a full path such as /etc/hutong/x.pem", path.display()),
+                );
+            }
+        }
+        if !listen.ip().is_loopback() && !allow_plaintext_lan && tls_certificate.is_none() {
+            return wrong(
+                "merchant.listen",
+                format!(
+                    "{listen} can be reached from the network, and this port is not encrypted: use 127.0.0.1, set \
+                     merchant.tls_certificate and merchant.tls_key, or set merchant.allow_plaintext_lan = true if you \
+                     trust everyone on it"
+                ),
+            );
         }
         Ok(())
     }
@@ -448,6 +394,9 @@ impl Config {
         let text = |value: &str| toml::Value::from(value).to_string();
         let advertise: Vec<_> = self.peer.advertise.iter().map(|address| text(address.as_str())).collect();
         let origins: Vec<_> = self.merchant.cors_origins.iter().map(|origin| text(origin.as_str())).collect();
+        let file = |path: &Option<PathBuf>| {
+            text(&path.as_ref().map(|path| path.to_string_lossy()).unwrap_or_default())
+        };
         let format = match self.log.format {
             LogFormat::Text => "text",
             LogFormat::Json => "json",
@@ -462,6 +411,8 @@ impl Config {
             allow_plaintext_lan = self.merchant.allow_plaintext_lan,
             cors_origins = origins.join(", "),
             webhook_allow_http = self.merchant.webhook_allow_http,
+            tls_certificate = file(&self.merchant.tls_certificate),
+            tls_key = file(&self.merchant.tls_key),
             views_cache_bytes = self.storage.views_cache_bytes,
             metrics_enabled = self.metrics.enabled,
             metrics_listen = self.metrics.listen,

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Read as _, Write as _},
+    io::{self, Read as _},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
 };
@@ -11,6 +11,9 @@ use data_encoding::BASE64URL_NOPAD;
 use hutong_record::{AllianceId, UnixMillis};
 use rand::{TryRng as _, rngs::SysRng};
 use zeroize::Zeroizing;
+
+use crate::whole_file;
+pub(crate) use crate::whole_file::Secrecy;
 
 /// The longest small file read whole, bytes.
 const SMALL_FILE_BYTES_MAX: u64 = 64 * 1024;
@@ -148,9 +151,8 @@ impl DataFolder {
 
     /// Notes that something was done at a moment.
     pub fn note(&self, note: Note, at: UnixMillis) -> Result<(), DataFolderError> {
-        let path = self.0.join(note.file());
-        let written = crate::format::replace(&path, format!("{}\n", at.ms()).as_bytes());
-        written.map_err(|source| DataFolderError::Io { path, source })
+        let line = format!("{}\n", at.ms());
+        replace(&self.0.join(note.file()), line.as_bytes(), Secrecy::Plain)
     }
 
     /// When something was done last; nothing where it never was.
@@ -176,20 +178,12 @@ impl DataFolder {
 
     /// Says where metrics are told.
     pub fn write_metrics_address(&self, bound: SocketAddr) -> Result<(), DataFolderError> {
-        let path = self.metrics_address_file();
-        let written = crate::format::replace(&path, format!("{bound}\n").as_bytes());
-        written.map_err(|source| DataFolderError::Io { path, source })
+        replace(&self.metrics_address_file(), format!("{bound}\n").as_bytes(), Secrecy::Plain)
     }
 
     /// Takes the word back.
     pub fn remove_metrics_address(&self) -> Result<(), DataFolderError> {
-        let path = self.metrics_address_file();
-        match fs::remove_file(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(DataFolderError::Io { path, source })
-            }
-            _ => Ok(()),
-        }
+        remove(&self.metrics_address_file())
     }
 
     /// The folder of all alliances.
@@ -272,22 +266,12 @@ impl DataFolder {
 
     /// Says where the merchant port listens, for the command line on this machine.
     pub fn write_merchant_address(&self, bound: SocketAddr) -> Result<(), DataFolderError> {
-        let path = self.merchant_address_file();
-        let fresh = path.with_extension("addr.new");
-        fs::write(&fresh, format!("{bound}\n"))
-            .and_then(|()| fs::rename(&fresh, &path))
-            .map_err(|source| DataFolderError::Io { path, source })
+        replace(&self.merchant_address_file(), format!("{bound}\n").as_bytes(), Secrecy::Plain)
     }
 
     /// Takes the word back, when the node stops.
     pub fn remove_merchant_address(&self) -> Result<(), DataFolderError> {
-        let path = self.merchant_address_file();
-        match fs::remove_file(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(DataFolderError::Io { path, source })
-            }
-            _ => Ok(()),
-        }
+        remove(&self.merchant_address_file())
     }
 
     /// Where to reach the merchant port from this machine; nothing where no node has said so.
@@ -331,49 +315,23 @@ impl DataFolder {
     }
 }
 
-/// Who may read a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Secrecy {
-    /// Whoever may read the folder.
-    Plain,
-    /// The owner alone.
-    Secret,
-}
-
 /// Writes a file that must not exist, and waits until it is on the disk.
 pub(crate) fn write_new(path: &Path, bytes: &[u8], secrecy: Secrecy) -> Result<(), DataFolderError> {
-    let failed = |source: io::Error| match source.kind() {
+    whole_file::write_new(path, bytes, secrecy).map_err(|source| match source.kind() {
         io::ErrorKind::AlreadyExists => DataFolderError::Exists(path.to_owned()),
         _ => DataFolderError::Io { path: path.to_owned(), source },
-    };
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    if secrecy == Secrecy::Secret {
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    }
-    let mut file = options.open(path).map_err(failed)?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed)?;
-    let folder = path.parent().unwrap_or(Path::new("."));
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
+    })
 }
 
-/// Puts a file that the owner alone may read in the place of another, whole or not at all, and waits until it is on the
-/// disk.
-pub(crate) fn replace_secret(path: &Path, bytes: &[u8]) -> Result<(), DataFolderError> {
-    let mut fresh = path.as_os_str().to_owned();
-    fresh.push(".new");
-    let fresh = PathBuf::from(fresh);
-    let failed = |source: io::Error| DataFolderError::Io { path: path.to_owned(), source };
-    // What a crash left of an earlier attempt.
-    match fs::remove_file(&fresh) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-        _ => {}
-    }
-    write_new(&fresh, bytes, Secrecy::Secret)?;
-    fs::rename(&fresh, path).map_err(failed)?;
-    let folder = path.parent().unwrap_or(Path::new("."));
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
+/// Puts a file in the place of another, whole or not at all, and waits until it is on the disk.
+pub(crate) fn replace(path: &Path, bytes: &[u8], secrecy: Secrecy) -> Result<(), DataFolderError> {
+    let failed = |source| DataFolderError::Io { path: path.to_owned(), source };
+    whole_file::replace(path, bytes, secrecy).map_err(failed)
+}
+
+/// Removes a file; that there is none is no error.
+fn remove(path: &Path) -> Result<(), DataFolderError> {
+    whole_file::remove_if_there(path).map_err(|source| DataFolderError::Io { path: path.to_owned(), source })
 }
 
 /// Reads a secret file of at most so many bytes; nothing where there is none.

@@ -9,8 +9,7 @@
 //! ```
 
 use std::{
-    fmt, fs,
-    io::{self, Write as _},
+    fmt, fs, io,
     path::{Path, PathBuf},
 };
 
@@ -20,11 +19,12 @@ use crate::{
     backup,
     data_folder::{DataFolder, DataFolderError, read_small},
     metrics::process::room,
+    whole_file::{self, Secrecy},
 };
 
 /// Of the layout of the data folder and of every file in it but the views. It grows when an older program could not
 /// read, or would misread, what this one writes.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 const TITLE: &str = "hutong data v1";
 const FILE: &str = "format";
 /// Where copies made before an upgrade lie.
@@ -156,7 +156,9 @@ pub fn written(data: &DataFolder) -> Result<Option<Written>, FormatError> {
 /// The mark cannot be written.
 pub fn mark(data: &DataFolder) -> Result<(), FormatError> {
     let path = data.path().join(FILE);
-    replace(&path, Written::own().to_string().as_bytes()).map_err(|source| FormatError::Io { path, source })
+    let text = Written::own().to_string();
+    whole_file::replace(&path, text.as_bytes(), Secrecy::Plain)
+        .map_err(|source| FormatError::Io { path, source })
 }
 
 /// Has a folder taken over by this program, before anything in it is opened: refuses a newer one's, copies an older one's
@@ -276,19 +278,6 @@ fn forget_old_copies(copies: &Path, fresh: &Path) -> io::Result<()> {
     others.sort_unstable();
     let surplus = (others.len() + 1).saturating_sub(COPIES_MAX);
     others.into_iter().take(surplus).try_for_each(|(_, path)| fs::remove_dir_all(path))
-}
-
-/// Writes a small file so that after a power cut it is there whole or as it was.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let fresh = path.with_extension("new");
-    let mut file = fs::File::create(&fresh)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&fresh, path)?;
-    match path.parent() {
-        Some(folder) => fs::File::open(folder)?.sync_all(),
-        None => Ok(()),
-    }
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use hutong_core::{
     report,
 };
 use hutong_record::{AllianceId, PublicKey, ShopId, SigningKey, UnixMillis, proto};
-use hutong_store::ledger::ShopKeys;
+use hutong_store::ledger::{ShopKeys, Signing};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
@@ -282,7 +282,10 @@ impl Node {
 
     /// Publishes name, trade and addresses from the configuration, if the alliance has not got them so.
     async fn introduce(&self, hosted: &Hosted) -> Result<(), Refusal> {
-        if hosted.alliance().own_membership().is_err() {
+        // Before the log is confirmed this shop's own profile may not have come back yet, and would be replaced by what the
+        // settings say.
+        let confirmed = *hosted.signing().borrow() == Signing::Confirmed;
+        if !confirmed || hosted.alliance().own_membership().is_err() {
             return Ok(());
         }
         let me = self.me();

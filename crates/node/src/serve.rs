@@ -1,6 +1,6 @@
 //! `hutong serve`: opens the data folder, both ports, and runs until told to stop.
 
-use std::{sync::Arc, time::Duration};
+use std::{io::IsTerminal as _, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use hutong_record::ShopId;
@@ -19,6 +19,7 @@ use crate::{
     identity_file, merchant,
     metrics::{self, Exposition, Sampler, calls::CountCalls},
     node::Node,
+    reload::{LogFilter, Reload},
     supervisor,
     telemetry::Telemetry,
     trace,
@@ -36,7 +37,7 @@ const JOIN_MESSAGE_BYTES_MAX: usize = 4_096;
 ///
 /// # Errors
 /// The folder is in use or damaged, a port is taken, or a journal failed.
-pub async fn run(data: DataFolder, config: Config) -> anyhow::Result<()> {
+pub async fn run(data: DataFolder, config: Config, log: LogFilter) -> anyhow::Result<()> {
     let _lock = data.lock()?;
     let folder = data.clone();
     let preparing = tokio::task::spawn_blocking(move || format::prepare(&folder));
@@ -45,6 +46,7 @@ pub async fn run(data: DataFolder, config: Config) -> anyhow::Result<()> {
     }
     let secrets = identity_file::load(&data)?;
     let token = data.read_token()?;
+    let (at_start, tls) = (config.clone(), merchant::load_tls(&config.merchant)?);
     let peer_listener = TcpListener::bind(config.peer.listen)
         .await
         .with_context(|| format!("the peer port {} cannot be opened", config.peer.listen))?;
@@ -61,20 +63,25 @@ pub async fn run(data: DataFolder, config: Config) -> anyhow::Result<()> {
     supervisor::while_starting(node.open_all()).await?;
 
     let peer_port = tokio::spawn(serve_peers(node.clone(), peer_listener));
-    let merchant_port = tokio::spawn(merchant::serve(node.clone(), &data, merchant_listener, &token)?);
+    let (controls, serving) = merchant::serve(node.clone(), &data, merchant_listener, &token, tls)?;
+    let merchant_port = tokio::spawn(serving);
     // Whoever learns the address may end the node at once.
     let asked_to_stop = asked_to_stop();
+    let hung_up = signal(SignalKind::hangup());
+    let reload = Arc::new(Reload { data: data.clone(), at_start, merchant: controls, log });
     if let Some(listener) = metrics_listener {
         data.write_metrics_address(listener.local_addr()?)?;
         let sampler = Arc::new(Sampler::new(node.clone(), exposition));
         tokio::spawn(metrics::serve(listener, sampler, stop.clone()));
     }
     data.write_merchant_address(merchant_address)?;
-    supervisor::ready(&format!("peers at {peer_address}, tills at {merchant_address}"));
+    let status = format!("peers at {peer_address}, tills at {merchant_address}");
+    supervisor::ready(&status);
     tracing::info!(shop = %node.me(), %peer_address, %merchant_address, "the node serves");
 
     let outcome = tokio::select! {
         () = asked_to_stop => Ok(()),
+        () = reload_when_asked(hung_up, reload, &status) => Ok(()),
         failed = writers_fail(&node) => Err(failed),
         never = beat() => match never {},
     };
@@ -91,6 +98,25 @@ pub async fn run(data: DataFolder, config: Config) -> anyhow::Result<()> {
         tracing::warn!("some calls did not finish in time");
     }
     outcome
+}
+
+/// Takes settings over at each SIGHUP. Ends at the first where the node runs in a terminal, which is gone then.
+async fn reload_when_asked(hung_up: std::io::Result<Signal>, reload: Arc<Reload>, status: &str) {
+    let Ok(mut hung_up) = hung_up else { return std::future::pending().await };
+    while hung_up.recv().await.is_some() {
+        if std::io::stdin().is_terminal() {
+            return;
+        }
+        supervisor::reloading();
+        let reload = reload.clone();
+        let outcome = tokio::task::spawn_blocking(move || reload.run()).await;
+        match outcome.map_err(anyhow::Error::new).flatten() {
+            Ok(()) => {}
+            Err(error) => tracing::error!("nothing was reloaded, what held until now holds: {error:#}"),
+        }
+        supervisor::ready(status);
+    }
+    std::future::pending().await
 }
 
 /// Opens the address for metrics. Where it is taken the shop trades on without them.

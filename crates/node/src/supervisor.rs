@@ -13,6 +13,14 @@ pub(crate) fn ready(status: &str) {
     tell(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
+/// The node takes settings over, until it is [`ready`] again.
+pub(crate) fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::warn!(%error, "the supervisor cannot be told"),
+    }
+}
+
 /// The node lives.
 pub(crate) fn alive() {
     tell(&[NotifyState::Watchdog]);

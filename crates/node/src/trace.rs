@@ -4,8 +4,13 @@
 //! added to what is signed or sent. The author's node tells the root span (a till's command, from the queue until its
 //! answer was durable), every other node one below it (from the arrival of the record until it was durable there).
 //!
+//! A redemption whose right is elsewhere takes three records: the question, the home's answer, the redemption. To the
+//! shops that can read them they are one trace ([`right`]): answer and redemption stand below the question.
+//!
 //! Spans wait in a bounded queue; what does not fit, or what the collector does not take, is dropped and counted. A
 //! till never waits for a collector.
+
+mod right;
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,8 +19,13 @@ use opentelemetry_proto::tonic::{
     collector::trace::v1::{ExportTraceServiceRequest, trace_service_client::TraceServiceClient},
     common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value::Value},
     resource::v1::Resource,
-    trace::v1::{ResourceSpans, ScopeSpans, Span, Status, span::SpanKind, status::StatusCode},
+    trace::v1::{
+        ResourceSpans, ScopeSpans, Span, Status,
+        span::{Link, SpanKind},
+        status::StatusCode,
+    },
 };
+pub use right::{Place, Rights, Story};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
@@ -63,6 +73,15 @@ pub struct Told {
     pub begun: UnixMillis,
     /// Until when.
     pub ended: UnixMillis,
+    /// Where it belongs, if it does not stand alone.
+    pub place: Option<Place>,
+}
+
+impl Told {
+    /// What the trace's id and its being sampled come from.
+    fn trace_hash(&self) -> [u8; 32] {
+        self.place.map_or_else(|| trace_hash(&self.record), |place| place.story.0)
+    }
 }
 
 /// Where spans are left.
@@ -76,14 +95,14 @@ pub struct Spans {
 impl Spans {
     /// Leaves a span, or drops it where the queue is full.
     pub fn tell(&self, told: Told) {
-        if self.is_sampled(&told.record) && self.queue.try_send(told).is_err() {
+        if self.is_sampled(&told) && self.queue.try_send(told).is_err() {
             self.metrics.spans_dropped.inc();
         }
     }
 
-    /// Decided by the record, so that of one record all nodes with the same share tell, or none.
-    fn is_sampled(&self, record: &RecordId) -> bool {
-        let hash = trace_hash(record);
+    /// Decided by the trace, so that of one trace all nodes with the same share tell, or none.
+    fn is_sampled(&self, told: &Told) -> bool {
+        let hash = told.trace_hash();
         let mut number = [0; 8];
         number.copy_from_slice(&hash[24..]);
         u64::from_be_bytes(number) <= self.sampled_max
@@ -94,11 +113,8 @@ fn trace_hash(record: &RecordId) -> [u8; 32] {
     blake3::derive_key(TRACE_CONTEXT, record.as_bytes())
 }
 
-/// The trace of a record: the same on every node.
-pub fn trace_id(record: &RecordId) -> [u8; 16] {
-    let mut id = [0; 16];
-    id.copy_from_slice(&trace_hash(record)[..16]);
-    id
+fn trace_id(hash: &[u8; 32]) -> Vec<u8> {
+    hash[..16].to_vec()
 }
 
 /// The span that the record's author tells.
@@ -206,14 +222,18 @@ fn export(me: ShopId, told: impl Iterator<Item = Told>) -> ExportTraceServiceReq
 fn span(me: ShopId, told: &Told) -> Span {
     let root = root_span_id(&told.record).to_vec();
     let (name, span_id, parent_span_id, kind) = match told.step {
-        Step::Wrote { command } => (command.to_owned(), root, Vec::new(), SpanKind::Producer),
+        Step::Wrote { command } => {
+            let after = told.place.and_then(|place| place.after);
+            let above = after.map(|request| root_span_id(&request).to_vec()).unwrap_or_default();
+            (command.to_owned(), root, above, SpanKind::Producer)
+        }
         Step::TookIn { kind } => {
             let kind = kind.strip_prefix("KIND_").unwrap_or(kind).to_ascii_lowercase();
             (format!("take in {kind}"), span_id_at(me, &told.record), root, SpanKind::Consumer)
         }
     };
     Span {
-        trace_id: trace_id(&told.record).to_vec(),
+        trace_id: trace_id(&told.trace_hash()),
         span_id,
         parent_span_id,
         name,
@@ -225,9 +245,20 @@ fn span(me: ShopId, told: &Told) -> Span {
             text("hutong.author", &told.author.short()),
             text("hutong.shop", &me.short()),
         ],
+        links: links(told),
         status: Some(Status { code: StatusCode::Ok.into(), message: String::new() }),
         ..Default::default()
     }
+}
+
+/// Where shops that cannot read a record of a story tell of it: in a trace of its own.
+fn links(told: &Told) -> Vec<Link> {
+    let alone = |_: Place| Link {
+        trace_id: trace_id(&trace_hash(&told.record)),
+        span_id: root_span_id(&told.record).to_vec(),
+        ..Default::default()
+    };
+    told.place.map(alone).into_iter().collect()
 }
 
 /// The span of one node about another's record: a record is taken in once.
@@ -254,7 +285,8 @@ mod tests {
     fn told(record: u8, step: Step) -> Told {
         let at = |ms| UnixMillis::new(ms).unwrap();
         let record = RecordId::new([record; 32]);
-        Told { record, author: ShopId::new([1; 32]), step, begun: at(1_000), ended: at(1_005) }
+        let author = ShopId::new([1; 32]);
+        Told { record, author, step, begun: at(1_000), ended: at(1_005), place: None }
     }
 
     #[test]
@@ -272,6 +304,27 @@ mod tests {
         );
         let another = span(author, &told(8, Step::Wrote { command: "redeem" }));
         assert_ne!(another.trace_id, wrote.trace_id);
+        assert!(wrote.links.is_empty());
+    }
+
+    #[test]
+    fn records_of_one_story_are_one_trace_below_its_question() {
+        let (asker, home) = (ShopId::new([1; 32]), ShopId::new([2; 32]));
+        let story = Story([9; 32]);
+        let at = |record, step, after| Told { place: Some(Place { story, after }), ..told(record, step) };
+        let question = RecordId::new([7; 32]);
+        let asked = span(asker, &at(7, Step::Wrote { command: "ask_right" }, None));
+        let answered = span(home, &at(8, Step::Wrote { command: "answer_right" }, Some(question)));
+        let heard = span(asker, &at(8, Step::TookIn { kind: "KIND_VOUCHER_TRANSFER" }, Some(question)));
+        let redeemed = span(asker, &at(9, Step::Wrote { command: "redeem" }, Some(question)));
+        assert!([&answered, &heard, &redeemed].iter().all(|span| span.trace_id == asked.trace_id));
+        assert!(asked.parent_span_id.is_empty());
+        assert_eq!((&answered.parent_span_id, &redeemed.parent_span_id), (&asked.span_id, &asked.span_id));
+        assert_eq!(heard.parent_span_id, answered.span_id);
+        // Whoever cannot read the redemption tells of it in its own trace, which the redeemer's span names.
+        let stranger = span(home, &told(9, Step::TookIn { kind: "KIND_REDEMPTION" }));
+        assert_eq!(redeemed.links[0].trace_id, stranger.trace_id);
+        assert_eq!(redeemed.links[0].span_id, stranger.parent_span_id);
     }
 
     #[tokio::test]
@@ -295,8 +348,9 @@ mod tests {
             let (me, metrics) = (ShopId::new([1; 32]), exposition.metrics.clone());
             start("http://127.0.0.1:1", percent, me, metrics, CancellationToken::new()).unwrap()
         };
-        let sampled =
-            |spans: &Spans| (0..=255).filter(|n| spans.is_sampled(&RecordId::new([*n; 32]))).count();
+        let sampled = |spans: &Spans| {
+            (0..=255).filter(|n| spans.is_sampled(&told(*n, Step::Wrote { command: "" }))).count()
+        };
         assert_eq!((sampled(&start(0)), sampled(&start(100))), (0, 256));
         assert!((80..=176).contains(&sampled(&start(50))));
     }

@@ -137,21 +137,28 @@ pub struct Draft {
     pub audience: Audience,
 }
 
+impl Draft {
+    /// The header of a record with this payload, which binds both.
+    pub fn header(self, payload: &Payload) -> Header {
+        Header {
+            alliance: self.alliance,
+            shop: self.shop,
+            key_epoch: self.key_epoch,
+            incarnation: self.incarnation,
+            sequence: self.sequence,
+            previous: self.previous,
+            time: self.time,
+            kind: self.kind,
+            audience: self.audience,
+            payload_bytes: u32::try_from(payload.bytes().len()).expect("payloads are at most 64 KiB"),
+            payload_hash: payload.hash(),
+        }
+    }
+}
+
 /// Signs a draft with its payload.
 pub fn sign(draft: Draft, payload: Payload, key: &SigningKey) -> Record {
-    let header = Header {
-        alliance: draft.alliance,
-        shop: draft.shop,
-        key_epoch: draft.key_epoch,
-        incarnation: draft.incarnation,
-        sequence: draft.sequence,
-        previous: draft.previous,
-        time: draft.time,
-        kind: draft.kind,
-        audience: draft.audience,
-        payload_bytes: u32::try_from(payload.bytes().len()).expect("payloads are at most 64 KiB"),
-        payload_hash: payload.hash(),
-    };
+    let header = draft.header(&payload);
     let header_bytes = header.to_bytes();
     let signature = key.sign(hash::SIGN_HEADER, &header_bytes);
     Record {

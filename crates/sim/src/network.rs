@@ -153,7 +153,7 @@ impl World {
         }
         let frame = self.network.wires.get_mut(&link).and_then(|wire| wire.queues[end].pop_front());
         let Some(frame) = frame else { return };
-        self.trace.event(self.now_ms, frame_name(&frame), &[link.0, end as u64, frame_size(&frame)]);
+        self.trace.event(self.now_ms, frame.name(), &[link.0, end as u64, frame_size(&frame)]);
         self.nodes[to].heard_ms = self.now_ms;
         self.replicate(to, |replica, now| replica.frame_received(link, frame, now));
     }
@@ -288,18 +288,6 @@ impl World {
         let bootstrap = roster.member(me).is_none() && !chosen.contains(&0) && self.nodes[node].shop != 0;
         chosen.extend(bootstrap.then_some(0));
         chosen
-    }
-}
-
-fn frame_name(frame: &Frame) -> &'static str {
-    match frame {
-        Frame::Hello { .. } => "hello",
-        Frame::Frontier { .. } => "frontier",
-        Frame::Have { .. } => "have",
-        Frame::Want { .. } => "want",
-        Frame::Records { .. } => "records",
-        Frame::Goodbye { .. } => "goodbye",
-        Frame::Alarm { .. } => "alarm",
     }
 }
 

@@ -152,6 +152,21 @@ pub enum Frame {
     },
 }
 
+impl Frame {
+    /// Its name, in small letters: for metrics and traces.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Hello { .. } => "hello",
+            Self::Frontier { .. } => "frontier",
+            Self::Have { .. } => "have",
+            Self::Want { .. } => "want",
+            Self::Records { .. } => "records",
+            Self::Goodbye { .. } => "goodbye",
+            Self::Alarm { .. } => "alarm",
+        }
+    }
+}
+
 /// What a peer did that the protocol forbids; the text goes into the Goodbye.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Fault {

@@ -1,10 +1,6 @@
 //! An alliance's folder: the charter, how this shop came in, the journal, the views.
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{io, path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
 use hutong_core::{
@@ -23,7 +19,10 @@ use prost::Message as _;
 use rand::{TryRng as _, rngs::SysRng};
 
 use super::{measured::MeasuredDisk, seat::SeatMark};
-use crate::metrics::Metrics;
+use crate::{
+    metrics::Metrics,
+    whole_file::{self, Secrecy, sync_folder},
+};
 
 const CHARTER_FILE: &str = "charter.bin";
 const BOOTSTRAP_FILE: &str = "invited-by.bin";
@@ -219,22 +218,11 @@ impl AllianceFolder {
 
     /// Writes a file so that after a power cut it is there whole or not at all.
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), OpenError> {
-        let write = || {
-            let unfinished = self.0.join(format!("{name}.new"));
-            let mut file = std::fs::File::create(&unfinished)?;
-            io::Write::write_all(&mut file, bytes)?;
-            file.sync_all()?;
-            std::fs::rename(&unfinished, self.0.join(name))?;
-            sync_folder(&self.0)
-        };
-        write().map_err(|source| self.file(name, source))
+        let written = whole_file::replace(&self.0.join(name), bytes, Secrecy::Plain);
+        written.map_err(|source| self.file(name, source))
     }
 
     fn file(&self, name: &str, source: io::Error) -> OpenError {
         OpenError::File { path: self.0.join(name), source }
     }
-}
-
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    std::fs::File::open(folder)?.sync_all()
 }

@@ -86,6 +86,7 @@ impl Hosted {
             notices,
             seat: folder.seat(),
             telemetry,
+            keys: keys.clone(),
         };
         writer::start(ledger, queue, outlets)?;
         Ok(Self { me, keys, bootstrap, views, reader, jobs, state, position, signing })

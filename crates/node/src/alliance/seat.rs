@@ -22,6 +22,8 @@ use std::{
 
 use hutong_store::ledger::Seat;
 
+use crate::whole_file;
+
 const FILE: &str = "seat";
 const TITLE: &str = "hutong seat v1";
 /// Where Linux keeps the machine's id.
@@ -88,15 +90,13 @@ impl SeatMark {
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         fs::rename(&unfinished, self.file())?;
-        File::open(&self.folder)?.sync_all()
+        whole_file::sync_folder(&self.folder)
     }
 
     /// Whoever opens these files next must ask before it signs.
     pub(super) fn give_up(&self) -> io::Result<()> {
-        match fs::remove_file(self.file()) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => File::open(&self.folder)?.sync_all(),
-        }
+        whole_file::remove_if_there(&self.file())?;
+        whole_file::sync_folder(&self.folder)
     }
 
     fn file(&self) -> PathBuf {

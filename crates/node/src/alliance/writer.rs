@@ -5,10 +5,10 @@
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use hutong_core::{alliance::Alliance, command::Command, ingest::Head, refusal::Refusal};
-use hutong_record::{ShopId, UnixMillis, proto};
+use hutong_record::{Record, RecordId, ShopId, UnixMillis, proto};
 use hutong_store::{
     journal::Lsn,
-    ledger::{Committed, Executed, HeadAnswer, Ledger, LedgerError, Patience, Signing},
+    ledger::{self, Committed, Executed, HeadAnswer, Ledger, LedgerError, Patience, ShopKeys, Signing},
     views::SledViews,
     writer::{self, News, Refused},
 };
@@ -21,13 +21,15 @@ use crate::{
     clock,
     metrics::{CommandLabels, IngestLabels, NameLabels, Outcome, ReasonLabels},
     telemetry::Telemetry,
-    trace::{Step, Told},
+    trace::{Place, Rights, Step, Told},
 };
 
 type Reply = oneshot::Sender<Result<Executed, Refusal>>;
 
-/// Of one commit; whoever catches up does not trace what is long past.
+/// Of one log in one commit; whoever catches up does not trace what is long past.
 const TRACED_MAX: u64 = 64;
+/// Of this shop's own log in one commit: what its tills did together. More are traces of their own, each.
+const OWN_TRACED_MAX: u64 = 256;
 
 /// Who waits for a command, and since when.
 pub(super) struct Till {
@@ -130,6 +132,8 @@ pub(super) struct Outlets {
     pub(super) seat: SeatMark,
     /// Who watches.
     pub(super) telemetry: Telemetry,
+    /// For reading what a record is about.
+    pub(super) keys: Arc<ShopKeys>,
 }
 
 /// What a turn has told so far.
@@ -143,6 +147,10 @@ struct Turn {
     /// Where logs ended before the last commit; kept where records are traced.
     heads: BTreeMap<ShopId, u64>,
     begun: Option<UnixMillis>,
+    /// Questions for rights, of this turn and those before.
+    rights: Rights,
+    /// Where this turn's own records belong that do not stand alone.
+    places: BTreeMap<RecordId, Place>,
 }
 
 /// Starts the thread. It ends when all senders of jobs are gone, or when the journal fails.
@@ -167,8 +175,9 @@ fn run(
     mut rng: StdRng,
     mut jobs: mpsc::Receiver<Job>,
 ) {
+    let mut rights = Rights::default();
     while let Some(first) = jobs.blocking_recv() {
-        if let Err(error) = turn(&mut writer, &outlets, &mut rng, first, &mut jobs) {
+        if let Err(error) = turn(&mut writer, &outlets, &mut rng, &mut rights, first, &mut jobs) {
             tracing::error!(%error, "the writer stops: nothing unsynced was acknowledged");
             return;
         }
@@ -182,13 +191,16 @@ fn turn(
     writer: &mut writer::Writer<SledViews>,
     outlets: &Outlets,
     rng: &mut StdRng,
+    rights: &mut Rights,
     first: Job,
     jobs: &mut mpsc::Receiver<Job>,
 ) -> Result<(), LedgerError> {
     let next = || jobs.try_recv().ok().map(Into::into);
     let mut told = Turn::begin(writer.ledger(), outlets.telemetry.spans.is_some());
+    told.rights = std::mem::take(rights);
     let mut tell = |ledger: &Ledger<SledViews>, news| outlets.tell(ledger, news, &mut told);
     writer.turn(first.into(), next, &clock::now, rng, &mut tell)?;
+    *rights = std::mem::take(&mut told.rights);
     if told.roster_changed && told.later {
         // The hub may have heard of the new roster before it heard of the refusals that the old one gave.
         outlets.state.send_modify(|_| {});
@@ -207,7 +219,7 @@ impl Outlets {
             }
             // The till may have hung up meanwhile; its answer is kept under its request id.
             News::Answered { till, outcome } => {
-                self.count_answer(ledger, &till, &outcome);
+                self.count_answer(ledger, &till, &outcome, told);
                 drop(till.reply.send(*outcome));
             }
             News::Ingested { peer, shop, outcome } => {
@@ -223,7 +235,13 @@ impl Outlets {
         }
     }
 
-    fn count_answer(&self, ledger: &Ledger<SledViews>, till: &Till, outcome: &Result<Executed, Refusal>) {
+    fn count_answer(
+        &self,
+        ledger: &Ledger<SledViews>,
+        till: &Till,
+        outcome: &Result<Executed, Refusal>,
+        turn: &Turn,
+    ) {
         let (metrics, command) = (&self.telemetry.metrics, till.command);
         let came_to = if outcome.is_ok() { Outcome::Done } else { Outcome::Refused };
         metrics.commands.get_or_create(&CommandLabels { command, outcome: came_to }).inc();
@@ -238,7 +256,8 @@ impl Outlets {
                 let (author, step) = (ledger.alliance().me(), Step::Wrote { command });
                 let (begun, ended) = (till.queued_at, clock::now());
                 for record in &executed.records {
-                    spans.tell(Told { record: *record, author, step, begun, ended });
+                    let place = turn.places.get(record).copied();
+                    spans.tell(Told { record: *record, author, step, begun, ended, place });
                 }
             }
         }
@@ -251,28 +270,35 @@ impl Outlets {
             #[allow(clippy::cast_precision_loss, reason = "a group has at most thousands")]
             self.telemetry.metrics.group_records.observe(records as f64);
         }
-        self.trace_taken_in(ledger, committed, turn);
+        self.trace_commit(ledger, committed, turn);
     }
 
-    /// Tells of other shops' records that have just become durable here.
-    fn trace_taken_in(&self, ledger: &Ledger<SledViews>, committed: &Committed, turn: &mut Turn) {
+    /// Tells of other shops' records that have just become durable here, and of this shop's answers to them; its tills'
+    /// records are told of when the tills are answered.
+    fn trace_commit(&self, ledger: &Ledger<SledViews>, committed: &Committed, turn: &mut Turn) {
         let Some(spans) = &self.telemetry.spans else { return };
         let (me, ended) = (ledger.alliance().me(), clock::now());
         let begun = turn.begun.unwrap_or(ended);
-        for (shop, head) in committed.heads.iter().filter(|(shop, _)| *shop != me) {
+        for (shop, head) in &committed.heads {
             let before = turn.heads.insert(*shop, head.sequence).unwrap_or_default();
-            if head.sequence.saturating_sub(before) > TRACED_MAX {
+            let most = if *shop == me { OWN_TRACED_MAX } else { TRACED_MAX };
+            if head.sequence.saturating_sub(before) > most {
                 continue;
             }
-            let mut next = before + 1;
-            while next <= head.sequence {
-                let records = ledger.reader().read_log(*shop, next, usize::MAX).unwrap_or_default();
-                let Some(last) = records.last() else { break };
-                next = last.header().sequence + 1;
-                for record in &records {
-                    let step = Step::TookIn { kind: record.header().kind.as_str_name() };
-                    spans.tell(Told { record: record.id(), author: *shop, step, begun, ended });
-                }
+            for record in &new_records(ledger, *shop, before + 1, head.sequence) {
+                let open = |record: &Record| ledger::open_payload(record, me, &self.keys.decryption);
+                let (place, kind) = (turn.rights.place(record, open), record.header().kind);
+                let answers = matches!(kind, proto::Kind::VoucherTransfer | proto::Kind::RightDenial);
+                let step = match (*shop == me, place) {
+                    (false, _) => Step::TookIn { kind: kind.as_str_name() },
+                    (true, Some(_)) if answers => Step::Wrote { command: "answer_right" },
+                    (true, Some(place)) => {
+                        turn.places.insert(record.id(), place);
+                        continue;
+                    }
+                    (true, None) => continue,
+                };
+                spans.tell(Told { record: record.id(), author: *shop, step, begun, ended, place });
             }
         }
     }
@@ -334,6 +360,18 @@ impl Outlets {
         // The hub is gone only when the node stops.
         let _ = self.notices.send(notice);
     }
+}
+
+/// The records of a log from one place to another. What cannot be read is not traced.
+fn new_records(ledger: &Ledger<SledViews>, shop: ShopId, from: u64, until: u64) -> Vec<Record> {
+    let (mut next, mut all) = (from, Vec::new());
+    while next <= until {
+        let records = ledger.reader().read_log(shop, next, usize::MAX).unwrap_or_default();
+        let Some(last) = records.last() else { break };
+        next = last.header().sequence + 1;
+        all.extend(records);
+    }
+    all
 }
 
 impl Turn {

@@ -163,20 +163,7 @@ impl Shop {
 
 /// A record that a later one of its run covers.
 fn unsigned(draft: Draft, payload: &Payload) -> (RecordId, proto::Record) {
-    let header = Header {
-        alliance: draft.alliance,
-        shop: draft.shop,
-        key_epoch: draft.key_epoch,
-        incarnation: draft.incarnation,
-        sequence: draft.sequence,
-        previous: draft.previous,
-        time: draft.time,
-        kind: draft.kind,
-        audience: draft.audience,
-        payload_bytes: u32::try_from(payload.bytes().len()).unwrap_or(u32::MAX),
-        payload_hash: payload.hash(),
-    };
-    let header = header.to_bytes();
+    let header = draft.header(payload).to_bytes();
     let id = Header::id_of(&header);
     (id, proto::Record { header, signature: Bytes::new(), payload: payload.bytes().clone() })
 }

@@ -199,7 +199,8 @@ pub(crate) async fn run(globals: &Globals, command: AllianceCommand) -> anyhow::
         AllianceCommand::Create(args) => create(&session, *args).await,
         AllianceCommand::List => list(&session).await,
         AllianceCommand::Show => {
-            let request = proto::GetAllianceRequest { alliance_id: session.alliance_id.clone() };
+            let request =
+                proto::GetAllianceRequest { alliance_id: session.alliance_id.clone(), read_mask: None };
             alliance_answer(session.client.get_alliance(request).await?.alliance)
         }
         AllianceCommand::Invite(args) => invite(&session, args).await,
@@ -335,6 +336,7 @@ async fn profile(
             (name.unwrap_or(shop.name), category.unwrap_or(shop.category))
         }
     };
-    let request = proto::UpdateProfileRequest { alliance_id: session.alliance_id.clone(), name, category };
+    let alliance_id = session.alliance_id.clone();
+    let request = proto::UpdateProfileRequest { alliance_id, name, category, update_mask: None };
     member_answer(session.client.update_profile(request).await?.member)
 }

@@ -28,8 +28,9 @@ use crate::{
 #[command(after_help = "Example:
   hutong backup --output /media/usb/shop.age --passphrase-file passphrase.txt
 
-The node need not stop. The file is encrypted in the age format and holds the shop's keys: keep it, and keep the
-passphrase elsewhere. `hutong restore --backup FILE` brings it back.")]
+The node need not stop. The file is encrypted in the age format and holds the shop's keys, its partner apps' tokens
+(hashed) and its webhooks with their secrets: keep it, and keep the passphrase elsewhere. The owner's token and the audit
+log are not in it. `hutong restore --backup FILE` brings it back.")]
 pub(crate) struct BackupArgs {
     /// The file to write; it must not exist.
     #[arg(long, value_name = "FILE")]
@@ -116,6 +117,15 @@ pub(crate) async fn restore(globals: &Globals, args: RestoreArgs) -> anyhow::Res
     );
     if let (Some(backup), Some(file)) = (&args.backup, &args.passphrase_file) {
         let contents = backup::restore(backup, &passphrase(file)?, &data)?;
+        let apps = data.tokens_file().exists().then(|| {
+            say(
+                globals,
+                "\nPartner apps' tokens are as they were in the backup: one that was taken back since is in force again. \
+                 Look\nthrough `hutong token list`, and take it back once more.",
+                "\n合作应用的令牌恢复到了备份时的状态：此后吊销的令牌又会生效。\n请查看 `hutong token list`，并重新吊销。",
+            )
+        });
+        let hint = format!("{hint}{}", apps.unwrap_or_default());
         return Ok(answer(globals, &contents, data.path(), &restored).hint(hint));
     }
     if args.this_copy {

@@ -17,7 +17,7 @@ use super::{Globals, output::Answer, session, show};
 use crate::{clock, data_folder::DataFolder};
 
 /// Every check there is.
-pub(crate) const CHECKS: [&str; 41] = [
+pub(crate) const CHECKS: [&str; 43] = [
     "folder",
     "folder-mode",
     "folder-owner",
@@ -35,6 +35,8 @@ pub(crate) const CHECKS: [&str; 41] = [
     "file-system",
     "clock",
     "clock-ahead",
+    "clock-peers",
+    "clock-synced",
     "time-zone",
     "locale",
     "open-files",

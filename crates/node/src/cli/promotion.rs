@@ -82,7 +82,7 @@ pub(crate) async fn run(globals: &Globals, command: PromotionCommand) -> anyhow:
         }
         PromotionCommand::Show { promotion } => {
             let promotion_id = session.promotion(&promotion).await?;
-            let request = proto::GetPromotionRequest { alliance_id, promotion_id };
+            let request = proto::GetPromotionRequest { alliance_id, promotion_id, read_mask: None };
             promotion_answer(&session, session.client.get_promotion(request).await?.promotion).await
         }
         PromotionCommand::End { promotion } => {

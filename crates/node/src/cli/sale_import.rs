@@ -55,7 +55,7 @@ pub(crate) async fn run(globals: &Globals, args: ImportArgs) -> anyhow::Result<A
     let mapping = Mapping::read(&args.mapping)?;
     let sheet = Sheet::open(&args.input, &mapping)?;
     let session = Session::open(globals).await?;
-    let request = proto::GetAllianceRequest { alliance_id: session.alliance_id.clone() };
+    let request = proto::GetAllianceRequest { alliance_id: session.alliance_id.clone(), read_mask: None };
     let alliance = session.client.get_alliance(request).await?.alliance.ok_or(Problem::Answer("alliance"))?;
     let currency: Currency = alliance.currency_code.parse().map_err(|_| Problem::Answer("currency_code"))?;
 

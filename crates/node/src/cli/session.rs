@@ -59,7 +59,7 @@ impl Session {
 
     /// How the alliance keeps its books.
     pub(crate) async fn books(&self) -> anyhow::Result<Books> {
-        let request = proto::GetAllianceRequest { alliance_id: self.alliance_id.clone() };
+        let request = proto::GetAllianceRequest { alliance_id: self.alliance_id.clone(), read_mask: None };
         let alliance =
             self.client.get_alliance(request).await?.alliance.ok_or(Problem::Answer("alliance"))?;
         let currency = alliance.currency_code.parse().context("the alliance's currency")?;

@@ -4,12 +4,12 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::{Globals, output::Answer};
-use crate::config::Config;
+use crate::{config::Config, merchant};
 
 /// `hutong config …`
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
-    /// Say whether file and environment make a valid configuration.
+    /// Say whether file and environment make a valid configuration, and certificate and key fit each other.
     #[command(after_help = "Example:\n  HUTONG_PEER__LISTEN=0.0.0.0:8710 hutong config check")]
     Check,
     /// Show the settings in force: the file, with what the environment overrides.
@@ -21,6 +21,7 @@ pub(crate) fn run(globals: &Globals, command: ConfigCommand) -> anyhow::Result<A
     let config = Config::load(&path)?;
     Ok(match command {
         ConfigCommand::Check => {
+            merchant::load_tls(&config.merchant)?;
             Answer::new(json!({ "path": path, "valid": true }), format!("{} is valid", path.display()))
         }
         ConfigCommand::Show => Answer::new(json!({ "path": path, "config": config }), config.to_toml()),

@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use hutong_client::{Client, Duration, Language, Token, proto};
+use hutong_client::{Client, Duration, Language, Token, proto, random_request_id};
 use serde_json::{Value, json};
 
 use super::{
@@ -82,14 +82,26 @@ pub(crate) async fn run(globals: &Globals, command: TokenCommand) -> anyhow::Res
         TokenCommand::Create(wish) => {
             let session = Session::open(globals).await?;
             let Wish { name, scopes, expires: lifetime, rate: calls_per_second } = wish;
-            let request = proto::CreateTokenRequest { name, scopes, lifetime, calls_per_second };
+            let request = proto::CreateTokenRequest {
+                name,
+                scopes,
+                lifetime,
+                calls_per_second,
+                request_id: random_request_id(),
+            };
             let answer = session.client.create_token(request).await?;
             made(globals, answer.token, answer.secret)
         }
         TokenCommand::Attenuate { token_file, wish } => {
             let client = client_of(globals, &token_file).await?;
             let Wish { name, scopes, expires: lifetime, rate: calls_per_second } = wish;
-            let request = proto::AttenuateTokenRequest { name, scopes, lifetime, calls_per_second };
+            let request = proto::AttenuateTokenRequest {
+                name,
+                scopes,
+                lifetime,
+                calls_per_second,
+                request_id: random_request_id(),
+            };
             let answer = client.attenuate_token(request).await?;
             made(globals, answer.token, answer.secret)
         }

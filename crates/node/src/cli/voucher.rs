@@ -204,7 +204,8 @@ pub(crate) async fn run(globals: &Globals, command: VoucherCommand) -> anyhow::R
     match command {
         VoucherCommand::Issue(args) => issue(&session, args).await,
         VoucherCommand::Show { code } => {
-            let request = proto::GetVoucherRequest { alliance_id: session.alliance_id.clone(), code };
+            let request =
+                proto::GetVoucherRequest { alliance_id: session.alliance_id.clone(), code, read_mask: None };
             let voucher = required(session.client.get_voucher(request).await?.voucher)?;
             Ok(Answer::new(
                 show::voucher_json(&voucher),
@@ -350,6 +351,7 @@ async fn list(session: &Session, limit: usize, filter: &str) -> anyhow::Result<A
                 page_size,
                 page_token,
                 filter: filter.to_owned(),
+                read_mask: None,
             })
             .await?;
         vouchers.extend(page.vouchers);

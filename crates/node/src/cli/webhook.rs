@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use hutong_client::{Language, proto};
+use hutong_client::{Duration, Language, proto, random_request_id};
 use serde_json::{Value, json};
 
 use super::{
@@ -11,7 +11,7 @@ use super::{
     output::{Answer, fields, table},
     problem::Problem,
     session::Session,
-    show,
+    show, value,
 };
 
 /// `hutong webhook …`
@@ -41,6 +41,23 @@ that you do not trust.")]
     },
     /// All webhooks, and how delivery goes.
     List,
+    /// Give a webhook a new signing secret, shown once; messages are signed with the old one, too, for a while.
+    #[command(after_help = "Examples:
+  hutong webhook rotate 0011223344556677
+  hutong webhook rotate 0011223344556677 --leaked
+
+Each message then bears a signature of every secret (Standard Webhooks: separated by spaces). Give the receiver the new
+secret before the overlap is over.")]
+    Rotate {
+        /// The webhook's id.
+        id: String,
+        /// How long the old secret goes on, at most 30d [default: 24h].
+        #[arg(long, value_name = "DURATION", value_parser = value::duration)]
+        overlap: Option<Duration>,
+        /// The old secret is known to others: it signs no more, from now on.
+        #[arg(long, conflicts_with = "overlap")]
+        leaked: bool,
+    },
     /// Send no more events to an address, and forget its dead letters.
     Remove {
         /// The webhook's id.
@@ -88,10 +105,17 @@ pub(crate) async fn run(globals: &Globals, command: WebhookCommand) -> anyhow::R
                 event_types: events.into_iter().map(i32::from).collect(),
                 resume_token: from,
                 attempts_max: attempts,
+                request_id: random_request_id(),
             };
             add(globals, &session, request).await
         }
         WebhookCommand::List => list(&session).await,
+        WebhookCommand::Rotate { id, overlap, leaked } => {
+            let request_id = random_request_id();
+            let overlap = if leaked { Some(Duration::default()) } else { overlap };
+            let request = proto::RotateWebhookSecretRequest { webhook_id: id, overlap, request_id };
+            rotate(globals, &session, request).await
+        }
         WebhookCommand::Remove { id } => {
             let request = proto::DeleteWebhookRequest { webhook_id: id.clone() };
             session.client.delete_webhook(request).await?;
@@ -123,6 +147,33 @@ async fn add(
         Language::Zh => "签名密钥只显示这一次。可以试发一条：hutong webhook test",
     };
     Ok(Answer::new(json, text).hint(format!("{hint} {}", webhook.id)))
+}
+
+async fn rotate(
+    globals: &Globals,
+    session: &Session,
+    request: proto::RotateWebhookSecretRequest,
+) -> anyhow::Result<Answer> {
+    let answer = session.client.rotate_webhook_secret(request).await?;
+    let webhook = answer.webhook.ok_or(Problem::Answer("webhook"))?;
+    let until = show::time(webhook.old_secrets_expire_time.as_ref());
+    let text = fields([
+        ("webhook", webhook.id.clone()),
+        ("address", webhook.url.clone()),
+        ("signing secret", answer.secret.clone()),
+        ("old secret until", until.clone()),
+    ]);
+    let mut json = webhook_json(&webhook);
+    json["secret"] = answer.secret.into();
+    let hint = match (globals.language(), webhook.old_secrets_expire_time.is_some()) {
+        (Language::En, true) => {
+            format!("Give the receiver the new secret before {until}; it is shown this once.")
+        }
+        (Language::En, false) => "The old secret signs no more. The new one is shown this once.".to_owned(),
+        (Language::Zh, true) => format!("新密钥只显示这一次，请在 {until} 之前交给接收方。"),
+        (Language::Zh, false) => "旧密钥已停用。新密钥只显示这一次。".to_owned(),
+    };
+    Ok(Answer::new(json, text).hint(hint))
 }
 
 async fn list(session: &Session) -> anyhow::Result<Answer> {
@@ -165,6 +216,7 @@ fn webhook_json(webhook: &proto::Webhook) -> Value {
         "failed_attempts": webhook.failed_attempts,
         "last_error": webhook.last_error,
         "delivered_count": webhook.delivered_count,
+        "old_secrets_expire_time": webhook.old_secrets_expire_time.as_ref().map(|time| show::time(Some(time))),
     })
 }
 

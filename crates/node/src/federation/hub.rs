@@ -10,7 +10,7 @@ use std::{
 };
 
 use hutong_core::roster::Standing;
-use hutong_record::{Record, ShopId};
+use hutong_record::{Header, Record, ShopId, UnixMillis};
 use hutong_store::ledger::{Doubt, HeadAnswer, Patience, QUESTION_MS, Signing, known_forks};
 use hutong_sync::{
     Frame, GoodbyeReason, Head, IngestOutcome, LinkId, Output, OwnHead, RawRun, ReadRequest, Refusal, Replica,
@@ -22,7 +22,7 @@ use super::{link::NewLink, table::LinkTable};
 use crate::{
     alliance::{Hosted, IngestJob, Notice},
     clock,
-    metrics::{Direction, DirectionLabels, FrameLabels, Metrics, frame_name},
+    metrics::{Direction, DirectionLabels, FrameLabels, Metrics},
 };
 
 /// The hub looks after its state machine at least this often, for the clock may have been set back meanwhile.
@@ -336,6 +336,9 @@ impl Hub {
                 if let Some(known) = self.links.get_mut(&link) {
                     known.heard = true;
                     self.table.heard(known.peer, now);
+                    if let Some(made) = just_made(known.peer, &frame) {
+                        self.table.made(known.peer, made, now);
+                    }
                 }
                 self.count(Direction::In, &frame);
                 self.replica.frame_received(link, frame, now);
@@ -455,7 +458,7 @@ impl Hub {
     }
 
     fn count(&self, direction: Direction, frame: &Frame) {
-        self.metrics.frames.get_or_create(&FrameLabels { direction, frame: frame_name(frame) }).inc();
+        self.metrics.frames.get_or_create(&FrameLabels { direction, frame: frame.name() }).inc();
         let Frame::Records { runs, pushed, .. } = frame else { return };
         let (records, bytes) = runs.iter().fold((0, 0), |(records, bytes), run| {
             (records + run.len() as u64, bytes + hutong_sync::raw_run_bytes(run) as u64)
@@ -501,6 +504,14 @@ impl Hub {
         }
         Ok(runs)
     }
+}
+
+/// When a peer made the record of its own that it pushes with a frame, by its clock. Nothing is decided by it, so that it
+/// need not be verified first.
+fn just_made(peer: ShopId, frame: &Frame) -> Option<UnixMillis> {
+    let Frame::Records { shop, runs, pushed: true } = frame else { return None };
+    let record = runs.last()?.last().filter(|_| *shop == peer)?;
+    Header::parse(&record.header).ok().map(|header| header.time)
 }
 
 /// A run as it travels. An author's log has a signature at each record; the last one covers the run. Some of the others

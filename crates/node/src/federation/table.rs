@@ -20,6 +20,8 @@ pub struct LinkState {
     pub version: Option<String>,
     /// Logs of which it says that it has more than this node.
     pub logs_behind: u64,
+    /// How far its clock is ahead of this node's, milliseconds, as a record that it had just made tells.
+    pub clock_offset_ms: Option<i64>,
 }
 
 /// How this node stands with every member it has tried or heard.
@@ -49,12 +51,24 @@ impl LinkTable {
 
     pub(super) fn connected(&self, shop: ShopId, version: Option<String>, at: UnixMillis) {
         let (last_heard, last_error) = (Some(at), None);
-        let state = LinkState { connected: true, last_heard, last_error, version, logs_behind: 0 };
+        let state = LinkState {
+            connected: true,
+            last_heard,
+            last_error,
+            version,
+            logs_behind: 0,
+            clock_offset_ms: None,
+        };
         self.lock().insert(shop, state);
     }
 
     pub(super) fn heard(&self, shop: ShopId, at: UnixMillis) {
         self.lock().entry(shop).or_default().last_heard = Some(at);
+    }
+
+    /// A record that a member had just made.
+    pub(super) fn made(&self, shop: ShopId, record_time: UnixMillis, at: UnixMillis) {
+        self.lock().entry(shop).or_default().clock_offset_ms = Some(record_time.ms_since(at));
     }
 
     pub(super) fn behind(&self, shop: ShopId, logs: u64) {

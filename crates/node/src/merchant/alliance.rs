@@ -20,7 +20,12 @@ use hutong_wire::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{MerchantPort, page, respond};
+use super::{
+    MerchantPort,
+    filter::{Filter, Value},
+    mask::{self, Mask},
+    page, respond,
+};
 use crate::{
     alliance::Hosted,
     clock,
@@ -31,6 +36,8 @@ const DAY_MS: i64 = 86_400_000;
 const LATE_ENTRY_MS_DEFAULT: i64 = 3 * DAY_MS;
 const ATTRIBUTION_WINDOW_MS_DEFAULT: i64 = 30 * DAY_MS;
 const INVITATION_MS_DEFAULT: i64 = 7 * DAY_MS;
+/// What a filter of members can ask about.
+const MEMBER_FIELDS: [&str; 4] = ["name", "category", "state", "core"];
 
 #[tonic::async_trait]
 impl AllianceService for MerchantPort {
@@ -76,8 +83,9 @@ impl AllianceService for MerchantPort {
         request: Request<GetAllianceRequest>,
     ) -> Result<Response<GetAllianceResponse>, Status> {
         respond(request, async |request| {
+            let mask = Mask::read(request.read_mask.as_ref(), "Alliance")?;
             let hosted = self.hosted(&request.alliance_id)?;
-            Ok(GetAllianceResponse { alliance: Some(describe(&hosted)) })
+            Ok(GetAllianceResponse { alliance: Some(mask.keep(describe(&hosted))?) })
         })
         .await
     }
@@ -87,9 +95,11 @@ impl AllianceService for MerchantPort {
         request: Request<ListAlliancesRequest>,
     ) -> Result<Response<ListAlliancesResponse>, Status> {
         respond(request, async |request| {
+            let mask = Mask::read(request.read_mask.as_ref(), "Alliance")?;
             let all = self.node.all().into_iter().map(|(hosted, _)| describe(&hosted));
             let (alliances, next_page_token) =
                 page(all, |a| a.id.clone(), request.page_size, &request.page_token)?;
+            let alliances = alliances.into_iter().map(|a| mask.keep(a)).collect::<Result<_, _>>()?;
             Ok(ListAlliancesResponse { alliances, next_page_token })
         })
         .await
@@ -101,10 +111,16 @@ impl AllianceService for MerchantPort {
     ) -> Result<Response<ListMembersResponse>, Status> {
         respond(request, async |request| {
             let hosted = self.hosted(&request.alliance_id)?;
+            let mask = Mask::read(request.read_mask.as_ref(), "Member")?;
+            let filter = Filter::parse(&request.filter, &MEMBER_FIELDS)?;
             let shops: Vec<_> = hosted.alliance().roster().iter().map(|(shop, _)| shop).collect();
-            let (shops, next_page_token) =
-                page(shops, ShopId::to_string, request.page_size, &request.page_token)?;
-            Ok(ListMembersResponse { members: members(&hosted, shops).await?, next_page_token })
+            // A charter bounds the roster, so a filter may look at all of it.
+            let mut found = members(&hosted, shops).await?;
+            found.retain(|member| filter.holds(|field| member_value(member, field)));
+            let (found, next_page_token) =
+                page(found, |member| member.shop_id.clone(), request.page_size, &request.page_token)?;
+            let members = found.into_iter().map(|member| mask.keep(member)).collect::<Result<_, _>>()?;
+            Ok(ListMembersResponse { members, next_page_token })
         })
         .await
     }
@@ -143,9 +159,20 @@ impl AllianceService for MerchantPort {
     ) -> Result<Response<UpdateProfileResponse>, Status> {
         respond(request, async |request| {
             let hosted = self.hosted(&request.alliance_id)?;
-            let UpdateProfileRequest { name, category, .. } = request;
-            let addresses = self.node.advertised();
-            hosted.execute(Command::Profile(proto::Profile { name, category, addresses })).await?;
+            let changed = mask::update(request.update_mask.as_ref(), &["name", "category"])?;
+            let me = hosted.me();
+            let before = hosted.query(move |view| report::profile(view, me)).await?;
+            let shop = &self.node.config().shop;
+            let (name, category) = before.map_or_else(
+                || (shop.name.clone(), shop.category.clone()),
+                |before| (before.name, before.category),
+            );
+            let profile = proto::Profile {
+                name: if changed.contains(&"name") { request.name } else { name },
+                category: if changed.contains(&"category") { request.category } else { category },
+                addresses: self.node.advertised(),
+            };
+            hosted.execute(Command::Profile(profile)).await?;
             Ok(UpdateProfileResponse { member: members(&hosted, vec![hosted.me()]).await?.pop() })
         })
         .await
@@ -204,6 +231,16 @@ const fn state(member: &RosterMember) -> MemberState {
         Standing::Member => MemberState::Member,
         Standing::Removed => MemberState::Removed,
         Standing::Frozen => MemberState::Frozen,
+    }
+}
+
+/// What a filter sees of a member.
+fn member_value<'a>(member: &'a Member, field: &str) -> Value<'a> {
+    match field {
+        "name" => Value::Text(&member.name),
+        "category" => Value::Text(&member.category),
+        "state" => Value::word(member.state().as_str_name(), "MEMBER_STATE_"),
+        _ => Value::Text(if member.core { "true" } else { "false" }),
     }
 }
 

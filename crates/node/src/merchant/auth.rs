@@ -11,7 +11,7 @@ use std::{
     convert::Infallible,
     net::IpAddr,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, PoisonError, RwLock},
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -27,6 +27,7 @@ pub(super) use book::{Book, Entry as TokenEntry, Wish};
 pub(super) use secret::{TokenId, random};
 
 use self::{
+    audit::Noting,
     book::Shown,
     scope::{Effect, Method},
     secret::TokenHash,
@@ -89,7 +90,8 @@ impl Pass {
 /// Looks at every call before it is heard.
 #[derive(Debug, Clone)]
 pub(super) struct Gate {
-    owner: TokenHash,
+    /// May be replaced while calls are made.
+    owner: Arc<RwLock<TokenHash>>,
     book: Arc<Book>,
     audit: Audit,
     /// A call is given up after this, whatever its caller says.
@@ -98,7 +100,14 @@ pub(super) struct Gate {
 
 impl Gate {
     pub(super) fn new(owner_token: &str, book: Arc<Book>, audit: Audit, call_time_max: Duration) -> Self {
-        Self { owner: TokenHash::of(owner_token), book, audit, call_time_max }
+        let owner = Arc::new(RwLock::new(TokenHash::of(owner_token)));
+        Self { owner, book, audit, call_time_max }
+    }
+
+    /// The owner shows another token from now on.
+    pub(super) fn set_owner(&self, owner_token: &str) {
+        *self.owner.write().unwrap_or_else(PoisonError::into_inner) = TokenHash::of(owner_token);
+        self.book.set_owner(owner_token);
     }
 
     /// Whose token a call shows.
@@ -106,7 +115,7 @@ impl Gate {
         let shown = metadata.get("authorization").and_then(|value| value.to_str().ok());
         let text = shown.and_then(|text| text.strip_prefix("Bearer "));
         let text = text.ok_or(Refusal::new(Reason::TokenInvalid))?;
-        if TokenHash::of(text) == self.owner {
+        if TokenHash::of(text) == *self.owner.read().unwrap_or_else(PoisonError::into_inner) {
             return Ok(Pass::Owner);
         }
         self.book.show(text, now).map(|shown| Pass::Token(Arc::new(shown)))
@@ -122,20 +131,20 @@ impl Gate {
         }
     }
 
-    async fn note(&self, pass: Option<&Pass>, path: &str, code: Code, reason: &str, caller: Option<IpAddr>) {
+    /// Begins a call's entry in the audit log: it is noted even if its caller does not wait for the answer.
+    fn begin(&self, pass: Option<&Pass>, path: &str, caller: Option<IpAddr>) -> Noting {
         let (token, name) = pass.map(Pass::label).unwrap_or_default();
-        let entry = audit::Entry {
+        self.audit.begin(audit::Entry {
             sequence: 0,
             unix_ms: clock::now().ms(),
             token,
             name,
             method: path.to_owned(),
-            code: code_name(code).to_owned(),
-            reason: reason.to_owned(),
+            code: code_name(Code::Cancelled).to_owned(),
+            reason: String::new(),
             caller: caller.map(|address| address.to_string()).unwrap_or_default(),
             skipped: 0,
-        };
-        self.audit.note(entry).await;
+        })
     }
 
     /// Hears a call, or says why not.
@@ -158,7 +167,8 @@ impl Gate {
         let pass = recognized.as_ref().ok();
         if let Err(refusal) = admitted {
             let denied = super::refused(&refusal, language);
-            self.note(pass, &path, denied.code(), refusal.reason.code(), caller).await;
+            let noting = self.begin(pass, &path, caller);
+            noting.tell(code_name(denied.code()), refusal.reason.code()).await;
             return denied.into_http();
         }
         let time = call::timeout(&metadata).unwrap_or(self.call_time_max).min(self.call_time_max);
@@ -166,14 +176,15 @@ impl Gate {
         if let Some(pass) = pass {
             parts.extensions.insert(pass.clone());
         }
+        let noting = (method.effect == Effect::Changes).then(|| self.begin(pass, &path, caller));
         let answer = inner.call(http::Request::from_parts(parts, body));
         let response = match tokio::time::timeout(time.saturating_sub(ANSWER_MARGIN), answer).await {
             Ok(Ok(response)) => response,
             Ok(Err(never)) => match never {},
             Err(_) => Status::deadline_exceeded("the call took longer than its caller waits").into_http(),
         };
-        if method.effect == Effect::Changes {
-            self.note(pass, &path, code_of(&response), "", caller).await;
+        if let Some(noting) = noting {
+            noting.tell(code_name(code_of(&response)), "").await;
         }
         response
     }
@@ -248,5 +259,54 @@ where
         }
         let gate = self.gate.clone();
         Box::pin(async move { Ok(gate.pass(ready, request).await) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Never answers.
+    #[derive(Clone)]
+    struct Deaf;
+
+    impl Service<http::Request<Body>> for Deaf {
+        type Response = http::Response<Body>;
+        type Error = Infallible;
+        type Future = std::future::Pending<Result<Self::Response, Infallible>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: http::Request<Body>) -> Self::Future {
+            std::future::pending()
+        }
+    }
+
+    fn call(path: &str, token: &str) -> http::Request<Body> {
+        let request = http::Request::post(path).header("authorization", format!("Bearer {token}"));
+        request.body(Body::empty()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_change_whose_caller_hangs_up_is_in_the_audit_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let audit = Audit::open(folder.path().join("audit")).unwrap();
+        let book = Arc::new(Book::open(folder.path().join("tokens.json"), "owner's").unwrap());
+        let gate = Gate::new("owner's", book, audit.clone(), Duration::from_secs(30));
+        let mut guarded = gate.layer(Deaf);
+        let (change, question) =
+            ("/hutong.merchant.v1.SaleService/ReportSale", "/hutong.merchant.v1.NodeService/GetStatus");
+        for path in [change, question] {
+            let mut answer = guarded.call(call(path, "owner's"));
+            assert!(futures::poll!(answer.as_mut()).is_pending());
+        }
+        let refused = guarded.call(call(change, "nobody's")).await.unwrap();
+        assert_eq!(code_of(&refused), Code::Unauthenticated);
+        let noted = audit.newest(u64::MAX, usize::MAX, |_| true).await.unwrap();
+        let told: Vec<_> =
+            noted.iter().map(|e| (e.token.as_str(), e.method.as_str(), e.code.as_str())).collect();
+        assert_eq!(told, [("", change, "UNAUTHENTICATED"), ("owner", change, "CANCELLED")]);
     }
 }

@@ -3,6 +3,7 @@
 
 use hutong_core::refusal::Refusal;
 use hutong_record::UnixMillis;
+use hutong_wire::trade;
 
 /// A filter is typed or made by a program; what is longer is neither.
 const FILTER_BYTES_MAX: usize = 1_024;
@@ -15,6 +16,18 @@ pub(super) enum Value<'a> {
     Text(&'a str),
     /// Compared by all operators. What has no time meets no condition but `!=`.
     Time(Option<UnixMillis>),
+}
+
+impl<'a> Value<'a> {
+    /// An enum's value, by its name without the prefix that all its values share.
+    pub(super) fn word(name: &'a str, prefix: &str) -> Self {
+        Self::Text(name.strip_prefix(prefix).unwrap_or(name))
+    }
+
+    /// A message's time. One that is none is as good as no time.
+    pub(super) fn time(time: Option<&prost_types::Timestamp>) -> Self {
+        Self::Time(time.and_then(|time| trade::time("time", time).ok()))
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,22 +10,24 @@ mod channel;
 mod event;
 mod filter;
 mod guess;
+mod mask;
 mod names;
 mod node;
 mod promotion;
 mod qualify;
 mod redeem;
+mod repeat;
 mod report;
 mod right;
 mod sale;
 mod settlement;
+mod tls;
 mod token;
 mod voucher;
 mod webhook;
 
 use std::{sync::Arc, time::Duration};
 
-use futures::StreamExt as _;
 use http::{HeaderName, HeaderValue, Method, header};
 use hutong_core::refusal::{Language, Refusal};
 use hutong_record::AllianceId;
@@ -41,15 +43,21 @@ use hutong_wire::{
     },
     status, trade,
 };
+use rustls::ServerConfig;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, transport::Server};
 use tonic_web::GrpcWebLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::{
-    alliance::Hosted, config::Config, data_folder::DataFolder, metrics::calls::CountCalls, node::Node,
+    alliance::Hosted,
+    config::{Config, Merchant},
+    data_folder::DataFolder,
+    metrics::calls::CountCalls,
+    node::Node,
 };
+use tls::Doorway;
+pub use tls::{TlsError, load as load_tls};
 
 /// The largest request: a promotion for 64 shops takes some 12 KB, a dry run of 100 QR codes 30 KB.
 const REQUEST_BYTES_MAX: usize = 256 * 1_024;
@@ -61,8 +69,6 @@ const HEADER_LIST_BYTES_MAX: u32 = 16 * 1_024;
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// After a failed accept. With no file descriptors left the next one fails too, and would at once.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a browser remembers which calls its pages may make.
 const CORS_MAX_AGE: Duration = Duration::from_secs(3_600);
 /// Entries of a page when the caller names no number, and at the most.
@@ -79,7 +85,23 @@ struct MerchantPort {
     webhooks: Arc<webhook::Webhooks>,
 }
 
-/// Serves the merchant port until the node stops; whoever shows the owner's token may do everything.
+/// What of the merchant port can be changed while it is served.
+#[derive(Debug)]
+pub struct Controls {
+    doorway: Doorway,
+    gate: auth::Gate,
+}
+
+impl Controls {
+    /// From now on new callers are shown another certificate, and the owner is known by another token. Connections stay.
+    pub fn set(&self, settings: &Merchant, tls: Option<Arc<ServerConfig>>, owner_token: &str) {
+        self.doorway.set(settings, tls);
+        self.gate.set_owner(owner_token);
+    }
+}
+
+/// Serves the merchant port until the node stops; whoever shows the owner's token may do everything. Other machines'
+/// callers are shown the certificate in `tls`, as [`load_tls`] gives it.
 ///
 /// # Errors
 /// The tokens, webhooks or audit log in the data folder cannot be read.
@@ -88,11 +110,14 @@ pub fn serve(
     data: &DataFolder,
     listener: TcpListener,
     token: &str,
-) -> anyhow::Result<impl Future<Output = Result<(), tonic::transport::Error>> + Send + 'static> {
-    let book = Arc::new(auth::Book::open(data.tokens_file())?);
+    tls: Option<Arc<ServerConfig>>,
+) -> anyhow::Result<(Controls, impl Future<Output = Result<(), tonic::transport::Error>> + Send + 'static)> {
+    let book = Arc::new(auth::Book::open(data.tokens_file(), token)?);
     let audit = auth::Audit::open(data.audit_folder())?;
     let webhooks = Arc::new(webhook::Webhooks::open(node.clone(), data.webhooks_folder())?);
     let gate = auth::Gate::new(token, book.clone(), audit.clone(), CALL_TIMEOUT);
+    let doorway = Doorway::new(&node.config().merchant, tls);
+    let controls = Controls { doorway: doorway.clone(), gate: gate.clone() };
     let cors = cors(node.config());
     let hooks = webhooks.clone();
     let port =
@@ -137,24 +162,15 @@ pub fn serve(
         .add_service(service!(NodeServiceServer))
         .add_service(service!(TokenServiceServer))
         .add_service(service!(WebhookServiceServer));
-    Ok(async move {
+    let serving = async move {
         health_reporter.set_service_status("", tonic_health::ServingStatus::Serving).await;
         let stop = node.stop().clone().cancelled_owned();
-        let incoming = TcpListenerStream::new(listener).then(async |accepted| {
-            match &accepted {
-                Ok(stream) => drop(stream.set_nodelay(true)),
-                Err(error) => {
-                    tracing::warn!(%error, "a connection cannot be accepted");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            }
-            accepted
-        });
-        let served = router.serve_with_incoming_shutdown(incoming, stop).await;
+        let served = router.serve_with_incoming_shutdown(doorway.open(listener), stop).await;
         hooks.finish().await;
         audit.flush().await;
         served
-    })
+    };
+    Ok((controls, serving))
 }
 
 /// Which web pages may call: those of the configured origins. A page of any other is kept out by its browser.

@@ -146,6 +146,7 @@ fn link_message(
         last_record_time: last_record.map(trade::timestamp),
         program_version: state.version.unwrap_or_default(),
         logs_behind: if state.connected { state.logs_behind } else { 0 },
+        clock_offset_ms: state.clock_offset_ms,
         stale_since_time: stale_since.map(trade::timestamp),
     }
 }

@@ -9,7 +9,7 @@ use hutong_core::{
     stock::{self, Share},
     view::ViewError,
 };
-use hutong_record::{RecordId, ShopId, UnixMillis};
+use hutong_record::{Currency, RecordId, ShopId, UnixMillis};
 use hutong_store::views::SledViews;
 use hutong_wire::{
     merchant::v1::{
@@ -23,8 +23,18 @@ use hutong_wire::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{MerchantPort, activity, page, respond, sale::unexpected};
+use super::{
+    MerchantPort, activity,
+    filter::{Filter, Value},
+    mask::Mask,
+    page, respond,
+    sale::unexpected,
+};
 use crate::alliance::Hosted;
+
+/// What a filter of promotions can ask about.
+const PROMOTION_FIELDS: [&str; 7] =
+    ["title", "funder_id", "redeemer_id", "mode", "start_time", "end_time", "ended_time"];
 
 #[tonic::async_trait]
 impl PromotionService for MerchantPort {
@@ -41,8 +51,9 @@ impl PromotionService for MerchantPort {
     ) -> Result<Response<GetPromotionResponse>, Status> {
         respond(request, async |request| {
             let hosted = self.hosted(&request.alliance_id)?;
+            let mask = Mask::read(request.read_mask.as_ref(), "Promotion")?;
             let id = trade::record_id("promotion_id", &request.promotion_id)?;
-            Ok(GetPromotionResponse { promotion: Some(show(&hosted, id).await?) })
+            Ok(GetPromotionResponse { promotion: Some(mask.keep(show(&hosted, id).await?)?) })
         })
         .await
     }
@@ -131,12 +142,14 @@ impl MerchantPort {
     ) -> Result<ListPromotionsResponse, Refusal> {
         let hosted = self.hosted(&request.alliance_id)?;
         let currency = hosted.alliance().charter().currency;
-        let all = hosted.query(move |view| Promotion::load_all(view, currency)).await?;
+        let mask = Mask::read(request.read_mask.as_ref(), "Promotion")?;
+        let filter = Filter::parse(&request.filter, &PROMOTION_FIELDS)?;
+        let all = hosted.query(move |view| all_that_hold(view, &filter, currency)).await?;
         let (shown, next_page_token) =
             page(all, |p| p.id.to_string(), request.page_size, &request.page_token)?;
         let mut promotions = Vec::with_capacity(shown.len());
         for promotion in shown {
-            promotions.push(describe(&hosted, promotion).await?);
+            promotions.push(mask.keep(describe(&hosted, promotion).await?)?);
         }
         Ok(ListPromotionsResponse { promotions, next_page_token })
     }
@@ -166,6 +179,36 @@ impl MerchantPort {
         let (shown, next_page_token) = page(all, key, request.page_size, &request.page_token)?;
         let shares = shown.iter().map(|share| trade::share_message(share, &promotion)).collect();
         Ok(ListSharesResponse { shares, next_page_token })
+    }
+}
+
+/// The promotions that a filter holds for.
+fn all_that_hold(view: &SledViews, filter: &Filter, currency: Currency) -> Result<Vec<Promotion>, ViewError> {
+    let mut all = Promotion::load_all(view, currency)?;
+    if filter.is_empty() {
+        return Ok(all);
+    }
+    let mut holds = Vec::with_capacity(all.len());
+    for promotion in &all {
+        let ended_time = promotion::ended(view, promotion.id)?.map(trade::timestamp);
+        let message = PromotionMessage { ended_time, ..trade::promotion_message(promotion) };
+        holds.push(filter.holds(|field| promotion_value(&message, field)));
+    }
+    let mut holds = holds.into_iter();
+    all.retain(|_| holds.next().unwrap_or_default());
+    Ok(all)
+}
+
+/// What a filter sees of a promotion.
+fn promotion_value<'a>(promotion: &'a PromotionMessage, field: &str) -> Value<'a> {
+    match field {
+        "title" => Value::Text(&promotion.title),
+        "funder_id" => Value::Text(&promotion.funder_id),
+        "redeemer_id" => Value::Text(&promotion.redeemer_id),
+        "mode" => Value::word(promotion.mode().as_str_name(), "VOUCHER_MODE_"),
+        "start_time" => Value::time(promotion.start_time.as_ref()),
+        "end_time" => Value::time(promotion.end_time.as_ref()),
+        _ => Value::time(promotion.ended_time.as_ref()),
     }
 }
 

@@ -19,7 +19,7 @@ use super::{
     MerchantPort,
     auth::{AuditEntry as Noted, Book, Pass, TokenEntry, TokenId, Wish},
     filter::{Filter, Value},
-    page, page_size, respond,
+    page, page_size, repeat, respond,
 };
 use crate::{alliance::internal, clock};
 
@@ -35,9 +35,10 @@ impl TokenService for MerchantPort {
         request: Request<CreateTokenRequest>,
     ) -> Result<Response<CreateTokenResponse>, Status> {
         respond(request, async |request| {
-            let CreateTokenRequest { name, scopes, lifetime, calls_per_second } = request;
+            let tag = repeat::tag(&request.request_id, "CreateToken", &request)?;
+            let CreateTokenRequest { name, scopes, lifetime, calls_per_second, .. } = request;
             let lifetime_ms = lifetime_ms(lifetime.as_ref())?;
-            let wish = Wish { name, scopes, lifetime_ms, calls_per_second };
+            let wish = Wish { name, scopes, lifetime_ms, calls_per_second, request: tag };
             let (token, secret) = self.make_token(wish, None).await?;
             Ok(CreateTokenResponse { token: Some(token), secret })
         })
@@ -50,9 +51,10 @@ impl TokenService for MerchantPort {
     ) -> Result<Response<AttenuateTokenResponse>, Status> {
         let pass = Pass::of(request.extensions());
         respond(request, async |request| {
-            let AttenuateTokenRequest { name, scopes, lifetime, calls_per_second } = request;
+            let tag = repeat::tag(&request.request_id, "AttenuateToken", &request)?;
+            let AttenuateTokenRequest { name, scopes, lifetime, calls_per_second, .. } = request;
             let lifetime_ms = lifetime_ms(lifetime.as_ref())?;
-            let wish = Wish { name, scopes, lifetime_ms, calls_per_second };
+            let wish = Wish { name, scopes, lifetime_ms, calls_per_second, request: tag };
             let (token, secret) = self.make_token(wish, pass?.token()).await?;
             Ok(AttenuateTokenResponse { token: Some(token), secret })
         })

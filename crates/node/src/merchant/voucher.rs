@@ -10,7 +10,6 @@ use hutong_core::{
     report,
     voucher::{Presented, Voucher, VoucherKey},
 };
-use hutong_record::UnixMillis;
 use hutong_wire::{
     merchant::v1::{
         GetVoucherRequest, GetVoucherResponse, IssueVoucherRequest, IssueVoucherResponse,
@@ -29,6 +28,7 @@ use super::{
     MerchantPort,
     call::Call,
     filter::{Filter, Value},
+    mask::Mask,
     page_size, respond,
     sale::{handed_out, unexpected},
 };
@@ -165,14 +165,22 @@ impl MerchantPort {
 
     async fn get(&self, request: GetVoucherRequest, call: &Call) -> Result<GetVoucherResponse, Refusal> {
         let hosted = self.hosted(&request.alliance_id)?;
+        let mask = Mask::read(request.read_mask.as_ref(), "Voucher")?;
         let presented = trade::presented(&request.code);
         let found = find(&hosted, presented.clone());
         let voucher = self.unless_guessing(call, &hosted, presented.as_ref(), found).await?;
         let message = describe(&hosted, vec![voucher]).await?.pop();
-        Ok(GetVoucherResponse { voucher: message })
+        Ok(GetVoucherResponse { voucher: message.map(|message| mask.keep(message)).transpose()? })
     }
 
     async fn list(&self, request: ListVouchersRequest) -> Result<ListVouchersResponse, Refusal> {
+        let mask = Mask::read(request.read_mask.as_ref(), "Voucher")?;
+        let ListVouchersResponse { vouchers, next_page_token } = self.list_whole(request).await?;
+        let vouchers = vouchers.into_iter().map(|voucher| mask.keep(voucher)).collect::<Result<_, _>>()?;
+        Ok(ListVouchersResponse { vouchers, next_page_token })
+    }
+
+    async fn list_whole(&self, request: ListVouchersRequest) -> Result<ListVouchersResponse, Refusal> {
         let hosted = self.hosted(&request.alliance_id)?;
         let size = page_size(request.page_size)?;
         let filter = Filter::parse(&request.filter, &VOUCHER_FIELDS)?;
@@ -225,20 +233,16 @@ impl MerchantPort {
 
 /// What a filter sees of a voucher.
 fn voucher_value<'a>(voucher: &'a VoucherMessage, field: &str) -> Value<'a> {
-    let word = |name: &'static str, prefix| Value::Text(name.strip_prefix(prefix).unwrap_or(name));
-    let time = |time: Option<&prost_types::Timestamp>| {
-        Value::Time(time.and_then(|time| trade::time_or(field, Some(time), UnixMillis::EPOCH).ok()))
-    };
     match field {
-        "state" => word(voucher.state().as_str_name(), "VOUCHER_STATE_"),
-        "mode" => word(voucher.mode().as_str_name(), "VOUCHER_MODE_"),
+        "state" => Value::word(voucher.state().as_str_name(), "VOUCHER_STATE_"),
+        "mode" => Value::word(voucher.mode().as_str_name(), "VOUCHER_MODE_"),
         "promotion_id" => Value::Text(&voucher.promotion_id),
         "distributor_id" => Value::Text(&voucher.distributor_id),
         "funder_id" => Value::Text(&voucher.funder_id),
         "card_id" => Value::Text(&voucher.card_id),
-        "issue_time" => time(voucher.issue_time.as_ref()),
-        "expire_time" => time(voucher.expire_time.as_ref()),
-        _ => time(voucher.redeem_time.as_ref()),
+        "issue_time" => Value::time(voucher.issue_time.as_ref()),
+        "expire_time" => Value::time(voucher.expire_time.as_ref()),
+        _ => Value::time(voucher.redeem_time.as_ref()),
     }
 }
 

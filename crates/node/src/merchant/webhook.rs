@@ -12,21 +12,25 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hutong_core::refusal::{Reason, Refusal};
+use hutong_core::{
+    answer::RequestTag,
+    refusal::{Reason, Refusal},
+};
 use hutong_record::UnixMillis;
 use hutong_wire::{
     merchant::v1::{
         CreateWebhookRequest, CreateWebhookResponse, DeadLetter, DeleteWebhookRequest, DeleteWebhookResponse,
         EventType, ListDeadLettersRequest, ListDeadLettersResponse, ListWebhooksRequest,
-        ListWebhooksResponse, ReplayDeadLettersRequest, ReplayDeadLettersResponse, TestWebhookRequest,
-        TestWebhookResponse, Webhook, webhook_service_server::WebhookService,
+        ListWebhooksResponse, ReplayDeadLettersRequest, ReplayDeadLettersResponse,
+        RotateWebhookSecretRequest, RotateWebhookSecretResponse, TestWebhookRequest, TestWebhookResponse,
+        Webhook, webhook_service_server::WebhookService,
     },
     trade,
 };
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status};
 
-use super::{MerchantPort, event, page, respond};
+use super::{MerchantPort, event, page, repeat, respond};
 use crate::{
     alliance::{Hosted, internal},
     clock,
@@ -40,6 +44,9 @@ const WEBHOOKS_MAX: usize = 16;
 const EVENT_TYPES_MAX: usize = 64;
 const ATTEMPTS_DEFAULT: u32 = 15;
 const ATTEMPTS_MAX: u32 = 20;
+const OVERLAP_MS_DEFAULT: i64 = 24 * 3_600_000;
+/// Longer than any receiver needs to change over.
+const OVERLAP_MS_MAX: i64 = 30 * 24 * 3_600_000;
 /// Dead letters sent again by one call.
 const REPLAY_MAX: usize = 100;
 /// How long a call that replays goes on; one message more may take its whole time after that.
@@ -109,6 +116,9 @@ impl Webhooks {
     async fn create(&self, request: CreateWebhookRequest, hosted: Arc<Hosted>) -> Result<Arc<Hook>, Refusal> {
         let agreed = self.agree(&request, &hosted)?;
         let _one_at_a_time = self.adding.lock().await;
+        if let Some(hook) = self.made_before(agreed.request.as_ref(), agreed.created)? {
+            return Ok(hook);
+        }
         if self.lock().len() >= WEBHOOKS_MAX {
             return Err(Refusal::new(Reason::WebhookLimitReached).with("limit", WEBHOOKS_MAX));
         }
@@ -117,6 +127,32 @@ impl Webhooks {
         let hook = Arc::new(made.map_err(|error| internal(&error))??);
         self.lock().insert(hook.id, hook.clone());
         self.start(hook.clone(), hosted);
+        Ok(hook)
+    }
+
+    /// The webhook that a request made when it was made first.
+    fn made_before(&self, tag: Option<&RequestTag>, now: UnixMillis) -> Result<Option<Arc<Hook>>, Refusal> {
+        let Some(tag) = tag else { return Ok(None) };
+        for hook in self.lock().values() {
+            let Some((asked, _)) = &hook.made_by else { continue };
+            if asked.is_repeated_by(tag, now)? {
+                return Ok(Some(hook.clone()));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn rotate(&self, request: RotateWebhookSecretRequest) -> Result<Arc<Hook>, Refusal> {
+        let tag = repeat::tag(&request.request_id, "RotateWebhookSecret", &request)?;
+        let overlap = request.overlap.as_ref().map(|overlap| trade::duration_ms("overlap", overlap));
+        let overlap_ms = overlap.transpose()?.unwrap_or(OVERLAP_MS_DEFAULT);
+        if overlap_ms > OVERLAP_MS_MAX {
+            return Err(Refusal::field("overlap", "must be at most 30 days"));
+        }
+        let (hook, now) = (self.get(&request.webhook_id)?, clock::now());
+        let rotated = hook.clone();
+        let rotation = move || rotated.rotate(now.saturating_add_ms(overlap_ms), tag.as_ref(), now);
+        tokio::task::spawn_blocking(rotation).await.map_err(|error| internal(&error))??;
         Ok(hook)
     }
 
@@ -142,6 +178,7 @@ impl Webhooks {
             },
             resume_token: event::token_at(hosted, after)?,
             created: clock::now(),
+            request: repeat::tag(&request.request_id, "CreateWebhook", request)?,
         })
     }
 
@@ -157,7 +194,7 @@ impl Webhooks {
     async fn test(&self, id: &str) -> Result<TestWebhookResponse, Refusal> {
         let hook = self.get(id)?;
         let message = worker::test_message(&hook)?;
-        Ok(match self.poster.post(&hook.target, &hook.secret, &message).await {
+        Ok(match self.poster.post(&hook.target, &hook.keyring(), &message).await {
             Ok(status) => TestWebhookResponse {
                 delivered: true,
                 http_status: status.as_u16().into(),
@@ -193,7 +230,7 @@ impl Webhooks {
             if begun.elapsed() >= REPLAY_TIME {
                 break;
             }
-            match self.poster.post(&hook.target, &hook.secret, &letter.message()).await {
+            match self.poster.post(&hook.target, &hook.keyring(), &letter.message()).await {
                 Ok(_) => taken.push(letter.message_id.clone()),
                 Err(failure) => {
                     answer.failed_count += 1;
@@ -222,8 +259,20 @@ impl WebhookService for MerchantPort {
         respond(request, async |request| {
             let hosted = self.hosted(&request.alliance_id)?;
             let hook = self.webhooks.create(request, hosted).await?;
-            let secret = hook.secret.text().to_string();
-            Ok(CreateWebhookResponse { webhook: Some(describe(&hook)), secret })
+            let secret = hook.keyring().newest.text().to_string();
+            Ok(CreateWebhookResponse { webhook: Some(describe_at_first(&hook)), secret })
+        })
+        .await
+    }
+
+    async fn rotate_webhook_secret(
+        &self,
+        request: Request<RotateWebhookSecretRequest>,
+    ) -> Result<Response<RotateWebhookSecretResponse>, Status> {
+        respond(request, async |request| {
+            let hook = self.webhooks.rotate(request).await?;
+            let secret = hook.keyring().newest.text().to_string();
+            Ok(RotateWebhookSecretResponse { webhook: Some(describe(&hook)), secret })
         })
         .await
     }
@@ -301,6 +350,24 @@ fn describe(hook: &Hook) -> Webhook {
         failed_attempts: progress.failed_attempts,
         last_error: progress.last_error.clone(),
         delivered_count: progress.delivered,
+        old_secrets_expire_time: hook.keyring().older_until(clock::now()).map(trade::timestamp),
+    }
+}
+
+/// A webhook as it was when it was made: a repeat gets the first answer, whatever came of it since.
+fn describe_at_first(hook: &Hook) -> Webhook {
+    let now = describe(hook);
+    Webhook {
+        resume_token: hook
+            .made_by
+            .as_ref()
+            .map_or_else(|| now.resume_token.clone(), |(_, first)| first.clone()),
+        dead_letter_count: 0,
+        failed_attempts: 0,
+        last_error: String::new(),
+        delivered_count: 0,
+        old_secrets_expire_time: None,
+        ..now
     }
 }
 

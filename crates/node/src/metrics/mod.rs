@@ -15,7 +15,7 @@ pub use listener::serve;
 pub use sample::Sampler;
 pub(crate) use table::{
     CallLabels, CommandLabels, DialLabels, DialOutcome, Direction, DirectionLabels, FrameLabels,
-    IngestLabels, NameLabels, Outcome, ReasonLabels, command_name, frame_name,
+    IngestLabels, NameLabels, Outcome, ReasonLabels, command_name,
 };
 pub use table::{Kind, Metrics, Row, TABLE};
 

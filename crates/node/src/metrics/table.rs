@@ -3,7 +3,6 @@
 use std::sync::atomic::AtomicU64;
 
 use hutong_core::command::Command;
-use hutong_sync::Frame;
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -299,18 +298,5 @@ pub(crate) const fn command_name(command: &Command) -> &'static str {
         Command::MoveQuota(_) => "move_quota",
         // Duties, which the writer gives itself.
         _ => "other",
-    }
-}
-
-/// A frame's name.
-pub(crate) const fn frame_name(frame: &Frame) -> &'static str {
-    match frame {
-        Frame::Hello { .. } => "hello",
-        Frame::Frontier { .. } => "frontier",
-        Frame::Have { .. } => "have",
-        Frame::Want { .. } => "want",
-        Frame::Records { .. } => "records",
-        Frame::Goodbye { .. } => "goodbye",
-        Frame::Alarm { .. } => "alarm",
     }
 }

@@ -181,6 +181,9 @@ pub struct GetAllianceRequest {
     /// Hex id; absent where the node is in one alliance only.
     #[prost(string, tag = "1")]
     pub alliance_id: ::prost::alloc::string::String,
+    /// Which fields of an alliance to tell, such as `id,name`; fields of a message within it as `attribution.paying_model`. Absent: all.
+    #[prost(message, optional, tag = "2")]
+    pub read_mask: ::core::option::Option<::prost_types::FieldMask>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetAllianceResponse {
@@ -195,6 +198,9 @@ pub struct ListAlliancesRequest {
     /// From the previous answer; absent: from the start.
     #[prost(string, tag = "2")]
     pub page_token: ::prost::alloc::string::String,
+    /// Which fields of an alliance to tell, such as `id,name`; fields of a message within it as `attribution.paying_model`. Absent: all.
+    #[prost(message, optional, tag = "3")]
+    pub read_mask: ::core::option::Option<::prost_types::FieldMask>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListAlliancesResponse {
@@ -215,6 +221,13 @@ pub struct ListMembersRequest {
     /// From the previous answer; absent: from the start.
     #[prost(string, tag = "3")]
     pub page_token: ::prost::alloc::string::String,
+    /// Conditions on fields joined by AND, such as `state = MEMBER AND category = bakery`; fields: name, category, state (as in
+    /// the enum, without prefix), core (true or false). Absent: all.
+    #[prost(string, tag = "4")]
+    pub filter: ::prost::alloc::string::String,
+    /// Which fields of a member to tell, such as `shop_id,name`. Absent: all.
+    #[prost(message, optional, tag = "5")]
+    pub read_mask: ::core::option::Option<::prost_types::FieldMask>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListMembersResponse {
@@ -272,6 +285,9 @@ pub struct UpdateProfileRequest {
     /// At most 40 characters.
     #[prost(string, tag = "3")]
     pub category: ::prost::alloc::string::String,
+    /// Which of name and category to change; the other stays. Absent: both.
+    #[prost(message, optional, tag = "4")]
+    pub update_mask: ::core::option::Option<::prost_types::FieldMask>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct UpdateProfileResponse {
@@ -2804,6 +2820,10 @@ pub struct Link {
     /// What this node knows of it is as old as this: absent while linked, or where nothing is known.
     #[prost(message, optional, tag = "24")]
     pub stale_since_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// How far its clock was ahead of this node's, milliseconds, when it last sent a record that it had just made; less by the
+    /// way's delay. Absent: none has come since the link came up.
+    #[prost(sint64, optional, tag = "25")]
+    pub clock_offset_ms: ::core::option::Option<i64>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SetFederationRequest {
@@ -3582,6 +3602,9 @@ pub struct GetPromotionRequest {
     /// Hex.
     #[prost(string, tag = "2")]
     pub promotion_id: ::prost::alloc::string::String,
+    /// Which fields of a promotion to tell, such as `id,title,budget`; fields of a message within it as `budget.minor`. Absent: all.
+    #[prost(message, optional, tag = "3")]
+    pub read_mask: ::core::option::Option<::prost_types::FieldMask>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GetPromotionResponse {
@@ -3599,6 +3622,17 @@ pub struct ListPromotionsRequest {
     /// From the previous answer; absent: from the start.
     #[prost(string, tag = "3")]
     pub page_token: ::prost::alloc::string::String,
+    /// Conditions on fields joined by AND, such as `mode = ANYWHERE AND end_time > 2026-06-01T00:00:00Z`; fields: title,
+    /// funder_id, redeemer_id, mode (as in the enum, without prefix), start_time, end_time, ended_time (RFC 3339, with \< \<=
+    ///
+    /// >
+    /// >  >
+    /// >  > = too). Absent: all.
+    #[prost(string, tag = "4")]
+    pub filter: ::prost::alloc::string::String,
+    /// Which fields of a promotion to tell, such as `id,title,budget`; fields of a message within it as `budget.minor`. Absent: all.
+    #[prost(message, optional, tag = "5")]
+    pub read_mask: ::core::option::Option<::prost_types::FieldMask>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListPromotionsResponse {
@@ -8988,6 +9022,10 @@ pub struct CreateTokenRequest {
     /// 1 to 10,000; 0: 50.
     #[prost(uint32, tag = "4")]
     pub calls_per_second: u32,
+    /// This caller's own name for the request, 1 to 64 printable ASCII characters; absent: a repeat makes another one. For 24
+    /// hours a repeat gets the first answer again, and another request under the same id is refused.
+    #[prost(string, tag = "5")]
+    pub request_id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CreateTokenResponse {
@@ -9008,9 +9046,13 @@ pub struct AttenuateTokenRequest {
     /// At least 1 minute; absent, or longer than the caller's token lasts: as long as that.
     #[prost(message, optional, tag = "3")]
     pub lifetime: ::core::option::Option<::prost_types::Duration>,
-    /// At most the caller's; 0: as many.
+    /// At most the caller's; 0: as many. What is made from a token makes its calls on that token's account, too.
     #[prost(uint32, tag = "4")]
     pub calls_per_second: u32,
+    /// This caller's own name for the request, 1 to 64 printable ASCII characters; absent: a repeat makes another one. For 24
+    /// hours a repeat gets the first answer again, and another request under the same id is refused.
+    #[prost(string, tag = "5")]
+    pub request_id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AttenuateTokenResponse {
@@ -9092,7 +9134,8 @@ pub struct AuditEntry {
     /// As in /hutong.merchant.v1.SaleService/ReportSale.
     #[prost(string, tag = "5")]
     pub method: ::prost::alloc::string::String,
-    /// gRPC's name of the answer's code, such as OK or PERMISSION_DENIED.
+    /// gRPC's name of the answer's code, such as OK or PERMISSION_DENIED. CANCELLED: the caller hung up before there was one;
+    /// the change may have been made all the same.
     #[prost(string, tag = "6")]
     pub code: ::prost::alloc::string::String,
     /// As in ErrorInfo.reason, where the call was denied before it was heard.
@@ -10142,6 +10185,9 @@ pub struct GetVoucherRequest {
     /// The voucher's id, the text of its QR code, or its typed code.
     #[prost(string, tag = "2")]
     pub code: ::prost::alloc::string::String,
+    /// Which fields of a voucher to tell, such as `id,state,expire_time`; fields of a message within it as `expire_time.seconds`. Absent: all.
+    #[prost(message, optional, tag = "3")]
+    pub read_mask: ::core::option::Option<::prost_types::FieldMask>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetVoucherResponse {
@@ -10165,6 +10211,9 @@ pub struct ListVouchersRequest {
     /// although others follow.
     #[prost(string, tag = "4")]
     pub filter: ::prost::alloc::string::String,
+    /// Which fields of a voucher to tell, such as `id,state,expire_time`; fields of a message within it as `expire_time.seconds`. Absent: all.
+    #[prost(message, optional, tag = "5")]
+    pub read_mask: ::core::option::Option<::prost_types::FieldMask>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListVouchersResponse {
@@ -11520,6 +11569,9 @@ pub struct Webhook {
     /// Messages taken since the node started.
     #[prost(uint64, tag = "11")]
     pub delivered_count: u64,
+    /// Until when messages are signed with older secrets, too; absent: they are signed with the newest alone.
+    #[prost(message, optional, tag = "12")]
+    pub old_secrets_expire_time: ::core::option::Option<::prost_types::Timestamp>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CreateWebhookRequest {
@@ -11539,6 +11591,10 @@ pub struct CreateWebhookRequest {
     /// 1 to 20; 0: 15, which is about 40 minutes.
     #[prost(uint32, tag = "5")]
     pub attempts_max: u32,
+    /// This caller's own name for the request, 1 to 64 printable ASCII characters; absent: a repeat makes another one. For 24
+    /// hours a repeat gets the first answer again, and another request under the same id is refused.
+    #[prost(string, tag = "6")]
+    pub request_id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CreateWebhookResponse {
@@ -11564,6 +11620,29 @@ pub struct ListWebhooksResponse {
     /// Absent: that was the last page.
     #[prost(string, tag = "2")]
     pub next_page_token: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RotateWebhookSecretRequest {
+    /// 16 hex digits.
+    #[prost(string, tag = "1")]
+    pub webhook_id: ::prost::alloc::string::String,
+    /// How long messages are signed with the secrets until now, too, at most 30 days; absent: 24 hours. Zero: no longer,
+    /// as where a secret is known to others. Three older secrets are kept; a fourth rotation within their time drops the
+    /// oldest.
+    #[prost(message, optional, tag = "2")]
+    pub overlap: ::core::option::Option<::prost_types::Duration>,
+    /// This caller's own name for the request, 1 to 64 printable ASCII characters; absent: a repeat makes another one. For 24
+    /// hours a repeat gets the first answer again, and another request under the same id is refused.
+    #[prost(string, tag = "3")]
+    pub request_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RotateWebhookSecretResponse {
+    #[prost(message, optional, tag = "1")]
+    pub webhook: ::core::option::Option<Webhook>,
+    /// As in CreateWebhookResponse.
+    #[prost(string, tag = "2")]
+    pub secret: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeleteWebhookRequest {
@@ -11798,6 +11877,37 @@ pub mod webhook_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Gives a webhook a new signing secret, told in this answer alone. For a while messages bear a signature of each secret,
+        /// so that the receiver can change over without losing one.
+        pub async fn rotate_webhook_secret(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RotateWebhookSecretRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RotateWebhookSecretResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hutong.merchant.v1.WebhookService/RotateWebhookSecret",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "hutong.merchant.v1.WebhookService",
+                        "RotateWebhookSecret",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// Removes an address, and its dead letters with it.
         pub async fn delete_webhook(
             &mut self,
@@ -11941,6 +12051,15 @@ pub mod webhook_service_server {
             request: tonic::Request<super::ListWebhooksRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ListWebhooksResponse>,
+            tonic::Status,
+        >;
+        /// Gives a webhook a new signing secret, told in this answer alone. For a while messages bear a signature of each secret,
+        /// so that the receiver can change over without losing one.
+        async fn rotate_webhook_secret(
+            &self,
+            request: tonic::Request<super::RotateWebhookSecretRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RotateWebhookSecretResponse>,
             tonic::Status,
         >;
         /// Removes an address, and its dead letters with it.
@@ -12130,6 +12249,55 @@ pub mod webhook_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListWebhooksSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hutong.merchant.v1.WebhookService/RotateWebhookSecret" => {
+                    #[allow(non_camel_case_types)]
+                    struct RotateWebhookSecretSvc<T: WebhookService>(pub Arc<T>);
+                    impl<
+                        T: WebhookService,
+                    > tonic::server::UnaryService<super::RotateWebhookSecretRequest>
+                    for RotateWebhookSecretSvc<T> {
+                        type Response = super::RotateWebhookSecretResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RotateWebhookSecretRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as WebhookService>::rotate_webhook_secret(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RotateWebhookSecretSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -1,6 +1,6 @@
 //! The machine: disk, clock, limits.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use hutong_client::{Timestamp, proto};
 use hutong_record::UnixMillis;
@@ -16,6 +16,13 @@ use crate::{
 
 /// 2024-01-01T00:00:00Z: earlier than any node, so a clock before it has not been set.
 pub(super) const CLOCK_MS_MIN: i64 = 1_704_067_200_000;
+/// How far this clock may be from what most allies' clocks say, milliseconds: beyond, records come with times that
+/// puzzle.
+const CLOCK_PEERS_MS_MAX: i64 = 60_000;
+/// Beyond, allies hold this shop's records back: ten minutes.
+const CLOCK_PEERS_MS_BAD: i64 = 600_000;
+/// Where systemd's time service says what it knows; it is there while that service runs.
+const TIME_SYNC: &str = "/run/systemd/timesync";
 /// How far the node may be ahead of this command on the same machine, milliseconds.
 const CLOCK_SKEW_MS_MAX: i64 = 5_000;
 /// Records of others this far ahead are nearer to being held back (ten minutes) than to a rounding.
@@ -47,7 +54,9 @@ pub(super) fn check(
     check_clock(findings, clock::now(), status);
     if let Some(status) = status {
         check_ahead(findings, status);
+        check_peers(findings, status);
     }
+    check_synced(findings, Path::new(TIME_SYNC));
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     check_time_zone(findings, variable("TZ").is_some() || Path::new("/etc/localtime").exists());
     let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(variable);
@@ -84,6 +93,49 @@ pub(super) fn check_clock(
         return findings.fail("clock", format!("{shown}; {found} {}", ahead_ms / 1_000), advice);
     }
     findings.ok("clock", shown);
+}
+
+/// Compares this clock with those of the allies, as fresh records told them: where most agree, they are right.
+pub(super) fn check_peers(findings: &mut Findings, status: &proto::GetStatusResponse) {
+    let links = status.alliances.iter().flat_map(|alliance| &alliance.links);
+    // A shop that is met in several alliances has one clock.
+    let by_shop = links.filter_map(|link| Some((link.shop_id.as_str(), link.clock_offset_ms?)));
+    let mut offsets: Vec<_> = by_shop.collect::<BTreeMap<_, _>>().into_values().collect();
+    offsets.sort_unstable();
+    let Some(median_ms) = offsets.get(offsets.len() / 2) else { return };
+    let found = format!(
+        "{} {} s ({} {})",
+        findings.say("allies' clocks are ahead of this one by", "盟店时钟比本机快"),
+        median_ms / 1_000,
+        findings.say("median, allies heard:", "中位数，参与比较的盟店数："),
+        offsets.len()
+    );
+    let advice = match offsets.len() {
+        1 => findings.say("compare both clocks with network time", "请将两台机器分别与网络时间核对"),
+        _ => findings.say("set the clock; turn network time (NTP) on", "校准时钟；打开网络对时（NTP）"),
+    };
+    match median_ms.saturating_abs() {
+        0..=CLOCK_PEERS_MS_MAX => findings.ok("clock-peers", found),
+        ..CLOCK_PEERS_MS_BAD => findings.warn("clock-peers", found, advice),
+        _ => findings.fail("clock-peers", found, advice),
+    }
+}
+
+/// Whether systemd's time service has reached a server. Another service, or none, says nothing there.
+pub(super) fn check_synced(findings: &mut Findings, folder: &Path) {
+    if !folder.is_dir() {
+        return;
+    }
+    if folder.join("synchronized").exists() {
+        let found = findings.say("set by network time", "已通过网络对时");
+        return findings.ok("clock-synced", found);
+    }
+    let found = findings.say("network time has not been reached since the start", "开机以来尚未完成网络对时");
+    let advice = findings.say(
+        "look at `timedatectl timesync-status`; is UDP port 123 blocked?",
+        "查看 `timedatectl timesync-status`；UDP 123 端口是否被拦截？",
+    );
+    findings.warn("clock-synced", found, advice);
 }
 
 fn clock_advice(findings: &Findings) -> String {

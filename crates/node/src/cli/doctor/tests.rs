@@ -150,6 +150,16 @@ fn troubles() -> Vec<(&'static str, Verdict)> {
                 machine::check_ahead(f, &status(proto::AllianceStatus { clock_ahead_ms: 90_000, ..sound() }));
             }),
         ),
+        (
+            "clock-peers",
+            verdict("clock-peers", |f| {
+                machine::check_peers(
+                    f,
+                    &status(proto::AllianceStatus { links: clocks(&[70_000]), ..sound() }),
+                );
+            }),
+        ),
+        ("clock-synced", verdict("clock-synced", |f| machine::check_synced(f, empty.path()))),
         ("time-zone", verdict("time-zone", |f| machine::check_time_zone(f, false))),
         ("locale", verdict("locale", |f| machine::check_locale(f, Some("C")))),
         ("open-files", verdict("open-files", |f| machine::judge_open_files(f, 900, 1_024))),
@@ -316,4 +326,42 @@ fn how_old_a_backup_may_be_is_a_week() {
     assert!(found.contains(&("backup", Ok)) && found.contains(&("phrase", Ok)), "{found:?}");
     data.note(Note::Backup, clock::now().saturating_add_ms(-8 * 24 * 3_600_000)).unwrap();
     assert_eq!(verdict("backup", |f| folder::check(f, &data)), Warn);
+}
+
+/// Links to shops whose clocks are so far ahead.
+fn clocks(offsets_ms: &[i64]) -> Vec<proto::Link> {
+    let link = |(number, offset_ms): (usize, &i64)| proto::Link {
+        shop_id: format!("{number:064x}"),
+        clock_offset_ms: Some(*offset_ms),
+        ..Default::default()
+    };
+    offsets_ms.iter().enumerate().map(link).collect()
+}
+
+#[test]
+fn one_ally_s_wrong_clock_says_nothing_and_most_allies_do() {
+    let judged = |offsets: &[i64]| {
+        let mut found = Findings::new(Language::En);
+        machine::check_peers(
+            &mut found,
+            &status(proto::AllianceStatus { links: clocks(offsets), ..sound() }),
+        );
+        found.checks.first().map(|check| check.verdict)
+    };
+    assert_eq!(judged(&[]), None);
+    assert_eq!(judged(&[-300, 20, 3_600_000]), Some(Ok));
+    assert_eq!(judged(&[-120_000, -110_000, 50]), Some(Warn));
+    assert_eq!(judged(&[i64::MIN, i64::MIN, 0]), Some(Fail));
+    assert_eq!(judged(&[900_000]), Some(Fail));
+}
+
+#[test]
+fn a_clock_that_was_set_by_network_time_is_said_to_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut found = Findings::new(Language::Zh);
+    machine::check_synced(&mut found, &folder.path().join("nobody"));
+    assert!(found.checks.is_empty());
+    std::fs::write(folder.path().join("synchronized"), "").unwrap();
+    machine::check_synced(&mut found, folder.path());
+    assert_eq!(found.checks[0].verdict, Ok);
 }

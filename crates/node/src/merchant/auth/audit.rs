@@ -12,7 +12,13 @@ use std::{
 
 use hutong_core::refusal::{Reason, Refusal};
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    runtime::Handle,
+    sync::{
+        mpsc::{self, error::TrySendError},
+        oneshot,
+    },
+};
 
 use super::bucket::Bucket;
 use crate::{
@@ -49,7 +55,7 @@ pub(crate) struct Entry {
     pub(crate) name: String,
     /// The call's address.
     pub(crate) method: String,
-    /// gRPC's name of the answer.
+    /// gRPC's name of the answer; CANCELLED where the caller hung up before there was one.
     pub(crate) code: String,
     /// Why it was denied.
     pub(crate) reason: String,
@@ -60,6 +66,7 @@ pub(crate) struct Entry {
     pub(crate) skipped: u64,
 }
 
+#[derive(Debug)]
 enum Job {
     Note(Box<Entry>),
     /// Answered when all entries before it are in the file.
@@ -92,19 +99,19 @@ impl Audit {
         Ok(Self { folder, jobs, strangers: Arc::new(Mutex::new(strangers)) })
     }
 
-    /// Notes a call. Waits where the disk is behind.
-    pub(crate) async fn note(&self, mut entry: Entry) {
+    /// Begins the entry of a call. It is noted when its answer is told, or as it is when it is dropped before that.
+    pub(crate) fn begin(&self, mut entry: Entry) -> Noting {
+        let mut noting = Noting { jobs: self.jobs.clone(), entry: None };
         if entry.token.is_empty() {
             let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
             if strangers.bucket.take(Instant::now()).is_err() {
                 strangers.skipped = strangers.skipped.saturating_add(1);
-                return;
+                return noting;
             }
             entry.skipped = std::mem::take(&mut strangers.skipped);
         }
-        if self.jobs.send(Job::Note(Box::new(entry))).await.is_err() {
-            tracing::error!("the audit log has stopped");
-        }
+        noting.entry = Some(Box::new(entry));
+        noting
     }
 
     /// Waits until everything noted so far is in the file.
@@ -132,6 +139,43 @@ impl Audit {
             tracing::error!(%error, "the audit log cannot be read");
             Refusal::new(Reason::Internal)
         })
+    }
+}
+
+/// The entry of a call that is under way. Its caller may hang up at any moment, and is noted all the same.
+#[derive(Debug)]
+pub(crate) struct Noting {
+    jobs: mpsc::Sender<Job>,
+    /// None: noted, or not worth noting.
+    entry: Option<Box<Entry>>,
+}
+
+impl Noting {
+    /// Notes how the call was answered. Waits where the disk is behind.
+    pub(crate) async fn tell(mut self, code: &str, reason: &str) {
+        let Some(entry) = &mut self.entry else { return };
+        code.clone_into(&mut entry.code);
+        reason.clone_into(&mut entry.reason);
+        // Whoever hangs up during this wait drops the entry, which notes it.
+        let Ok(room) = self.jobs.reserve().await else { return };
+        if let Some(entry) = self.entry.take() {
+            room.send(Job::Note(entry));
+        }
+    }
+}
+
+impl Drop for Noting {
+    fn drop(&mut self) {
+        let Some(entry) = self.entry.take() else { return };
+        match (self.jobs.try_send(Job::Note(entry)), Handle::try_current()) {
+            (Ok(()), _) => {}
+            // Nobody waits here; how many wait elsewhere, the tokens' rates bound.
+            (Err(TrySendError::Full(job)), Ok(runtime)) => {
+                let jobs = self.jobs.clone();
+                runtime.spawn(async move { jobs.send(job).await });
+            }
+            (Err(_), _) => tracing::error!("the audit log has stopped"),
+        }
     }
 }
 
@@ -317,6 +361,11 @@ mod tests {
         }
     }
 
+    async fn note(audit: &Audit, entry: Entry) {
+        let (code, reason) = (entry.code.clone(), entry.reason.clone());
+        audit.begin(entry).tell(&code, &reason).await;
+    }
+
     fn sequences(entries: &[Entry]) -> Vec<u64> {
         entries.iter().map(|entry| entry.sequence).collect()
     }
@@ -326,7 +375,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let audit = Audit::open(folder.path().to_owned()).unwrap();
         for code in ["OK", "OK", "PERMISSION_DENIED"] {
-            audit.note(entry("owner", code)).await;
+            note(&audit, entry("owner", code)).await;
         }
         assert_eq!(sequences(&audit.newest(u64::MAX, 2, |_| true).await.unwrap()), [3, 2]);
         assert_eq!(sequences(&audit.newest(2, 10, |_| true).await.unwrap()), [1]);
@@ -337,8 +386,35 @@ mod tests {
         let mut file = open_to_append(&file(folder.path(), 0)).unwrap();
         file.write_all(b"{\"sequence\":4,\"unix").unwrap();
         let audit = Audit::open(folder.path().to_owned()).unwrap();
-        audit.note(entry("owner", "OK")).await;
+        note(&audit, entry("owner", "OK")).await;
         assert_eq!(sequences(&audit.newest(u64::MAX, 10, |_| true).await.unwrap()), [4, 3, 2, 1]);
+    }
+
+    #[tokio::test]
+    async fn a_caller_who_hangs_up_is_noted() {
+        let folder = tempfile::tempdir().unwrap();
+        let audit = Audit::open(folder.path().to_owned()).unwrap();
+        drop(audit.begin(entry("till", "CANCELLED")));
+        // The queue is full: nobody is lost, and nobody is waited for.
+        for _ in 0..3 * WAITING_MAX {
+            drop(audit.begin(entry("till", "CANCELLED")));
+        }
+        // Those who hang up while they wait for the queue are noted with what they were answered.
+        let mut telling = Box::pin(audit.begin(entry("till", "CANCELLED")).tell("OK", ""));
+        let told = futures::poll!(telling.as_mut()).is_ready();
+        drop(telling);
+        assert!(!told, "the queue is full");
+        let all = 3 * WAITING_MAX + 2;
+        let noted = loop {
+            let noted = audit.newest(u64::MAX, usize::MAX, |_| true).await.unwrap();
+            if noted.len() >= all {
+                break noted;
+            }
+            tokio::task::yield_now().await;
+        };
+        assert_eq!(noted.len(), all);
+        assert_eq!(noted.iter().filter(|entry| entry.code == "OK").count(), 1);
+        assert_eq!(noted.iter().filter(|entry| entry.code == "CANCELLED").count(), all - 1);
     }
 
     #[tokio::test]
@@ -347,7 +423,7 @@ mod tests {
         let audit = Audit::open(folder.path().to_owned()).unwrap();
         let wide = Entry { name: "x".repeat(3_000), ..entry("owner", "OK") };
         for _ in 0..9_000 {
-            audit.note(wide.clone()).await;
+            note(&audit, wide.clone()).await;
         }
         let newest = audit.newest(u64::MAX, 1, |_| true).await.unwrap();
         assert_eq!(sequences(&newest), [9_000]);
@@ -365,12 +441,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let audit = Audit::open(folder.path().to_owned()).unwrap();
         for _ in 0..1_000 {
-            audit.note(entry("", "UNAUTHENTICATED")).await;
+            note(&audit, entry("", "UNAUTHENTICATED")).await;
         }
         let noted = audit.newest(u64::MAX, usize::MAX, |_| true).await.unwrap();
         assert!(noted.len() < 500, "{}", noted.len());
         audit.strangers.lock().unwrap().bucket = Bucket::new(1, Instant::now());
-        audit.note(entry("", "UNAUTHENTICATED")).await;
+        note(&audit, entry("", "UNAUTHENTICATED")).await;
         let all = audit.newest(u64::MAX, usize::MAX, |_| true).await.unwrap();
         let told: u64 = all.iter().map(|entry| entry.skipped + 1).sum();
         assert_eq!(told, 1_001);

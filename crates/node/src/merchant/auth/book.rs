@@ -1,6 +1,8 @@
 //! The tokens that the owner has given to partner apps: who may do what, until when. Kept in one file, written whole
 //! and synced before anything is answered; the secrets themselves are kept nowhere.
 
+mod wish;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
@@ -8,20 +10,26 @@ use std::{
     time::Instant,
 };
 
-use hutong_core::refusal::{Reason, Refusal};
+use hutong_core::{
+    answer::RequestTag,
+    refusal::{Reason, Refusal},
+};
 use hutong_record::UnixMillis;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
+pub(crate) use wish::Wish;
+
 use super::{
     bucket::Bucket,
     scope::Scope,
-    secret::{self, TokenHash, TokenId},
+    secret::{self, Root, Salt, TokenHash, TokenId, random},
 };
 use crate::{
     alliance::internal,
-    data_folder::{self, DataFolderError},
+    data_folder::{self, DataFolderError, Secrecy},
+    merchant::repeat::Asked,
 };
 
 /// Tokens of one node: each till, app and screen of a shop can have several.
@@ -31,30 +39,10 @@ const DESCENDANTS_MAX: usize = 64;
 /// How long an ended token is told apart from one that never was.
 const ENDED_KEPT_MS: i64 = 30 * DAY_MS;
 const DAY_MS: i64 = 86_400_000;
-const MINUTE_MS: i64 = 60_000;
-const NAME_CHARS_MAX: usize = 80;
-const LIFETIME_MS_DEFAULT: i64 = 90 * DAY_MS;
-const LIFETIME_MS_MAX: i64 = 366 * DAY_MS;
-/// A till's clerk makes one call a second; a shop's web site some dozens.
-const CALLS_PER_SECOND_DEFAULT: u32 = 50;
-const CALLS_PER_SECOND_MAX: u32 = 10_000;
 /// The form of the file.
 const VERSION: u32 = 1;
-/// A token takes up to 900 bytes.
+/// A token takes up to 1,700 bytes.
 const FILE_BYTES_MAX: u64 = 4 << 20;
-
-/// What a new token is to be.
-#[derive(Debug, Clone)]
-pub(crate) struct Wish {
-    /// Who will use it.
-    pub(crate) name: String,
-    /// Texts of scopes.
-    pub(crate) scopes: Vec<String>,
-    /// Nothing: the default.
-    pub(crate) lifetime_ms: Option<i64>,
-    /// 0: the default.
-    pub(crate) calls_per_second: u32,
-}
 
 /// A token as the book has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,6 +62,9 @@ pub(crate) struct Entry {
     pub(crate) parent: Option<TokenId>,
     /// In the long run.
     pub(crate) calls_per_second: u32,
+    /// The request that made it, where a repeat gets the same answer; its text then grows from this salt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    made_by: Option<(Asked, Salt)>,
 }
 
 impl Entry {
@@ -90,6 +81,11 @@ impl Entry {
     /// When it was taken back.
     pub(crate) fn revoked(&self) -> Option<UnixMillis> {
         self.revoked_unix_ms.map(moment)
+    }
+
+    /// As it was told to whoever made it.
+    fn at_first(self) -> Self {
+        Self { revoked_unix_ms: None, ..self }
     }
 
     fn ended_unix_ms(&self) -> i64 {
@@ -156,14 +152,15 @@ struct Live {
 #[derive(Debug)]
 pub(crate) struct Book {
     path: PathBuf,
+    root: Mutex<Root>,
     /// Held from reading the book to writing it; the book itself is not, so that calls go on while the disk works.
     writing: Mutex<()>,
     tokens: Mutex<BTreeMap<TokenId, Live>>,
 }
 
 impl Book {
-    /// The book in a file; an empty one where there is no file.
-    pub(crate) fn open(path: PathBuf) -> Result<Self, BookError> {
+    /// The book in a file, of the owner with this token; an empty one where there is no file.
+    pub(crate) fn open(path: PathBuf, owner_token: &str) -> Result<Self, BookError> {
         let damaged = |what: String| BookError::Damaged { path: path.clone(), what };
         let entries = match data_folder::read_secret_within(&path, FILE_BYTES_MAX)? {
             None => Vec::new(),
@@ -181,7 +178,17 @@ impl Book {
             let hash = TokenHash::from_hex(&entry.hash).ok_or_else(|| damaged("a hash".into()))?;
             tokens.insert(entry.id, Live::new(entry, hash));
         }
-        Ok(Self { path, writing: Mutex::default(), tokens: Mutex::new(tokens) })
+        let root = Mutex::new(Root::of(owner_token));
+        Ok(Self { path, root, writing: Mutex::default(), tokens: Mutex::new(tokens) })
+    }
+
+    /// The owner has another token. What was told under the one before stays good, and cannot be told again.
+    pub(crate) fn set_owner(&self, owner_token: &str) {
+        *self.root.lock().unwrap_or_else(PoisonError::into_inner) = Root::of(owner_token);
+    }
+
+    fn grow(&self, id: TokenId, salt: &Salt) -> Zeroizing<String> {
+        self.root.lock().unwrap_or_else(PoisonError::into_inner).grow(id, salt)
     }
 
     /// Every change of the map is one call, so a poisoned one is whole.
@@ -196,7 +203,7 @@ impl Book {
     fn write(&self, entries: &BTreeMap<TokenId, Entry>) -> Result<(), Refusal> {
         let stored = Stored { version: VERSION, tokens: entries.values().cloned().collect() };
         let bytes = serde_json::to_vec_pretty(&stored).map_err(|error| internal(&error))?;
-        data_folder::replace_secret(&self.path, &bytes).map_err(|error| internal(&error))
+        data_folder::replace(&self.path, &bytes, Secrecy::Secret).map_err(|error| internal(&error))
     }
 
     /// The token of a text, if it holds now and has a call left.
@@ -225,22 +232,34 @@ impl Book {
         })
     }
 
-    /// Counts a call.
+    /// Counts a call of a token, and of all that it was made from: however many are made from one, together they make
+    /// no more calls than it may. A call that is refused counts for none of them.
     ///
     /// # Errors
     /// `RATE_LIMITED`, with when the next call can be made.
     pub(crate) fn count(&self, id: TokenId, now: Instant) -> Result<(), Refusal> {
         let mut tokens = self.lock();
-        let Some(live) = tokens.get_mut(&id) else { return Err(Refusal::new(Reason::TokenInvalid)) };
-        let limited =
-            |wait: std::time::Duration| Refusal::new(Reason::RateLimited).with("retry_ms", wait.as_millis());
-        live.bucket.take(now).map_err(limited)
+        if !tokens.contains_key(&id) {
+            return Err(Refusal::new(Reason::TokenInvalid));
+        }
+        let line = lineage(&tokens, id);
+        let wait = line.iter().filter_map(|id| tokens.get_mut(id)?.bucket.look(now).err()).max();
+        if let Some(wait) = wait {
+            return Err(Refusal::new(Reason::RateLimited).with("retry_ms", wait.as_millis()));
+        }
+        for id in line {
+            let taken = tokens.get_mut(&id).map(|live| live.bucket.take(now));
+            debug_assert!(matches!(taken, Some(Ok(()))), "it was looked at just now");
+        }
+        Ok(())
     }
 
-    /// Makes a token, from another one or for the owner. Its text is told here alone.
+    /// Makes a token, from another one or for the owner. Its text is told here alone; a request that is repeated gets the
+    /// token and the text that it got first.
     ///
     /// # Errors
-    /// `FIELD_INVALID`, `SCOPE_MISSING` where the parent may not do that itself, `TOKEN_LIMIT_REACHED`, `INTERNAL`.
+    /// `FIELD_INVALID`, `SCOPE_MISSING` where the parent may not do that itself, `TOKEN_LIMIT_REACHED`,
+    /// `REQUEST_ID_REUSED`, `INTERNAL`.
     pub(crate) fn create(
         &self,
         wish: Wish,
@@ -259,13 +278,24 @@ impl Book {
             Some(parent) if parent.expires() <= now => return Err(Refusal::new(Reason::TokenExpired)),
             Some(_) | None => {}
         }
-        let mut entry = wished(wish, parent.as_ref(), now)?;
+        let tag = wish.request.clone();
+        if let Some(repeated) = self.made_before(&entries, tag.as_ref(), parent.as_ref(), now)? {
+            return Ok(repeated);
+        }
+        let mut entry = wish::wished(wish, parent.as_ref(), now)?;
         forget_ended(&mut entries, now.saturating_add_ms(-ENDED_KEPT_MS));
         make_room(&mut entries, parent.as_ref(), now)?;
         entry.id = std::iter::repeat_with(TokenId::random)
             .find(|id| id.as_ref().map_or(true, |id| !entries.contains_key(id)))
             .expect("an endless iterator ends with what was looked for")?;
-        let text = secret::fresh(entry.id)?;
+        let text = match tag {
+            None => secret::fresh(entry.id)?,
+            Some(tag) => {
+                let salt = random()?;
+                entry.made_by = Some((Asked::new(&tag, now), salt));
+                self.grow(entry.id, &salt)
+            }
+        };
         let hash = TokenHash::of(&text);
         entry.hash = hash.to_hex();
         entries.insert(entry.id, entry.clone());
@@ -274,6 +304,30 @@ impl Book {
         tokens.retain(|id, _| entries.contains_key(id));
         tokens.insert(entry.id, Live::new(entry.clone(), hash));
         Ok((entry, text))
+    }
+
+    /// What a request made when it was made first, and nothing where it was not. Callers do not share request ids.
+    fn made_before(
+        &self,
+        entries: &BTreeMap<TokenId, Entry>,
+        tag: Option<&RequestTag>,
+        parent: Option<&Entry>,
+        now: UnixMillis,
+    ) -> Result<Option<(Entry, Zeroizing<String>)>, Refusal> {
+        let Some(tag) = tag else { return Ok(None) };
+        let caller = parent.map(|parent| parent.id);
+        for entry in entries.values().filter(|entry| entry.parent == caller) {
+            let Some((asked, salt)) = &entry.made_by else { continue };
+            if asked.is_repeated_by(tag, now)? {
+                let text = self.grow(entry.id, salt);
+                // The owner's token was replaced since, so that the text cannot be told again.
+                if TokenHash::of(&text).to_hex() != entry.hash {
+                    return Err(Refusal::new(Reason::RequestIdReused).with("request_id", &tag.id));
+                }
+                return Ok(Some((entry.clone().at_first(), text)));
+            }
+        }
+        Ok(None)
     }
 
     /// Takes a token back, and all that were made from it.
@@ -322,55 +376,12 @@ impl Live {
     }
 }
 
-/// The entry that a wish comes to. Id and hash are still to come.
-fn wished(wish: Wish, parent: Option<&Entry>, now: UnixMillis) -> Result<Entry, Refusal> {
-    let chars = wish.name.chars().count();
-    if chars == 0 || chars > NAME_CHARS_MAX || wish.name.chars().any(char::is_control) {
-        return Err(Refusal::field("name", format!("must have 1 to {NAME_CHARS_MAX} printable characters")));
-    }
-    let scopes = scopes(&wish.scopes)?;
-    if let Some(missing) = parent.and_then(|parent| scopes.difference(&parent.scopes).next()) {
-        return Err(Refusal::new(Reason::ScopeMissing).with("scope", missing));
-    }
-    Ok(Entry {
-        id: TokenId::random()?,
-        name: wish.name,
-        scopes,
-        hash: String::new(),
-        created_unix_ms: now.ms(),
-        expires_unix_ms: expiry(wish.lifetime_ms, parent, now)?.ms(),
-        revoked_unix_ms: None,
-        parent: parent.map(|parent| parent.id),
-        calls_per_second: rate(wish.calls_per_second, parent)?,
-    })
-}
-
-fn scopes(texts: &[String]) -> Result<BTreeSet<Scope>, Refusal> {
-    if texts.is_empty() || texts.len() > 2 * Scope::ALL.len() {
-        return Err(Refusal::field("scopes", format!("must name 1 to {} scopes", Scope::ALL.len())));
-    }
-    texts.iter().map(|text| text.parse().map_err(|error| Refusal::field("scopes", error))).collect()
-}
-
-fn expiry(lifetime_ms: Option<i64>, parent: Option<&Entry>, now: UnixMillis) -> Result<UnixMillis, Refusal> {
-    let wanted = match (lifetime_ms, parent) {
-        (Some(ms), _) if !(MINUTE_MS..=LIFETIME_MS_MAX).contains(&ms) => {
-            return Err(Refusal::field("lifetime", "must be 1 minute to 366 days"));
-        }
-        (Some(ms), _) => now.saturating_add_ms(ms),
-        (None, Some(parent)) => parent.expires(),
-        (None, None) => now.saturating_add_ms(LIFETIME_MS_DEFAULT),
-    };
-    Ok(parent.map_or(wanted, |parent| wanted.min(parent.expires())))
-}
-
-fn rate(wanted: u32, parent: Option<&Entry>) -> Result<u32, Refusal> {
-    let most = parent.map_or(CALLS_PER_SECOND_MAX, |parent| parent.calls_per_second);
-    match wanted {
-        0 => Ok(parent.map_or(CALLS_PER_SECOND_DEFAULT, |parent| parent.calls_per_second)),
-        wanted if wanted <= most => Ok(wanted),
-        _ => Err(Refusal::field("calls_per_second", format!("must be 1 to {most}"))),
-    }
+/// A token and what it was made from, one above the other. A parent is older than its child, so the line ends; one that
+/// has been forgotten ended long ago, and its children with it.
+fn lineage(tokens: &BTreeMap<TokenId, Live>, id: TokenId) -> Vec<TokenId> {
+    let parent = |id: &TokenId| tokens.get(id).and_then(|live| live.entry.parent);
+    // The file could say otherwise of what is older; a line is no longer than the book.
+    std::iter::successors(Some(id), parent).take(DESCENDANTS_MAX + 1).collect()
 }
 
 /// All that were made from a token, and from those.

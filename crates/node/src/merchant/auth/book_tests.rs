@@ -1,12 +1,15 @@
 use std::time::Duration;
 
-use super::*;
+use super::{
+    wish::{LIFETIME_MS_DEFAULT, LIFETIME_MS_MAX, MINUTE_MS},
+    *,
+};
 
 const NOW: UnixMillis = UnixMillis::EPOCH;
 
 fn book() -> (tempfile::TempDir, Book) {
     let folder = tempfile::tempdir().unwrap();
-    let book = Book::open(folder.path().join("tokens.json")).unwrap();
+    let book = Book::open(folder.path().join("tokens.json"), "owner").unwrap();
     (folder, book)
 }
 
@@ -20,6 +23,7 @@ fn wish(scopes: &[&str]) -> Wish {
         scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
         lifetime_ms: None,
         calls_per_second: 0,
+        request: None,
     }
 }
 
@@ -55,13 +59,13 @@ fn the_file_holds_no_secret_and_gives_the_tokens_back() {
     let stored = std::fs::read_to_string(&path).unwrap();
     let secret = text.rsplit_once('_').unwrap().1;
     assert!(!stored.contains(secret) && stored.contains("sale.write"), "{stored}");
-    let again = Book::open(path.clone()).unwrap();
+    let again = Book::open(path.clone(), "owner").unwrap();
     assert_eq!(again.get(entry.id).unwrap().0, entry);
     assert_eq!(again.show(&text, now()).unwrap().id, entry.id);
     assert_eq!(reason(again.show(&gone_text, now())), Reason::TokenRevoked);
     for bad in ["", "{}", "{\"version\":2,\"tokens\":[]}", &stored[..stored.len() / 2]] {
         std::fs::write(&path, bad).unwrap();
-        assert!(matches!(Book::open(path.clone()), Err(BookError::Damaged { .. })), "{bad}");
+        assert!(matches!(Book::open(path.clone(), "owner"), Err(BookError::Damaged { .. })), "{bad}");
     }
 }
 
@@ -157,4 +161,56 @@ fn calls_beyond_the_rate_wait_as_told() {
     let refusal = book.count(entry.id, at).unwrap_err();
     assert_eq!((refusal.reason, refusal.fact("retry_ms")), (Reason::RateLimited, Some("500")));
     book.count(entry.id, at + Duration::from_millis(500)).unwrap();
+}
+
+#[test]
+fn what_is_made_from_a_token_makes_its_calls_on_that_token_s_account() {
+    let (_folder, book) = book();
+    let (parent, _) =
+        book.create(Wish { calls_per_second: 5, ..wish(&["sale.write"]) }, None, now()).unwrap();
+    let child = |of| book.create(wish(&["sale.write"]), Some(of), now()).unwrap().0.id;
+    let (first, second) = (child(parent.id), child(parent.id));
+    let grandchild = child(first);
+    let begun = Instant::now() + Duration::from_secs(10);
+    let calls = |id, at| (0..1_000).take_while(|_| book.count(id, at).is_ok()).count();
+    assert_eq!(calls(grandchild, begun), 10, "two seconds' worth of the parent's");
+    // The other child has made no call; its parent has none left.
+    let refused = book.count(second, begun).unwrap_err();
+    assert_eq!((refused.reason, refused.fact("retry_ms")), (Reason::RateLimited, Some("200")));
+    assert_eq!((calls(parent.id, begun), calls(first, begun)), (0, 0));
+    // What was refused counted for nobody: a second later there are five calls, whoever makes them.
+    let later = begun + Duration::from_secs(1);
+    assert_eq!((calls(second, later), calls(parent.id, later)), (5, 0));
+    let (stranger, _) = book.create(wish(&["sale.write"]), None, now()).unwrap();
+    assert!(calls(stranger.id, later) > 10);
+}
+
+#[test]
+fn a_repeated_request_gets_the_first_token_and_no_second() {
+    let (folder, book) = book();
+    let tag = |hash| RequestTag { id: "app-1".into(), hash: [hash; 32] };
+    let asked = |hash| Wish { request: Some(tag(hash)), ..wish(&["sale.write"]) };
+    let (entry, text) = book.create(asked(1), None, now()).unwrap();
+    let later = now().saturating_add_ms(3_600_000);
+    assert_eq!(book.create(asked(1), None, later).unwrap(), (entry.clone(), text.clone()));
+    assert_eq!(reason(book.create(asked(2), None, later)), Reason::RequestIdReused);
+    // Another caller's id is another one.
+    let (child, child_text) = book.create(asked(1), Some(entry.id), later).unwrap();
+    assert!(child.id != entry.id && child_text != text);
+    // After a restart, and after it was taken back, the answer is the same.
+    book.revoke(entry.id, later).unwrap();
+    let again = Book::open(folder.path().join("tokens.json"), "owner").unwrap();
+    assert_eq!(again.create(asked(1), None, later).unwrap(), (entry.clone(), text.clone()));
+    assert_eq!(reason(again.show(&text, later)), Reason::TokenRevoked);
+    let stored = std::fs::read_to_string(folder.path().join("tokens.json")).unwrap();
+    assert!(!stored.contains(text.rsplit_once('_').unwrap().1));
+    // With another owner's token the text cannot be told again, and no wrong one is.
+    let other = Book::open(folder.path().join("tokens.json"), "another").unwrap();
+    assert_eq!(reason(other.create(asked(1), None, later)), Reason::RequestIdReused);
+    other.set_owner("owner");
+    assert_eq!(other.create(asked(1), None, later).unwrap().1, text);
+    // A day later the id is free again, and the text is another one.
+    let next_day = now().saturating_add_ms(DAY_MS);
+    let (second, second_text) = again.create(asked(1), None, next_day).unwrap();
+    assert!(second.id != entry.id && second_text != text);
 }

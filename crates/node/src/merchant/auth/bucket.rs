@@ -31,22 +31,27 @@ impl Bucket {
     /// # Errors
     /// How long to wait for the next one, at least a millisecond.
     pub(super) fn take(&mut self, now: Instant) -> Result<(), Duration> {
+        self.look(now)?;
+        self.level -= CALL;
+        Ok(())
+    }
+
+    /// Whether a call could be taken out.
+    ///
+    /// # Errors
+    /// As [`Bucket::take`].
+    pub(super) fn look(&mut self, now: Instant) -> Result<(), Duration> {
         let passed = now.saturating_duration_since(self.filled);
         let micros = u64::try_from(passed.as_micros()).unwrap_or(u64::MAX);
         // Calls a second are millionths of a call a microsecond.
         let refill = micros.saturating_mul(u64::from(self.per_second));
         self.level = self.level.saturating_add(refill).min(Self::most(self.per_second));
         self.filled = self.filled.max(now);
-        match self.level.checked_sub(CALL) {
-            Some(left) => {
-                self.level = left;
-                Ok(())
-            }
-            None => {
-                let micros = (CALL - self.level).div_ceil(u64::from(self.per_second));
-                Err(Duration::from_millis(micros.div_ceil(1_000).max(1)))
-            }
+        if self.level >= CALL {
+            return Ok(());
         }
+        let micros = (CALL - self.level).div_ceil(u64::from(self.per_second));
+        Err(Duration::from_millis(micros.div_ceil(1_000).max(1)))
     }
 }
 

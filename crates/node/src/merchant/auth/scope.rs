@@ -224,6 +224,7 @@ methods! {
     "TokenService" / "ListAuditEntries", Reads, Owner;
     "WebhookService" / "CreateWebhook", Changes, Owner;
     "WebhookService" / "ListWebhooks", Reads, Owner;
+    "WebhookService" / "RotateWebhookSecret", Changes, Owner;
     "WebhookService" / "DeleteWebhook", Changes, Owner;
     "WebhookService" / "TestWebhook", Changes, Owner;
     "WebhookService" / "ListDeadLetters", Reads, Owner;

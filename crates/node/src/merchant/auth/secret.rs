@@ -17,6 +17,7 @@ const SECRET_BYTES: usize = 32;
 const ID_BYTES: usize = 8;
 /// Keeps these hashes apart from all other uses of the hash.
 const HASH_CONTEXT: &str = "hutong merchant token v1";
+const ROOT_CONTEXT: &str = "hutong merchant token by request v1";
 
 /// Names a token; no secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -89,8 +90,40 @@ impl TokenHash {
 /// A fresh text for a token.
 pub(crate) fn fresh(id: TokenId) -> Result<Zeroizing<String>, Refusal> {
     let secret = Zeroizing::new(random::<SECRET_BYTES>()?);
-    let encoded = Zeroizing::new(BASE64URL_NOPAD.encode(&*secret));
-    Ok(Zeroizing::new(format!("{PREFIX}{id}_{}", *encoded)))
+    Ok(text(id, &secret))
+}
+
+fn text(id: TokenId, secret: &[u8; SECRET_BYTES]) -> Zeroizing<String> {
+    let encoded = Zeroizing::new(BASE64URL_NOPAD.encode(secret));
+    Zeroizing::new(format!("{PREFIX}{id}_{}", *encoded))
+}
+
+/// What the texts of tokens grow from that must be told again to whoever repeats the request for one. It grows from the
+/// owner's own token, which opens more than any of them.
+#[derive(Clone)]
+pub(crate) struct Root(Zeroizing<[u8; SECRET_BYTES]>);
+
+/// Told apart by it; no secret.
+pub(crate) type Salt = [u8; 16];
+
+impl Root {
+    /// Of the owner's token.
+    pub(crate) fn of(owner_token: &str) -> Self {
+        Self(Zeroizing::new(blake3::derive_key(ROOT_CONTEXT, owner_token.as_bytes())))
+    }
+
+    /// The text of a token, the same whenever it is asked for.
+    pub(crate) fn grow(&self, id: TokenId, salt: &Salt) -> Zeroizing<String> {
+        let mut hasher = blake3::Hasher::new_keyed(&self.0);
+        hasher.update(id.to_string().as_bytes()).update(salt);
+        text(id, &Zeroizing::new(*hasher.finalize().as_bytes()))
+    }
+}
+
+impl fmt::Debug for Root {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Root(..)")
+    }
 }
 
 /// The token that a text claims to be, if it has the form of one.
@@ -120,6 +153,21 @@ mod tests {
         assert_ne!(TokenHash::of(&text), TokenHash::of(&other));
         assert_eq!(TokenHash::from_hex(&TokenHash::of(&text).to_hex()), Some(TokenHash::of(&text)));
         assert_eq!(text.len(), 4 + 16 + 1 + 43);
+    }
+
+    #[test]
+    fn a_grown_text_comes_again_and_no_other_does() {
+        let (root, other) = (Root::of("owner"), Root::of("another owner"));
+        let text = root.grow(TokenId(7), &[1; 16]);
+        assert_eq!((id_of(&text), &*root.grow(TokenId(7), &[1; 16])), (Some(TokenId(7)), &*text));
+        for different in [
+            root.grow(TokenId(7), &[2; 16]),
+            root.grow(TokenId(8), &[1; 16]),
+            other.grow(TokenId(7), &[1; 16]),
+        ] {
+            assert_ne!(*different, *text);
+        }
+        assert_eq!(format!("{root:?}"), "Root(..)");
     }
 
     #[test]

@@ -6,7 +6,10 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use hutong_core::refusal::Refusal;
+use hutong_core::{
+    answer::RequestTag,
+    refusal::{Reason, Refusal},
+};
 use hutong_record::{AllianceId, UnixMillis};
 use hutong_wire::merchant::v1::EventType;
 use serde::{Deserialize, Serialize};
@@ -14,12 +17,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     post::{Message, Target},
-    sign::Secret,
+    sign::{Keyring, Secret},
 };
 use crate::{
     alliance::internal,
-    data_folder::{self, DataFolderError},
-    merchant::auth::TokenId,
+    data_folder::{self, DataFolderError, Secrecy},
+    merchant::{auth::TokenId, repeat::Asked},
+    whole_file,
 };
 
 /// Messages given up that one webhook keeps. Beyond, delivery stops rather than lose one.
@@ -82,6 +86,20 @@ struct Stored {
     created_unix_ms: i64,
     attempts_max: u32,
     dead: Vec<Dead>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    older_secrets: Vec<OlderSecret>,
+    /// The request that made it, and the place where it then began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    made_by: Option<(Asked, String)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rotated_by: Option<Asked>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OlderSecret {
+    secret: String,
+    until_unix_ms: i64,
 }
 
 /// How delivery goes.
@@ -104,7 +122,6 @@ pub(super) struct Progress {
 pub(super) struct Hook {
     pub(super) id: HookId,
     pub(super) target: Target,
-    pub(super) secret: Secret,
     pub(super) alliance: AllianceId,
     /// Empty: everything.
     pub(super) event_types: Vec<EventType>,
@@ -116,6 +133,16 @@ pub(super) struct Hook {
     /// Held while a file is written or removed. Whether it is removed.
     writing: Mutex<bool>,
     progress: Mutex<Progress>,
+    /// The request that made it, and the place where it then began.
+    pub(super) made_by: Option<(Asked, String)>,
+    keys: Mutex<Keys>,
+}
+
+/// What a webhook signs with, and the request that gave it the newest secret.
+#[derive(Debug, Clone)]
+struct Keys {
+    ring: Keyring,
+    rotated_by: Option<Asked>,
 }
 
 /// What a new webhook is to be.
@@ -127,6 +154,8 @@ pub(super) struct Agreed {
     pub(super) attempts_max: u32,
     pub(super) resume_token: String,
     pub(super) created: UnixMillis,
+    /// Where a repeat is to get the same answer.
+    pub(super) request: Option<RequestTag>,
 }
 
 impl Hook {
@@ -135,11 +164,12 @@ impl Hook {
     /// # Errors
     /// `INTERNAL`.
     pub(super) fn create(folder: &Path, agreed: Agreed, stop: CancellationToken) -> Result<Self, Refusal> {
-        let Agreed { target, alliance, event_types, attempts_max, resume_token, created } = agreed;
+        let Agreed { target, alliance, event_types, attempts_max, resume_token, created, request } = agreed;
+        let keys = Keys { ring: Keyring::new(Secret::fresh()?), rotated_by: None };
         let hook = Self {
             id: HookId::random()?,
             target,
-            secret: Secret::fresh()?,
+            made_by: request.map(|tag| (Asked::new(&tag, created), resume_token.clone())),
             alliance,
             event_types,
             created,
@@ -148,10 +178,11 @@ impl Hook {
             folder: folder.to_owned(),
             writing: Mutex::default(),
             progress: Mutex::new(Progress { resume_token, ..Progress::default() }),
+            keys: Mutex::new(keys.clone()),
         };
         // The place first: without the other file it is nothing, and the other file without it would begin anywhere.
         hook.save_position()?;
-        hook.save(&[])?;
+        hook.save(&[], &keys)?;
         Ok(hook)
     }
 
@@ -181,12 +212,12 @@ impl Hook {
         // Without its place it begins at the beginning: better twice than never.
         let position = String::from_utf8(position).ok().filter(|token| !token.trim().is_empty());
         let resume_token = position.map_or_else(|| "0".to_owned(), |token| token.trim().to_owned());
+        let keys = Keys::of(&stored).ok_or_else(|| damaged("its secret"))?;
         let event_types = stored.event_types.iter().map(|name| EventType::from_str_name(name));
         Ok(Self {
             id: stored.id,
             // An address that is not allowed any more is kept out by the worker, not by refusing to start.
             target: Target::parse(&stored.url, true).map_err(|_| damaged("its address"))?,
-            secret: Secret::parse(&stored.secret).ok_or_else(|| damaged("its secret"))?,
             alliance: stored.alliance_id.parse().map_err(|_| damaged("its alliance"))?,
             event_types: event_types.collect::<Option<_>>().ok_or_else(|| damaged("an event's type"))?,
             created: UnixMillis::EPOCH.saturating_add_ms(stored.created_unix_ms),
@@ -195,6 +226,8 @@ impl Hook {
             folder: folder.to_owned(),
             writing: Mutex::default(),
             progress: Mutex::new(Progress { resume_token, dead: stored.dead, ..Progress::default() }),
+            made_by: stored.made_by,
+            keys: Mutex::new(keys),
         })
         .inspect(|hook| {
             if Target::parse(&stored.url, allow_http).is_err() {
@@ -227,23 +260,69 @@ impl Hook {
         }
         let token = self.progress().resume_token.clone();
         let bytes = format!("{token}\n");
-        data_folder::replace_secret(&self.file("position"), bytes.as_bytes()).map_err(|e| internal(&e))
+        let path = self.file("position");
+        data_folder::replace(&path, bytes.as_bytes(), Secrecy::Secret).map_err(|error| internal(&error))
     }
 
-    fn save(&self, dead: &[Dead]) -> Result<(), Refusal> {
+    fn keys(&self) -> Keys {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What messages are signed with now.
+    pub(super) fn keyring(&self) -> Keyring {
+        self.keys().ring
+    }
+
+    /// Gives it a new secret, on the disk first; those before it sign along until a moment. A request that is repeated
+    /// changes nothing.
+    ///
+    /// # Errors
+    /// `REQUEST_ID_REUSED`, `WEBHOOK_UNKNOWN` where it was removed meanwhile, `INTERNAL`; nothing changed.
+    pub(super) fn rotate(
+        &self,
+        until: UnixMillis,
+        request: Option<&RequestTag>,
+        now: UnixMillis,
+    ) -> Result<(), Refusal> {
+        let removed = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        if *removed {
+            return Err(Refusal::new(Reason::WebhookUnknown));
+        }
+        let Keys { ring, rotated_by } = self.keys();
+        if let (Some(asked), Some(tag)) = (&rotated_by, request)
+            && asked.is_repeated_by(tag, now)?
+        {
+            return Ok(());
+        }
+        let ring = ring.rotated(Secret::fresh()?, until, now);
+        let keys = Keys { ring, rotated_by: request.map(|tag| Asked::new(tag, now)) };
+        let dead = self.progress().dead.clone();
+        self.save(&dead, &keys)?;
+        *self.keys.lock().unwrap_or_else(PoisonError::into_inner) = keys;
+        Ok(())
+    }
+
+    fn save(&self, dead: &[Dead], keys: &Keys) -> Result<(), Refusal> {
+        let older = |(secret, until): &(Secret, UnixMillis)| OlderSecret {
+            secret: secret.text().to_string(),
+            until_unix_ms: until.ms(),
+        };
         let stored = Stored {
             version: VERSION,
             id: self.id,
             url: self.target.text(),
-            secret: self.secret.text().to_string(),
+            secret: keys.ring.newest.text().to_string(),
             alliance_id: self.alliance.to_string(),
             event_types: self.event_types.iter().map(|kind| kind.as_str_name().to_owned()).collect(),
             created_unix_ms: self.created.ms(),
             attempts_max: self.attempts_max,
             dead: dead.to_vec(),
+            older_secrets: keys.ring.older.iter().map(older).collect(),
+            made_by: self.made_by.clone(),
+            rotated_by: keys.rotated_by.clone(),
         };
         let bytes = serde_json::to_vec(&stored).map_err(|error| internal(&error))?;
-        data_folder::replace_secret(&self.file("json"), &bytes).map_err(|error| internal(&error))
+        data_folder::replace(&self.file("json"), &bytes, Secrecy::Secret).map_err(|error| internal(&error))
     }
 
     /// Changes the dead letters, on the disk first. False: there is no room for one more, and nothing changed.
@@ -260,7 +339,7 @@ impl Hook {
         if dead.len() > DEAD_LETTERS_MAX {
             return Ok(false);
         }
-        self.save(&dead)?;
+        self.save(&dead, &self.keys())?;
         self.progress().dead = dead;
         Ok(true)
     }
@@ -273,13 +352,22 @@ impl Hook {
         self.stop.cancel();
         let mut removed = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         for extension in ["json", "position"] {
-            match std::fs::remove_file(self.file(extension)) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(internal(&error)),
-                _ => {}
-            }
+            whole_file::remove_if_there(&self.file(extension)).map_err(|error| internal(&error))?;
         }
         *removed = true;
         Ok(())
+    }
+}
+
+impl Keys {
+    /// As they are kept; none where one of them is no secret.
+    fn of(stored: &Stored) -> Option<Self> {
+        let older = stored.older_secrets.iter().map(|older| {
+            let until = UnixMillis::EPOCH.saturating_add_ms(older.until_unix_ms);
+            Some((Secret::parse(&older.secret)?, until))
+        });
+        let ring = Keyring { newest: Secret::parse(&stored.secret)?, older: older.collect::<Option<_>>()? };
+        Some(Self { ring, rotated_by: stored.rotated_by.clone() })
     }
 }
 
@@ -295,6 +383,7 @@ mod tests {
             attempts_max: 3,
             resume_token: "12.0011223344556677".to_owned(),
             created: UnixMillis::EPOCH,
+            request: None,
         };
         Hook::create(folder, agreed, CancellationToken::new()).unwrap()
     }
@@ -320,7 +409,8 @@ mod tests {
         first.save_position().unwrap();
         let again = Hook::load_all(folder.path(), false).unwrap().pop().unwrap();
         assert_eq!((again.id, &again.target, again.attempts_max), (first.id, &first.target, 3));
-        assert_eq!(*again.secret.text(), *first.secret.text());
+        let signed = |hook: &Hook| hook.keyring().sign("msg_1", UnixMillis::EPOCH, b"{}");
+        assert_eq!(signed(&again), signed(&first));
         assert_eq!(again.progress().resume_token, "13.8899aabbccddeeff");
         assert_eq!(again.progress().dead, [dead(1)]);
         assert!(again.wants(EventType::VoucherRedeemed) && !again.wants(EventType::Sale));
@@ -350,6 +440,28 @@ mod tests {
     }
 
     #[test]
+    fn a_rotation_is_on_the_disk_and_its_repeat_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let hook = hook(folder.path());
+        let at = |ms: i64| UnixMillis::new(1_800_000_000_000 + ms).unwrap();
+        let signed = |hook: &Hook, ms| hook.keyring().sign("msg_1", at(ms), b"{}");
+        let before = signed(&hook, 0);
+        let tag = |hash| RequestTag { id: "r".into(), hash: [hash; 32] };
+        hook.rotate(at(1_000), Some(&tag(1)), at(0)).unwrap();
+        let both = signed(&hook, 1);
+        assert!(both.ends_with(&format!(" {before}")), "{both}");
+        hook.rotate(at(1_000), Some(&tag(1)), at(2)).unwrap();
+        assert_eq!(signed(&hook, 1), both);
+        let other = hook.rotate(at(1_000), Some(&tag(2)), at(2)).unwrap_err();
+        assert_eq!(other.reason, Reason::RequestIdReused);
+        hook.change_dead(|letters| letters.push(dead(1))).unwrap();
+        let again = Hook::load_all(folder.path(), false).unwrap().pop().unwrap();
+        assert_eq!((signed(&again, 1), again.progress().dead.len()), (both, 1));
+        hook.remove().unwrap();
+        assert_eq!(hook.rotate(at(9), None, at(3)).unwrap_err().reason, Reason::WebhookUnknown);
+    }
+
+    #[test]
     fn an_address_that_is_not_allowed_any_more_is_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         let agreed = Agreed {
@@ -359,6 +471,7 @@ mod tests {
             attempts_max: 3,
             resume_token: "0".to_owned(),
             created: UnixMillis::EPOCH,
+            request: None,
         };
         Hook::create(folder.path(), agreed, CancellationToken::new()).unwrap();
         let again = Hook::load_all(folder.path(), false).unwrap().pop().unwrap();

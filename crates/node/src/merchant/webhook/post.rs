@@ -14,7 +14,7 @@ use hyper_util::{
 };
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 
-use super::sign::Secret;
+use super::sign::Keyring;
 use crate::clock;
 
 /// From connecting to the receiver's status. The specification advises 15 to 30 seconds at most.
@@ -116,17 +116,17 @@ impl Poster {
     pub(super) async fn post(
         &self,
         target: &Target,
-        secret: &Secret,
+        keyring: &Keyring,
         message: &Message,
     ) -> Result<StatusCode, Failure> {
         let unsent = |why: String| Failure { status: None, why: short(why), retry_after: None };
-        let seconds = clock::now().ms() / 1_000;
-        let signature = secret.sign(&message.id, seconds, message.body.as_bytes());
+        let now = clock::now();
+        let signature = keyring.sign(&message.id, now, message.body.as_bytes());
         let request = Request::post(target.0.clone())
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::USER_AGENT, concat!("hutong/", env!("CARGO_PKG_VERSION")))
             .header("webhook-id", &message.id)
-            .header("webhook-timestamp", seconds)
+            .header("webhook-timestamp", now.ms() / 1_000)
             .header("webhook-signature", signature)
             .body(Full::new(Bytes::from(message.body.clone())))
             .map_err(|error| unsent(error.to_string()))?;

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hutong_core::refusal::Refusal;
+use hutong_core::refusal::{Reason, Refusal};
 use hutong_store::journal::Lsn;
 use hutong_wire::merchant::v1::{EventType, WatchResponse};
 use serde_json::json;
@@ -32,23 +32,41 @@ const MARK_CHARS: usize = 32;
 
 /// Sends a webhook's events until it is removed or the node stops.
 pub(super) async fn run(hook: Arc<Hook>, hosted: Arc<Hosted>, poster: Arc<Poster>) {
-    let mut courier = match Courier::new(hook, hosted, poster) {
-        Ok(courier) => courier,
-        Err(refusal) => {
-            tracing::error!(%refusal, "a webhook cannot begin");
-            return;
-        }
-    };
-    let stop = courier.hook.stop.clone();
+    let stop = hook.stop.clone();
+    let mut courier = None;
     tokio::select! {
         () = stop.cancelled() => {}
-        ended = courier.deliver_all() => if let Err(refusal) = ended {
-            tracing::error!(webhook = %courier.hook.id, %refusal, "a webhook has stopped");
-            courier.hook.progress().last_error = "the node failed; its log says why".to_owned();
-        },
+        () = go_on(&mut courier, hook, hosted, poster) => {}
     }
-    if let Err(refusal) = courier.save() {
+    if let Some(Err(refusal)) = courier.as_mut().map(Courier::save) {
         tracing::warn!(%refusal, "a webhook's place was not written");
+    }
+}
+
+/// Delivers until the alliance is closed. What fails in the node itself, such as a full disk, may pass: delivery goes on
+/// behind the last event dealt with, after a pause that grows while nothing is dealt with.
+async fn go_on(courier: &mut Option<Courier>, hook: Arc<Hook>, hosted: Arc<Hosted>, poster: Arc<Poster>) {
+    let (mut failures, mut reached) = (0, None);
+    loop {
+        let refusal = match courier {
+            Some(courier) => match courier.deliver_all().await {
+                Ok(()) => return,
+                Err(refusal) => refusal,
+            },
+            None => match Courier::new(hook.clone(), hosted.clone(), poster.clone()) {
+                Ok(begun) => {
+                    *courier = Some(begun);
+                    continue;
+                }
+                Err(refusal) => refusal,
+            },
+        };
+        let after = courier.as_ref().map(|courier| courier.after);
+        failures = if after == reached { failures + 1 } else { 1 };
+        reached = after;
+        tracing::error!(webhook = %hook.id, %refusal, failures, "a webhook waits for the node to recover");
+        hook.progress().last_error = "the node failed; its log says why".to_owned();
+        tokio::time::sleep(pause(failures, None, random().unwrap_or_default())).await;
     }
 }
 
@@ -63,11 +81,15 @@ struct Courier {
 impl Courier {
     fn new(hook: Arc<Hook>, hosted: Arc<Hosted>, poster: Arc<Poster>) -> Result<Self, Refusal> {
         let token = hook.progress().resume_token.clone();
-        let after = event::resume_after(&hosted, &token).unwrap_or_else(|_| {
+        let after = match event::resume_after(&hosted, &token) {
             // Another journal, as after a restore: rather twice, under the same ids, than never.
-            tracing::warn!(webhook = %hook.id, token, "its place is not in this journal: it begins anew");
-            Lsn(0)
-        });
+            Err(refusal) if refusal.reason == Reason::FieldInvalid => {
+                tracing::warn!(webhook = %hook.id, token, "its place is not in this journal: it begins anew");
+                Lsn(0)
+            }
+            // A journal that cannot be read now says nothing about the place.
+            found => found?,
+        };
         Ok(Self { hook, hosted, poster, after, saved: (after, Instant::now()) })
     }
 
@@ -118,7 +140,7 @@ impl Courier {
         let message = message(&self.hosted, event);
         let mut attempts = 0;
         loop {
-            let outcome = self.poster.post(&self.hook.target, &self.hook.secret, &message).await;
+            let outcome = self.poster.post(&self.hook.target, &self.hook.keyring(), &message).await;
             let Err(failure) = outcome else {
                 let mut progress = self.hook.progress();
                 progress.delivered += 1;
