@@ -14,6 +14,7 @@ mod init;
 mod netting;
 mod node;
 mod output;
+mod output_file;
 mod pages;
 mod phrase;
 mod plain_file;
@@ -36,7 +37,6 @@ mod token;
 mod value;
 mod voucher;
 mod webhook;
-mod whole_file;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 

@@ -10,9 +10,10 @@ use serde_json::{Map, Value, json};
 
 use super::{
     output::{Answer, table_of},
+    output_file,
     problem::Problem,
     session::Books,
-    show, whole_file,
+    show,
 };
 
 mod parquet;
@@ -190,7 +191,7 @@ impl Sheet {
             (Format::Parquet, Some(_)) => self.with_currency().parquet()?,
         };
         let path = args.output.unwrap_or_default();
-        whole_file::write(&path, &bytes)?;
+        output_file::write(&path, &bytes)?;
         let (file, rows) = (path.display().to_string(), self.rows.len());
         let json = json!({ "file": file, "rows": rows, "bytes": bytes.len() });
         Ok(Answer::new(json, format!("{rows} rows written to {file}")))

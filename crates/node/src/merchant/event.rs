@@ -201,7 +201,12 @@ fn event(lsn: Lsn, record: &Record, event: &Event) -> Option<WatchResponse> {
         Kind::SettlementSetting => EventType::SettlementSetting,
         Kind::FundingConsent => EventType::FundingConsent,
         Kind::Note => EventType::Noted,
-        Kind::RightRequest | Kind::RightDenial | Kind::Invitation | Kind::Resumption | Kind::LostRecord | Kind::Unspecified => {
+        Kind::RightRequest
+        | Kind::RightDenial
+        | Kind::Invitation
+        | Kind::Resumption
+        | Kind::LostRecord
+        | Kind::Unspecified => {
             return None;
         }
     };

@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 
 use crate::cli::{
     output::{Answer, fields, table},
+    output_file,
     problem::Problem,
     session::Session,
     show::{Names, money, money_json, time, time_json},
-    value, whole_file,
+    value,
 };
 
 /// `hutong settlement net …`
@@ -138,7 +139,7 @@ fn export(run: &proto::NettingRun, debts: &PathBuf, result: &PathBuf) -> anyhow:
         "obligations": left.map(obligation).collect::<Vec<_>>(),
     });
     for (file, content) in [(debts, csv), (result, told.to_string())] {
-        whole_file::write(file, content.as_bytes())?;
+        output_file::write(file, content.as_bytes())?;
     }
     let text = format!("{} debts written to {} and {}", run.debts.len(), debts.display(), result.display());
     Ok(Answer::new(json!({ "debts": debts, "result": result }), text))
