@@ -5,7 +5,6 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use hutong_core::report;
 use hutong_record::{PublicKey, ShopId};
-use hutong_sync::fingers;
 use hutong_wire::{
     frame,
     peer::v1::{SyncRequest, sync_service_client::SyncServiceClient},
@@ -170,7 +169,11 @@ impl Dialling {
             .collect();
         let start = ring.partition_point(|target| target.shop < me);
         ring.rotate_left(start);
-        let mut chosen: Vec<_> = fingers(ring.len()).into_iter().map(|i| ring[i].clone()).collect();
+        let mut chosen: Vec<_> =
+            hutong_sync::neighbours(me, &ring.iter().map(|t| t.shop).collect::<Vec<_>>())
+                .into_iter()
+                .filter_map(|s| ring.iter().find(|t| t.shop == s).cloned())
+                .collect();
         if let Some(bootstrap) = self.hosted.bootstrap().filter(|_| chosen.is_empty() || !self.is_member()) {
             chosen.push(Target {
                 shop: bootstrap.inviter.id(),

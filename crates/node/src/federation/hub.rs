@@ -13,7 +13,8 @@ use hutong_core::roster::Standing;
 use hutong_record::{Record, ShopId};
 use hutong_store::ledger::{Doubt, HeadAnswer, Patience, QUESTION_MS, Signing};
 use hutong_sync::{
-    Frame, GoodbyeReason, Head, IngestOutcome, LinkId, Output, OwnHead, RawRun, ReadRequest, Refusal, Replica,
+    Frame, GoodbyeReason, Head, IngestOutcome, LinkId, Output, OwnHead, RawRun, ReadRequest, Refusal,
+    Replica, Side,
 };
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -358,10 +359,11 @@ impl Hub {
         self.table.connected(link.peer, link.version.clone(), now);
         let direction = if link.dialled { Direction::Out } else { Direction::In };
         self.metrics.links_opened.get_or_create(&DirectionLabels { direction }).inc();
+        let side = if link.dialled { Side::Dialling } else { Side::Dialled };
         let (id, peer) = (link.id, link.peer);
         tracing::info!(peer = peer.short(), dialled = link.dialled, "link up");
         self.links.insert(id, link);
-        self.replica.link_up(id, peer, now);
+        self.replica.link_up(id, peer, side, now);
     }
 
     /// Ends a link at once, whatever waits to go out on it.

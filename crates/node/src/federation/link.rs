@@ -3,7 +3,10 @@
 use futures::{Stream, StreamExt as _};
 use hutong_record::ShopId;
 use hutong_sync::{Frame, LinkId};
-use hutong_wire::{frame, peer::v1 as wire};
+use hutong_wire::{
+    frame::{self, FrameError},
+    peer::v1 as wire,
+};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -97,6 +100,8 @@ pub async fn pump<M>(
         let event = match next {
             Some(Ok(message)) => match frame_of(message).map(frame::from_wire) {
                 Some(Ok(frame)) => Event::Frame { link, frame },
+                // Of a newer protocol; nothing hangs on it, or its sender would not speak this version.
+                Some(Err(FrameError::Empty)) => continue,
                 Some(Err(error)) => Event::Malformed { link, error: error.to_string() },
                 None => Event::Malformed { link, error: "an empty message".into() },
             },

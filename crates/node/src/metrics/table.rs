@@ -307,6 +307,10 @@ pub(crate) const fn frame_name(frame: &Frame) -> &'static str {
     match frame {
         Frame::Hello { .. } => "hello",
         Frame::Frontier { .. } => "frontier",
+        Frame::Sketch { .. } => "sketch",
+        Frame::Part { .. } => "part",
+        Frame::Counterpart { .. } => "counterpart",
+        Frame::Filled => "filled",
         Frame::Have { .. } => "have",
         Frame::Want { .. } => "want",
         Frame::Records { .. } => "records",
