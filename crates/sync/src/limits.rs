@@ -42,6 +42,8 @@ pub const INGESTS_PER_SHOP_MAX: usize = 32;
 pub const INTAKES_AHEAD: usize = 3;
 /// Above this many bytes waiting for the ingest ladder, pushes are dropped (and wanted later) and nothing is asked for.
 pub const INGEST_BYTES_MAX: usize = 16 * 1_024 * 1_024;
+/// Of these from one link: pushes beyond are dropped and wanted later, so that one peer does not keep others' records out.
+pub const INGEST_BYTES_PER_LINK_MAX: usize = 4 * 1_024 * 1_024;
 /// A want is asked elsewhere when its link has answered nothing for this long, ms: slow lines answer something.
 pub const WANT_TIMEOUT_MS: i64 = 10_000;
 /// A want is asked elsewhere after this long even if its link answers other wants, ms: it may withhold one log.

@@ -9,7 +9,10 @@ use crate::{
     frame::{Fault, check_heads, check_runs, check_want},
     greeting::Part,
     intake::{Arrival, Span, SpanError, predecessor, trim},
-    limits::{INGEST_BYTES_MAX, INGESTS_PER_SHOP_MAX, PUSH_BYTES, WANT_BYTES_MAX, WANTS_PER_LINK_MAX},
+    limits::{
+        INGEST_BYTES_MAX, INGEST_BYTES_PER_LINK_MAX, INGESTS_PER_SHOP_MAX, PUSH_BYTES, WANT_BYTES_MAX,
+        WANTS_PER_LINK_MAX,
+    },
     link::{Known, Link, Purpose, Stage},
     replica::bytes_of,
 };
@@ -232,7 +235,7 @@ impl Replica {
             || span.last.rank() <= tail_rank
             || span.first > tail_sequence.saturating_add(1)
             || intake.is_some_and(|intake| intake.broken || later);
-        if useless || (pushed && !self.has_room(shop)) {
+        if useless || (pushed && !self.has_room(link, shop)) {
             return Ok(());
         }
         if later {
@@ -258,7 +261,7 @@ impl Replica {
 
     fn hand_over(&mut self, link: LinkId, shop: ShopId, runs: Vec<RawRun>, span: Span) {
         let bytes = bytes_of(&runs);
-        self.intakes.entry(shop).or_default().add(bytes, span.last);
+        self.intakes.entry(shop).or_default().add(link, bytes, span.last);
         self.ingest_bytes += bytes;
         self.emit(Output::Ingest { link, shop, runs });
         if hutong_record::planted!(TrustArrival) {
@@ -266,8 +269,10 @@ impl Replica {
         }
     }
 
-    fn has_room(&self, shop: ShopId) -> bool {
+    fn has_room(&self, link: LinkId, shop: ShopId) -> bool {
+        let from_link: usize = self.intakes.values().map(|intake| intake.bytes_of(link)).sum();
         self.ingest_bytes < INGEST_BYTES_MAX
+            && from_link < INGEST_BYTES_PER_LINK_MAX
             && self.intakes.get(&shop).is_none_or(|intake| intake.len() < INGESTS_PER_SHOP_MAX)
     }
 }

@@ -6,6 +6,7 @@ mod alliance;
 mod auth;
 mod call;
 mod channel;
+mod connection;
 mod event;
 mod filter;
 mod guess;
@@ -39,7 +40,7 @@ use hutong_wire::{
     },
     status, trade,
 };
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, transport::Server};
 use tonic_web::GrpcWebLayer;
@@ -55,6 +56,14 @@ const REQUEST_BYTES_MAX: usize = 256 * 1_024;
 const CALLS_PER_CONNECTION_MAX: usize = 256;
 const STREAMS_MAX: u32 = 512;
 const HEADER_LIST_BYTES_MAX: u32 = 16 * 1_024;
+/// Streams reset before they were accepted, and streams that this node had to reset. With more the connection is closed
+/// ("rapid reset", CVE-2023-44487).
+const PENDING_ACCEPT_RESET_STREAMS_MAX: usize = 20;
+const LOCAL_ERROR_RESET_STREAMS_MAX: usize = 64;
+/// Bytes under way in one call and on one connection, and so what one caller can make the node hold: a few of the largest
+/// requests.
+const STREAM_WINDOW_BYTES: u32 = 512 * 1_024;
+const CONNECTION_WINDOW_BYTES: u32 = 2 * 1_024 * 1_024;
 /// A call answered later than this helps no till.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
@@ -112,6 +121,10 @@ pub fn serve(
         .concurrency_limit_per_connection(CALLS_PER_CONNECTION_MAX)
         .max_concurrent_streams(STREAMS_MAX)
         .http2_max_header_list_size(HEADER_LIST_BYTES_MAX)
+        .http2_max_pending_accept_reset_streams(Some(PENDING_ACCEPT_RESET_STREAMS_MAX))
+        .http2_max_local_error_reset_streams(Some(LOCAL_ERROR_RESET_STREAMS_MAX))
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
         .tcp_nodelay(true)
@@ -138,21 +151,35 @@ pub fn serve(
     Ok(async move {
         health_reporter.set_service_status("", tonic_health::ServingStatus::Serving).await;
         let stop = node.stop().clone().cancelled_owned();
-        let incoming = TcpListenerStream::new(listener).then(async |accepted| {
-            match &accepted {
-                Ok(stream) => drop(stream.set_nodelay(true)),
-                Err(error) => {
-                    tracing::warn!(%error, "a connection cannot be accepted");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            }
-            accepted
+        let connections = Arc::<connection::Connections>::default();
+        let incoming = TcpListenerStream::new(listener).filter_map(move |accepted| {
+            let connections = connections.clone();
+            async move { let_in(&connections, accepted).await.map(Ok::<_, std::io::Error>) }
         });
+        let incoming = Box::pin(incoming);
         let served = router.serve_with_incoming_shutdown(incoming, stop).await;
         hooks.finish().await;
         audit.flush().await;
         served
     })
+}
+
+/// A connection that may stay.
+async fn let_in(
+    connections: &Arc<connection::Connections>,
+    accepted: std::io::Result<TcpStream>,
+) -> Option<connection::Connection> {
+    let stream = match accepted {
+        Ok(stream) => stream,
+        Err(error) => {
+            tracing::warn!(%error, "a connection cannot be accepted");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            return None;
+        }
+    };
+    drop(stream.set_nodelay(true));
+    let admitted = connection::Connection::admit(connections, stream);
+    admitted.inspect_err(|reason| tracing::warn!(%reason, "a connection was turned away")).ok()
 }
 
 /// Which web pages may call: those of the configured origins. A page of any other is kept out by its browser.
