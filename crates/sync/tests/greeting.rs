@@ -87,7 +87,11 @@ fn a_filling_that_never_ends_holds_up_a_catch_up_for_a_moment_and_once() {
     replica.tick(at(FILL_WAIT_MS));
     assert!(matches!(sent(&mut replica)[..], [Frame::Want { .. }]));
     // Answered, so that nothing is under way but the memory of it.
-    replica.frame_received(A, Frame::Records { shop: shop_of(5), runs: vec![], pushed: false }, at(FILL_WAIT_MS));
+    replica.frame_received(
+        A,
+        Frame::Records { shop: shop_of(5), runs: vec![], pushed: false },
+        at(FILL_WAIT_MS),
+    );
     let fill_of = |replica: &mut Replica, link, ms| {
         replica.link_up(link, shop_of(2), Side::Dialling, at(ms));
         replica.frame_received(link, hello(), at(ms));

@@ -83,6 +83,19 @@ struct BackOff {
     not_before: Option<Instant>,
 }
 
+/// The order in which members that can be dialled are linked to; it changes with them alone.
+#[derive(Debug, Default)]
+struct Order {
+    shops: Vec<ShopId>,
+    rings: Vec<Vec<ShopId>>,
+}
+
+impl Order {
+    fn of(me: ShopId, shops: Vec<ShopId>) -> Self {
+        Self { rings: rings(me, &shops), shops }
+    }
+}
+
 /// How each member's attempts went.
 type BackOffs = BTreeMap<ShopId, BackOff>;
 
@@ -97,6 +110,7 @@ impl Dialling {
         let mut roster = self.hosted.alliance_changes();
         let mut rng: StdRng = rand::make_rng();
         let mut book = AddressBook::default();
+        let mut order = Order::default();
         let mut sleep = SleepWatch::new(std::time::Instant::now(), clock::now());
         loop {
             tokio::select! {
@@ -129,7 +143,10 @@ impl Dialling {
                 !(self.hub.table().is_connected(*shop) && b.not_before.is_none_or(|at| at <= Instant::now()))
             });
             book.refresh(&self.hosted, &self.heard).await;
-            let targets = self.targets(&book, &back_offs);
+            if order.shops != book.shops() {
+                order = Order::of(self.hosted.me(), book.shops());
+            }
+            let targets = self.targets(&book, &order, &back_offs);
             self.hub.wants_links_to(targets.iter().map(|target| target.shop).collect());
             for target in targets {
                 let waits = back_offs.get(&target.shop).and_then(|b| b.not_before);
@@ -168,13 +185,12 @@ impl Dialling {
 
     /// Whom to link to: on each ring the next who can be dialled, and while that one does not answer those who stand in.
     /// The inviting shop too, while this one is no member or reaches nobody.
-    fn targets(&self, book: &AddressBook, back_offs: &BackOffs) -> Vec<Target> {
+    fn targets(&self, book: &AddressBook, order: &Order, back_offs: &BackOffs) -> Vec<Target> {
         let fails = |shop: &ShopId| {
             !self.hub.table().is_connected(*shop)
                 && back_offs.get(shop).is_some_and(|b| b.failures >= FAILURES_BEFORE_STAND_IN)
         };
-        let rings = rings(self.hosted.me(), &book.shops());
-        let chosen = chosen(&rings, fails);
+        let chosen = chosen(&order.rings, fails);
         let mut targets: Vec<_> = chosen.iter().filter_map(|shop| book.target(shop)).collect();
         let alone = self.hub.table().is_cut_off() && chosen.iter().all(fails);
         let bootstrap = self.hosted.bootstrap().filter(|_| alone || !self.is_member());

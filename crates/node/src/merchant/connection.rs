@@ -24,7 +24,7 @@ pub(super) const CONNECTIONS_MAX: usize = 512;
 /// them a proxy for all others, count only in the sum.
 pub(super) const CONNECTIONS_PER_SOURCE_MAX: usize = 128;
 /// Whoever connects speaks within this time.
-const SILENCE_MAX: Duration = Duration::from_secs(10);
+pub(super) const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// So many bytes count as having spoken: HTTP/2's preface, or the shortest request of HTTP/1.
 const SPOKEN_BYTES: usize = 16;
 
@@ -90,15 +90,19 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Lets a connection in.
+    /// Lets a connection in, which is to speak within a time.
     ///
     /// # Errors
     /// There are as many as may be.
-    pub(super) fn admit(connections: &Arc<Connections>, stream: TcpStream) -> Result<Self, TurnedAway> {
+    pub(super) fn admit(
+        connections: &Arc<Connections>,
+        stream: TcpStream,
+        silence_max: Duration,
+    ) -> Result<Self, TurnedAway> {
         // Whose address cannot be told is gone already; it counts as one of nowhere.
         let source = stream.peer_addr().map_or(IpAddr::from([0, 0, 0, 0]), |at| at.ip().to_canonical());
         let held = connections.hold(source)?;
-        let silence = Some((0, Box::pin(tokio::time::sleep(SILENCE_MAX))));
+        let silence = Some((0, Box::pin(tokio::time::sleep(silence_max))));
         Ok(Self { stream, silence, _held: held })
     }
 }
@@ -184,13 +188,13 @@ mod tests {
         assert!(connections.lock().is_empty(), "those that went are forgotten");
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn who_connects_and_says_nothing_is_let_go() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let connections = Arc::<Connections>::default();
         let _silent = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
-        let mut connection = Connection::admit(&connections, stream).unwrap();
+        let mut connection = Connection::admit(&connections, stream, Duration::from_millis(20)).unwrap();
         let error = connection.read_u8().await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }

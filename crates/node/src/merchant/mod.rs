@@ -178,7 +178,7 @@ async fn let_in(
         }
     };
     drop(stream.set_nodelay(true));
-    let admitted = connection::Connection::admit(connections, stream);
+    let admitted = connection::Connection::admit(connections, stream, connection::SILENCE_MAX);
     admitted.inspect_err(|reason| tracing::warn!(%reason, "a connection was turned away")).ok()
 }
 
