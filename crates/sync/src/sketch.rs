@@ -127,7 +127,7 @@ const fn bytes_for(count: usize) -> usize {
 /// The first bits of an id, as many as there are buckets for.
 fn bucket(shop: &ShopId, count: usize) -> usize {
     let first = u16::from_be_bytes([shop.as_bytes()[0], shop.as_bytes()[1]]);
-    usize::from(first) * count >> u16::BITS
+    (usize::from(first) * count) >> u16::BITS
 }
 
 /// 12 bits of the hash over a log's shop and head.

@@ -56,10 +56,11 @@ const REQUEST_BYTES_MAX: usize = 256 * 1_024;
 const CALLS_PER_CONNECTION_MAX: usize = 256;
 const STREAMS_MAX: u32 = 512;
 const HEADER_LIST_BYTES_MAX: u32 = 16 * 1_024;
-/// Streams reset before they were accepted, and streams that this node had to reset. With more the connection is closed
+/// Streams reset before they were accepted, and streams that this node had to reset over a connection's life: a refused call
+/// whose body was not read is one, and an app with a wrong token makes many. With more the connection is closed
 /// ("rapid reset", CVE-2023-44487).
 const PENDING_ACCEPT_RESET_STREAMS_MAX: usize = 20;
-const LOCAL_ERROR_RESET_STREAMS_MAX: usize = 64;
+const LOCAL_ERROR_RESET_STREAMS_MAX: usize = 1_024;
 /// Bytes under way in one call and on one connection, and so what one caller can make the node hold: a few of the largest
 /// requests.
 const STREAM_WINDOW_BYTES: u32 = 512 * 1_024;
