@@ -51,6 +51,32 @@ async fn two_shops_that_never_meet_trade_through_a_third() {
     assert!(baozi.link_to(&teahouse).await.last_heard_time.is_none());
 }
 
+/// A shop moves: its own record says where it is now, and spreads like all records.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_that_changes_is_heard_by_all() {
+    let street = Street::new();
+    let (market, mut home) = (street.shop("market").await, street.init("home", Reach::DialsOut));
+    let mut baozi = street.shop("baozi").await;
+    home.serve().await;
+    market.found("street");
+    market.admit(&baozi).await;
+    market.admit(&home).await;
+    let told_at_home = || {
+        let members = home.cli(&["alliance", "members"]);
+        let baozi = members.as_array().unwrap().iter().find(|member| member["name"] == "baozi").cloned();
+        baozi.map(|member| member["addresses"][0].as_str().unwrap_or_default().to_owned())
+    };
+    until("the first address is heard", async || (told_at_home()? == baozi.peer().to_string()).then_some(()))
+        .await;
+    baozi.stop().await;
+    let moved = street.init("moved", Reach::Open).peer().to_string();
+    let mut serve = baozi.serve_command();
+    serve.env("HUTONG_PEER__LISTEN", &moved);
+    baozi.serve_as(serve).await;
+    until("the new address is heard", async || (told_at_home()? == moved).then_some(())).await;
+    until("it is dialled there", async || home.link_to(&baozi).await.connected.then_some(())).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_paused_shop_redeems_on_its_own_and_catches_up_when_resumed() {
     let street = Street::new();

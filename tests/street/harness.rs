@@ -44,7 +44,7 @@ pub(crate) struct Shop {
 pub(crate) enum Reach {
     /// Its address is told.
     Open,
-    /// As behind NAT: it tells no address, and only dials out.
+    /// As behind NAT: it listens nowhere, and only dials out.
     DialsOut,
 }
 
@@ -103,9 +103,12 @@ impl Street {
     /// Sets a node up; it does not run yet.
     pub(crate) fn init(&self, name: &str, reach: Reach) -> Shop {
         let folder = self.path().join(name);
-        let peer = match reach {
-            Reach::Open => peer_address(),
-            Reach::DialsOut => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+        let (peer, listen) = match reach {
+            Reach::Open => {
+                let address = peer_address();
+                (address, address.to_string())
+            }
+            Reach::DialsOut => (SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), "none".to_owned()),
         };
         let mut init = hutong(&folder);
         init.args([
@@ -120,7 +123,7 @@ impl Street {
             "--metrics-listen",
             "127.0.0.1:0",
         ]);
-        let answer = parse(init.args(["--peer-listen", &peer.to_string()]).output().expect("it runs"));
+        let answer = parse(init.args(["--peer-listen", &listen]).output().expect("it runs"));
         let phrase = answer.expect("init")["recovery_phrase"].as_str().unwrap().to_owned();
         assert_eq!(phrase.split(' ').count(), 24);
         Shop { folder, name: name.to_owned(), peer, phrase, process: None }

@@ -22,11 +22,12 @@ const ADVERTISE_MAX: usize = 8;
 const ORIGINS_MAX: usize = 16;
 const ENV_PREFIX: &str = "HUTONG_";
 /// Every setting there is, so that a slip in the environment is named as exactly as one in the file.
-pub(crate) const KEYS: [&str; 17] = [
+pub(crate) const KEYS: [&str; 18] = [
     "shop.name",
     "shop.category",
     "peer.listen",
     "peer.advertise",
+    "peer.lan",
     "merchant.listen",
     "merchant.allow_plaintext_lan",
     "merchant.cors_origins",
@@ -83,11 +84,81 @@ pub struct Shop {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Peer {
-    /// Where to listen.
-    pub listen: SocketAddr,
+    /// Where to listen, if anywhere.
+    pub listen: PeerListen,
     /// Where others reach this node, at most 8; empty: see [`Peer::advertised`].
     #[serde(deserialize_with = "list")]
     pub advertise: Vec<HostPort>,
+    /// Whether other nodes on the shop's own network are told of this one and heard. Nothing is where this node listens
+    /// nowhere, or on this machine alone.
+    pub lan: bool,
+}
+
+/// Where other nodes connect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub enum PeerListen {
+    /// Nowhere: this node dials out only.
+    None,
+    /// At this address.
+    At(SocketAddr),
+}
+
+/// The text is neither an address with a port nor `none`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is neither none nor an address such as 0.0.0.0:7710")]
+pub struct PeerListenError(String);
+
+impl PeerListen {
+    const NONE: &str = "none";
+
+    /// The address, if there is one.
+    pub const fn address(self) -> Option<SocketAddr> {
+        match self {
+            Self::None => None,
+            Self::At(address) => Some(address),
+        }
+    }
+}
+
+impl fmt::Display for PeerListen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str(Self::NONE),
+            Self::At(address) => address.fmt(f),
+        }
+    }
+}
+
+impl FromStr for PeerListen {
+    type Err = PeerListenError;
+
+    fn from_str(text: &str) -> Result<Self, PeerListenError> {
+        match text {
+            Self::NONE => Ok(Self::None),
+            _ => text.parse().map(Self::At).map_err(|_| PeerListenError(text.to_owned())),
+        }
+    }
+}
+
+impl TryFrom<String> for PeerListen {
+    type Error = PeerListenError;
+
+    fn try_from(text: String) -> Result<Self, PeerListenError> {
+        text.parse()
+    }
+}
+
+impl From<PeerListen> for String {
+    fn from(listen: PeerListen) -> Self {
+        listen.to_string()
+    }
+}
+
+impl From<SocketAddr> for PeerListen {
+    fn from(address: SocketAddr) -> Self {
+        Self::At(address)
+    }
 }
 
 /// `[merchant]`
@@ -193,7 +264,8 @@ pub enum ConfigError {
 
 impl Default for Peer {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([0, 0, 0, 0], 7710)), advertise: Vec::new() }
+        let listen = PeerListen::At(SocketAddr::from(([0, 0, 0, 0], 7710)));
+        Self { listen, advertise: Vec::new(), lan: true }
     }
 }
 
@@ -237,11 +309,12 @@ impl Default for Log {
 impl Peer {
     /// What to tell others: the configured addresses; else the bound one, unless it stands for all interfaces; else
     /// nothing (a node behind NAT dials out).
-    pub fn advertised(&self, bound: SocketAddr) -> Vec<HostPort> {
+    pub fn advertised(&self, bound: Option<SocketAddr>) -> Vec<HostPort> {
         if !self.advertise.is_empty() {
             return self.advertise.clone();
         }
-        if bound.ip().is_unspecified() { Vec::new() } else { vec![HostPort::of(bound)] }
+        let bound = bound.filter(|bound| !bound.ip().is_unspecified());
+        bound.map(HostPort::of).into_iter().collect()
     }
 }
 
@@ -325,7 +398,10 @@ impl Config {
         if self.merchant.cors_origins.len() > ORIGINS_MAX {
             return wrong("merchant.cors_origins", format!("at most {ORIGINS_MAX} origins"));
         }
-        if self.peer.listen == self.merchant.listen && self.peer.listen.port() != 0 {
+        if self.peer.listen == PeerListen::None && !self.peer.advertise.is_empty() {
+            return wrong("peer.advertise", "this node listens nowhere (peer.listen = \"none\")".to_owned());
+        }
+        if self.peer.listen.address().is_some_and(|at| at == self.merchant.listen && at.port() != 0) {
             return wrong("merchant.listen", "the same as peer.listen".to_owned());
         }
         if !VIEWS_CACHE_BYTES.contains(&self.storage.views_cache_bytes) {
@@ -374,8 +450,9 @@ impl Config {
     fn check_watching(&self) -> Result<(), ConfigError> {
         let wrong = |key, problem: String| Err(ConfigError::Value { key, problem });
         let metrics = self.metrics.listen;
-        let taken = [("peer.listen", self.peer.listen), ("merchant.listen", self.merchant.listen)];
-        if let Some((other, _)) = taken.iter().find(|(_, at)| *at == metrics && metrics.port() != 0) {
+        let taken =
+            [("peer.listen", self.peer.listen.address()), ("merchant.listen", Some(self.merchant.listen))];
+        if let Some((other, _)) = taken.iter().find(|(_, at)| *at == Some(metrics) && metrics.port() != 0) {
             return wrong("metrics.listen", format!("the same as {other}"));
         }
         let endpoint = &self.tracing.endpoint;
@@ -407,6 +484,7 @@ impl Config {
             category = text(&self.shop.category),
             peer_listen = self.peer.listen,
             advertise = advertise.join(", "),
+            lan = self.peer.lan,
             merchant_listen = self.merchant.listen,
             allow_plaintext_lan = self.merchant.allow_plaintext_lan,
             cors_origins = origins.join(", "),

@@ -53,7 +53,7 @@ fn the_environment_overrides_the_file() {
         ],
     )
     .unwrap();
-    assert_eq!(config.peer.listen.port(), 2);
+    assert_eq!(config.peer.listen.address().map(|at| at.port()), Some(2));
     assert_eq!(config.peer.advertise.len(), 2);
     assert_eq!(config.shop.name, "007");
     assert_eq!(config.storage.views_cache_bytes, 8 << 20);
@@ -119,10 +119,10 @@ fn what_init_writes_reads_back() {
 #[test]
 fn a_concrete_address_is_advertised_and_all_interfaces_are_not() {
     let mut peer = Peer::default();
-    assert_eq!(peer.advertised("0.0.0.0:7710".parse().unwrap()), []);
-    assert_eq!(peer.advertised("192.0.2.7:7710".parse().unwrap())[0].as_str(), "192.0.2.7:7710");
+    assert_eq!(peer.advertised("0.0.0.0:7710".parse().ok()), []);
+    assert_eq!(peer.advertised("192.0.2.7:7710".parse().ok())[0].as_str(), "192.0.2.7:7710");
     peer.advertise = vec!["shop.example.com:7710".parse().unwrap()];
-    assert_eq!(peer.advertised("192.0.2.7:7710".parse().unwrap()), peer.advertise);
+    assert_eq!(peer.advertised("192.0.2.7:7710".parse().ok()), peer.advertise);
 }
 
 #[test]
@@ -162,4 +162,23 @@ fn pages_are_named_by_their_origin() {
     let shown = origins(r#"["https://shop.example.com"]"#).unwrap();
     assert_eq!(load(&shown.to_toml(), &[]).unwrap(), shown);
     assert!(!shown.merchant.webhook_allow_http);
+}
+
+#[test]
+fn a_node_that_listens_nowhere_tells_no_address_and_must_not_be_given_one() {
+    let peer = Peer { listen: "none".parse().unwrap(), ..Peer::default() };
+    assert_eq!((peer.listen.address(), peer.listen.to_string().as_str()), (None, "none"));
+    assert_eq!(peer.advertised(None), []);
+    assert!("nowhere".parse::<PeerListen>().is_err() && "10.0.0.1".parse::<PeerListen>().is_err());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("hutong.toml");
+    std::fs::write(&path, "[shop]\nname = \"tea\"\n[peer]\nlisten = \"none\"\n").unwrap();
+    let config = Config::load_with(&path, std::iter::empty()).unwrap();
+    assert_eq!(config.peer.listen, PeerListen::None);
+    std::fs::write(&path, config.to_toml()).unwrap();
+    assert_eq!(Config::load_with(&path, std::iter::empty()).unwrap(), config, "written and read again");
+    let told = "[shop]\nname = \"tea\"\n[peer]\nlisten = \"none\"\nadvertise = [\"tea.example.com:7710\"]\n";
+    std::fs::write(&path, told).unwrap();
+    let wrong = Config::load_with(&path, std::iter::empty()).unwrap_err();
+    assert!(matches!(wrong, ConfigError::Value { key: "peer.advertise", .. }), "{wrong}");
 }

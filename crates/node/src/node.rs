@@ -29,6 +29,7 @@ use crate::{
     federation::{
         dialling::Dialling,
         hub::{self, Event, HubHandle},
+        lan::Lan,
     },
     identity_file::Secrets,
     telemetry::Telemetry,
@@ -54,7 +55,8 @@ pub struct Node {
     door_lock: Mutex<()>,
     /// Held while an alliance is laid out.
     laying_out: tokio::sync::Mutex<()>,
-    peer_address: SocketAddr,
+    peer_address: Option<SocketAddr>,
+    lan: Lan,
     started: UnixMillis,
     telemetry: Telemetry,
     alliances: RwLock<BTreeMap<AllianceId, Running>>,
@@ -71,18 +73,19 @@ struct Running {
 }
 
 impl Node {
-    /// A node for the shop of `secrets`, whose peer port listens at `peer_address`. It hosts nothing yet.
+    /// A node for the shop of `secrets`, whose peer port listens at `peer_address`, if anywhere. It hosts nothing yet.
     pub fn new(
         data: DataFolder,
         config: Config,
         secrets: Secrets,
-        peer_address: SocketAddr,
+        peer_address: Option<SocketAddr>,
         telemetry: Telemetry,
         stop: CancellationToken,
     ) -> Arc<Self> {
         let Secrets { signing, decryption, identity } = secrets;
         let keys = Arc::new(ShopKeys { signing: Arc::new(signing), decryption });
         let connections = Connections::new();
+        let lan_port = peer_address.filter(|at| config.peer.lan && !at.ip().is_loopback());
         Arc::new(Self {
             credential: Credential::new(keys.signing.clone()),
             door: Door::new(connections.clone()),
@@ -94,6 +97,7 @@ impl Node {
             data,
             config,
             peer_address,
+            lan: lan_port.map_or_else(Lan::default, |at| Lan::start(at.port())),
             started: clock::now(),
             telemetry,
             alliances: RwLock::default(),
@@ -128,8 +132,8 @@ impl Node {
         &self.config
     }
 
-    /// Where the peer port listens.
-    pub const fn peer_address(&self) -> SocketAddr {
+    /// Where the peer port listens, if anywhere.
+    pub const fn peer_address(&self) -> Option<SocketAddr> {
         self.peer_address
     }
 
@@ -252,9 +256,11 @@ impl Node {
             hub,
             dialer: Dialer::new(self.credential.clone(), self.connections.clone()),
             paused: self.paused.subscribe(),
+            heard: self.lan.heard(hosted.id()),
             metrics: self.telemetry.metrics.clone(),
         };
         self.tasks.spawn(dialling.run(self.stop.clone()));
+        self.lan.announce(hosted.id(), self.me());
         self.tasks.spawn(self.clone().keep_house(hosted.clone()));
         self.open_door();
         hosted
@@ -420,6 +426,7 @@ impl Node {
 
     /// Waits until the node's own tasks have ended; the stop token must have been cancelled.
     pub async fn finish(&self) {
+        self.lan.stop();
         self.tasks.close();
         self.tasks.wait().await;
     }

@@ -12,7 +12,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::Config,
+    config::{Config, PeerListen},
     data_folder::DataFolder,
     federation::{hub::MESSAGE_BYTES_MAX, service::PeerPort},
     format::{self, Prepared},
@@ -47,13 +47,12 @@ pub async fn run(data: DataFolder, config: Config, log: LogFilter) -> anyhow::Re
     let secrets = identity_file::load(&data)?;
     let token = data.read_token()?;
     let (at_start, tls) = (config.clone(), merchant::load_tls(&config.merchant)?);
-    let peer_listener = TcpListener::bind(config.peer.listen)
-        .await
-        .with_context(|| format!("the peer port {} cannot be opened", config.peer.listen))?;
+    let peer_listener = bind_peer(config.peer.listen).await?;
     let merchant_listener = TcpListener::bind(config.merchant.listen)
         .await
         .with_context(|| format!("the merchant port {} cannot be opened", config.merchant.listen))?;
-    let (peer_address, merchant_address) = (peer_listener.local_addr()?, merchant_listener.local_addr()?);
+    let peer_address = peer_listener.as_ref().map(TcpListener::local_addr).transpose()?;
+    let merchant_address = merchant_listener.local_addr()?;
 
     let stop = CancellationToken::new();
     let exposition = Exposition::default();
@@ -62,7 +61,7 @@ pub async fn run(data: DataFolder, config: Config, log: LogFilter) -> anyhow::Re
     let node = Node::new(data.clone(), config, secrets, peer_address, telemetry, stop.clone());
     supervisor::while_starting(node.open_all()).await?;
 
-    let peer_port = tokio::spawn(serve_peers(node.clone(), peer_listener));
+    let peer_port = peer_listener.map(|listener| tokio::spawn(serve_peers(node.clone(), listener)));
     let (controls, serving) = merchant::serve(node.clone(), &data, merchant_listener, &token, tls)?;
     let merchant_port = tokio::spawn(serving);
     // Whoever learns the address may end the node at once.
@@ -75,9 +74,10 @@ pub async fn run(data: DataFolder, config: Config, log: LogFilter) -> anyhow::Re
         tokio::spawn(metrics::serve(listener, sampler, stop.clone()));
     }
     data.write_merchant_address(merchant_address)?;
-    let status = format!("peers at {peer_address}, tills at {merchant_address}");
+    let peers = told_peers(peer_address);
+    let status = format!("peers at {peers}, tills at {merchant_address}");
     supervisor::ready(&status);
-    tracing::info!(shop = %node.me(), %peer_address, %merchant_address, "the node serves");
+    tracing::info!(shop = %node.me(), peer_address = peers, %merchant_address, "the node serves");
 
     let outcome = tokio::select! {
         () = asked_to_stop => Ok(()),
@@ -91,7 +91,10 @@ pub async fn run(data: DataFolder, config: Config, log: LogFilter) -> anyhow::Re
     data.remove_metrics_address()?;
     stop.cancel();
     let stopped = tokio::time::timeout(GRACE, async {
-        let _ = tokio::join!(peer_port, merchant_port);
+        if let Some(peer_port) = peer_port {
+            let _ = peer_port.await;
+        }
+        let _ = merchant_port.await;
         node.finish().await;
     });
     if stopped.await.is_err() {
@@ -117,6 +120,18 @@ async fn reload_when_asked(hung_up: std::io::Result<Signal>, reload: Arc<Reload>
         supervisor::ready(status);
     }
     std::future::pending().await
+}
+
+/// Opens the port for other nodes, unless this one only dials out.
+async fn bind_peer(listen: PeerListen) -> anyhow::Result<Option<TcpListener>> {
+    let Some(address) = listen.address() else { return Ok(None) };
+    let bound = TcpListener::bind(address).await;
+    bound.map(Some).with_context(|| format!("the peer port {address} cannot be opened"))
+}
+
+/// For people: where other nodes connect.
+fn told_peers(address: Option<std::net::SocketAddr>) -> String {
+    address.map_or_else(|| "none, it dials out".to_owned(), |address| address.to_string())
 }
 
 /// Opens the address for metrics. Where it is taken the shop trades on without them.

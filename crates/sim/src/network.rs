@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use hutong_core::roster::Standing;
-use hutong_sync::{Frame, LinkId};
+use hutong_sync::{Frame, LinkId, Side};
 use rand::RngExt as _;
 
 use crate::{
@@ -118,10 +118,10 @@ impl World {
             open: [true; 2],
         };
         self.network.wires.insert(link, wire);
-        for (me, other) in [(from, to), (to, from)] {
+        for (me, other, side) in [(from, to, Side::Dialling), (to, from, Side::Dialled)] {
             let peer = self.shops[self.nodes[other].shop].id();
             self.nodes[me].links.insert(link);
-            self.replicate(me, |replica, now| replica.link_up(link, peer, now));
+            self.replicate(me, |replica, now| replica.link_up(link, peer, side, now));
         }
         true
     }
@@ -277,14 +277,13 @@ impl World {
         let me = self.shops[self.nodes[node].shop].id();
         let Some(ledger) = self.nodes[node].ledger() else { return Vec::new() };
         let roster = ledger.alliance().roster();
-        let mut ring: Vec<_> = (0..self.shops.len())
-            .filter(|s| self.shops[*s].id() != me && roster.member(self.shops[*s].id()).is_some())
+        let others: Vec<_> = (0..self.shops.len())
+            .map(|s| self.shops[s].id())
+            .filter(|id| *id != me && roster.member(*id).is_some())
             .collect();
-        ring.sort_unstable_by_key(|s| self.shops[*s].id());
-        let start = ring.partition_point(|s| self.shops[*s].id() < me);
-        ring.rotate_left(start);
+        let neighbours = hutong_sync::neighbours(me, &others);
         let mut chosen: Vec<_> =
-            hutong_sync::fingers(ring.len()).into_iter().map(|place| ring[place]).collect();
+            (0..self.shops.len()).filter(|s| neighbours.contains(&self.shops[*s].id())).collect();
         let bootstrap = roster.member(me).is_none() && !chosen.contains(&0) && self.nodes[node].shop != 0;
         chosen.extend(bootstrap.then_some(0));
         chosen
@@ -293,10 +292,14 @@ impl World {
 
 fn frame_size(frame: &Frame) -> u64 {
     match frame {
-        Frame::Frontier { heads, .. } | Frame::Have { heads } => heads.len() as u64,
+        Frame::Frontier { heads, .. }
+        | Frame::Part { heads, .. }
+        | Frame::Counterpart { heads, .. }
+        | Frame::Have { heads } => heads.len() as u64,
+        Frame::Sketch { bucket_count, .. } => u64::from(*bucket_count),
         Frame::Want { from_sequence, .. } => *from_sequence,
         Frame::Records { runs, .. } => runs.iter().map(|run| run.len() as u64).sum(),
         Frame::Alarm { proof, .. } => proof.len() as u64,
-        Frame::Hello { .. } | Frame::Goodbye { .. } => 0,
+        Frame::Hello { .. } | Frame::Filled | Frame::Goodbye { .. } => 0,
     }
 }

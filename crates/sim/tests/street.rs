@@ -22,7 +22,7 @@ fn a_calm_street_keeps_every_promise_and_trades() {
 
 #[test]
 fn stormy_streets_keep_every_promise_and_every_usual_fault_strikes() {
-    let configs: Vec<_> = (101..=108).map(small).collect();
+    let configs: Vec<_> = (112..=119).map(small).collect();
     let reports = run_seeds(&configs, threads(), |_| {});
     let mut faults = hutong_sim::FaultCounts::default();
     let mut figures = Figures::default();

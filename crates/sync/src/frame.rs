@@ -14,6 +14,15 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkId(pub u64);
 
+/// Which end of a link this node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Side {
+    /// It dialled.
+    Dialling,
+    /// It was dialled.
+    Dialled,
+}
+
 /// How far a log goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {
@@ -60,6 +69,13 @@ pub struct PeerHead {
     pub head_prefix: HeadPrefix,
     /// Its incarnation.
     pub incarnation: u32,
+}
+
+impl PeerHead {
+    /// A log of which nothing is held.
+    pub(crate) const fn none(shop: ShopId) -> Self {
+        Self { shop, sequence: 0, head_prefix: [0; 8], incarnation: 0 }
+    }
 }
 
 /// Records of one run as they travel, unparsed and unverified.
@@ -111,6 +127,39 @@ pub enum Frame {
         /// This is the last chunk.
         complete: bool,
     },
+    /// A few bits for each bucket of the dialled side's logs, as they were at its Hello; sent when digests differ.
+    Sketch {
+        /// A power of two, 1 to 512.
+        bucket_count: u32,
+        /// 12 bits a bucket, two buckets in three bytes.
+        bits: Bytes,
+    },
+    /// The dialling side's logs in the buckets that differ.
+    Part {
+        /// A power of two, 1 to 512: as many as the coarser sketch has.
+        bucket_count: u32,
+        /// A bit for each, lowest first: set where they differ.
+        buckets: Bytes,
+        /// Ascending by shop, over all chunks, at most 512 in each.
+        heads: Vec<PeerHead>,
+        /// This is the last chunk.
+        complete: bool,
+        /// Of the sender's logs in all other buckets. Another one than the receiver's: both list all.
+        rest: FrontierDigest,
+        /// About how many bytes the receiver may send of what the sender lacks, unasked; 0: none.
+        fill_bytes_max: u32,
+    },
+    /// Of which logs in these buckets the dialled side holds more, less or something else; it holds the others as listed.
+    Counterpart {
+        /// Ascending by shop, over all chunks, at most 512 in each; sequence 0: none of it.
+        heads: Vec<PeerHead>,
+        /// This is the last chunk.
+        complete: bool,
+        /// As in a part.
+        fill_bytes_max: u32,
+    },
+    /// The sender has sent what it was let send unasked.
+    Filled,
     /// Logs that have grown and are durable at the sender.
     Have {
         /// Ascending by shop, at most 512.
@@ -158,6 +207,10 @@ impl Frame {
         match self {
             Self::Hello { .. } => "hello",
             Self::Frontier { .. } => "frontier",
+            Self::Sketch { .. } => "sketch",
+            Self::Part { .. } => "part",
+            Self::Counterpart { .. } => "counterpart",
+            Self::Filled => "filled",
             Self::Have { .. } => "have",
             Self::Want { .. } => "want",
             Self::Records { .. } => "records",
@@ -178,6 +231,8 @@ pub(crate) enum Fault {
     Heads,
     #[error("a frontier was sent twice or unasked")]
     Frontier,
+    #[error("a sketch has 1 to 512 buckets, a power of two, and 12 bits for each")]
+    Sketch,
     #[error("more logs than an alliance has")]
     Logs,
     #[error("a want starts at 1 and asks for 1 to 1048576 bytes")]

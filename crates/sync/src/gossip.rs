@@ -7,7 +7,7 @@ use hutong_record::{ShopId, UnixMillis};
 use crate::{
     Frame, Head, LinkId, Output, PeerHead, RawRun, ReadPurpose, ReadRequest, Replica,
     limits::{HAVE_INTERVAL_MS, HEADS_PER_FRAME_MAX, LOGS_MAX, PUSH_BYTES, PUSHED_BYTES_MAX},
-    link::{Link, Stage},
+    link::Link,
     replica::{bytes_of, last_sequence},
 };
 
@@ -108,7 +108,7 @@ impl Replica {
             |(shop, sequence): (&ShopId, &u64)| self.heads.get(shop).is_some_and(|h| h.sequence >= *sequence);
         let pending = !link.announce.is_empty() || link.owed.iter().any(owed);
         let due = link.have_sent_at.map_or(UnixMillis::EPOCH, |at| at.saturating_add_ms(HAVE_INTERVAL_MS));
-        (pending && link.stage != Stage::Greeting).then_some(due)
+        (pending && !link.stage.is_greeting()).then_some(due)
     }
 
     /// Sends a link's announcements and acknowledgements, if the last were sent long enough ago.

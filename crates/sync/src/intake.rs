@@ -73,8 +73,8 @@ pub(crate) fn predecessor(runs: &[RawRun]) -> Result<Option<RecordId>, SpanError
 /// Batches of one log that the ladder has and has not answered.
 #[derive(Debug, Default)]
 pub(crate) struct Intake {
-    /// Bytes of each batch, oldest first.
-    batches: VecDeque<usize>,
+    /// Whom each batch came from and its bytes, oldest first.
+    batches: VecDeque<(LinkId, usize)>,
     /// Where the newest batch claims to end.
     pub(crate) tail: Option<Head>,
     /// A batch was refused: those after it cannot fit, which is not their senders' fault.
@@ -82,14 +82,19 @@ pub(crate) struct Intake {
 }
 
 impl Intake {
-    pub(crate) fn add(&mut self, bytes: usize, tail: Head) {
-        self.batches.push_back(bytes);
+    pub(crate) fn add(&mut self, link: LinkId, bytes: usize, tail: Head) {
+        self.batches.push_back((link, bytes));
         self.tail = Some(tail);
     }
 
     /// Removes the oldest batch and gives its bytes.
     pub(crate) fn finish(&mut self) -> Option<usize> {
-        self.batches.pop_front()
+        self.batches.pop_front().map(|(_, bytes)| bytes)
+    }
+
+    /// Bytes that came from a link.
+    pub(crate) fn bytes_of(&self, link: LinkId) -> usize {
+        self.batches.iter().filter(|(from, _)| *from == link).map(|(_, bytes)| bytes).sum()
     }
 
     /// Whether nothing more of the log is to be asked for meanwhile.

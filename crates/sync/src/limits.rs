@@ -1,13 +1,25 @@
 //! Every bound of the protocol, with its reason.
 
-/// Protocol versions that this code speaks, ascending.
-pub const VERSIONS: &[u32] = &[1];
+/// Protocol versions that this code speaks, ascending. 1: unequal frontiers are listed whole. 2: sketches first, and
+/// fillings.
+pub const VERSIONS: &[u32] = &[1, 2];
 /// Most versions in a Hello: one a year for longer than any node runs unpatched.
 pub const VERSIONS_MAX: usize = 16;
 /// Most heads in one Frontier or Have: 512 take some 27 KB, one comfortable message.
 pub const HEADS_PER_FRAME_MAX: usize = 512;
 /// Most logs that a node holds or believes of a peer: 500 members, and as many again that left during the season.
 pub const LOGS_MAX: usize = 1_024;
+/// Most buckets of a sketch: one for each of 500 logs.
+pub const SKETCH_BUCKETS_MAX: usize = 512;
+/// Their 12 bits each, bytes.
+pub const SKETCH_BYTES_MAX: usize = SKETCH_BUCKETS_MAX * 12 / 8;
+/// What a peer may send unasked when lists have been exchanged, bytes: a night's absence from a street; the rest is wanted.
+pub const FILL_BYTES: u32 = 256 * 1_024;
+/// A filling is waited for this long, ms: a round trip and some disk. Meanwhile nothing else is asked for.
+pub const FILL_WAIT_MS: i64 = 1_000;
+/// After a filling that did not end none is let in for this long, ms, so that no peer holds up a catch-up for more than
+/// a sixtieth of the time.
+pub const FILL_PAUSE_MS: i64 = 60_000;
 /// Most unanswered wants on a link: enough to hide a round trip of 200 ms at 10 MB/s, 2 MiB in flight at most.
 pub const WANTS_PER_LINK_MAX: usize = 8;
 /// Most unanswered wants over all links, so that a node with many links does not buffer more than 8 MiB of answers.
@@ -30,6 +42,8 @@ pub const INGESTS_PER_SHOP_MAX: usize = 32;
 pub const INTAKES_AHEAD: usize = 3;
 /// Above this many bytes waiting for the ingest ladder, pushes are dropped (and wanted later) and nothing is asked for.
 pub const INGEST_BYTES_MAX: usize = 16 * 1_024 * 1_024;
+/// Of these from one link: pushes beyond are dropped and wanted later, so that one peer does not keep others' records out.
+pub const INGEST_BYTES_PER_LINK_MAX: usize = 4 * 1_024 * 1_024;
 /// A want is asked elsewhere when its link has answered nothing for this long, ms: slow lines answer something.
 pub const WANT_TIMEOUT_MS: i64 = 10_000;
 /// A want is asked elsewhere after this long even if its link answers other wants, ms: it may withhold one log.

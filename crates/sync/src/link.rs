@@ -6,27 +6,47 @@ use core::cmp::Ordering;
 use hutong_record::{ShopId, UnixMillis};
 
 use crate::{
-    FrontierDigest, Head, HeadPrefix, PeerHead,
+    FrontierDigest, Head, HeadPrefix, PeerHead, Side,
+    fill::Filling,
     frame::{Fault, Rank},
     limits::{ANSWER_LIMIT_MS, LOGS_MAX, WANT_LIMIT_MS, WANT_TIMEOUT_MS, WANTS_PER_LINK_MAX},
+    sketch::{Differing, Sketch},
 };
 
 /// How far the greeting is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// Our Hello is out, the peer's is not here.
     Greeting,
     /// The digests were equal.
     Equal,
-    /// They differed; the peer's frontier is coming.
-    Listing,
+    /// They differed; the dialled side's sketch is on its way, or the dialling side's part.
+    Sketching(Sketch),
+    /// The peer's list is coming.
+    Listing(Listing),
     /// They differed; the peer's frontier is here.
     Listed,
 }
 
+/// Which list a peer owes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Listing {
+    /// All its logs.
+    All,
+    /// The rest of those in the buckets that differ.
+    Part(Differing),
+    /// Those in the buckets that differ of which it holds something else than we listed.
+    Counterpart(Differing),
+}
+
 impl Stage {
+    /// Whether the peer may know nothing of us yet but digest and sketch, which are of one moment.
+    pub(crate) const fn is_greeting(&self) -> bool {
+        matches!(self, Self::Greeting | Self::Sketching(_))
+    }
+
     /// Whether all of the peer's logs are known.
-    pub(crate) const fn knows_all(self) -> bool {
+    pub(crate) const fn knows_all(&self) -> bool {
         matches!(self, Self::Equal | Self::Listed)
     }
 }
@@ -111,6 +131,7 @@ impl Push {
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) peer: ShopId,
+    pub(crate) side: Side,
     pub(crate) stage: Stage,
     /// What our Hello said.
     pub(crate) digest: FrontierDigest,
@@ -138,6 +159,10 @@ pub(crate) struct Link {
     pub(crate) have_sent_at: Option<UnixMillis>,
     pub(crate) push: Push,
     pub(crate) own_log_ahead_told: bool,
+    /// Of what we held at our Hello outside the buckets that differ.
+    pub(crate) rest: Option<FrontierDigest>,
+    /// What we are sending to it unasked.
+    pub(crate) filling: Option<Filling>,
     /// Forks that were told on this link, by either side, and where they are.
     pub(crate) alarms: BTreeMap<ShopId, u64>,
 }
@@ -145,12 +170,14 @@ pub(crate) struct Link {
 impl Link {
     pub(crate) fn new(
         peer: ShopId,
+        side: Side,
         digest: FrontierDigest,
         heads: &BTreeMap<ShopId, Head>,
         now: UnixMillis,
     ) -> Self {
         Self {
             peer,
+            side,
             stage: Stage::Greeting,
             digest,
             // If the digests turn out equal, this is what the peer holds.
@@ -169,6 +196,8 @@ impl Link {
             have_sent_at: None,
             push: Push::default(),
             own_log_ahead_told: false,
+            rest: None,
+            filling: None,
             alarms: BTreeMap::new(),
         }
     }

@@ -108,6 +108,8 @@ pub enum ReadPurpose {
     Answer,
     /// They are our own and new.
     Push,
+    /// The peer lacks them and lets them come unasked.
+    Fill,
 }
 
 /// What became of an [`Output::Ingest`].

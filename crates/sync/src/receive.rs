@@ -2,15 +2,15 @@
 
 use alloc::vec::Vec;
 
-use hutong_record::{AllianceId, ShopId, UnixMillis};
+use hutong_record::{ShopId, UnixMillis};
 
 use crate::{
-    ClosedBy, Frame, FrontierDigest, GoodbyeReason, LinkId, Output, PeerHead, RawRun, ReadPurpose,
-    ReadRequest, Replica,
-    frame::{Fault, check_heads, check_runs, check_versions, check_want},
+    ClosedBy, Frame, GoodbyeReason, LinkId, Output, PeerHead, RawRun, ReadPurpose, ReadRequest, Replica,
+    frame::{Fault, check_heads, check_runs, check_want},
+    greeting::Part,
     intake::{Arrival, Span, SpanError, predecessor, trim},
     limits::{
-        HEADS_PER_FRAME_MAX, INGEST_BYTES_MAX, INGESTS_PER_SHOP_MAX, PUSH_BYTES, VERSIONS, WANT_BYTES_MAX,
+        INGEST_BYTES_MAX, INGEST_BYTES_PER_LINK_MAX, INGESTS_PER_SHOP_MAX, PUSH_BYTES, WANT_BYTES_MAX,
         WANTS_PER_LINK_MAX,
     },
     link::{Known, Link, Purpose, Stage},
@@ -31,6 +31,15 @@ impl Replica {
             }
             _ if greeting => Err(Fault::Order),
             Frame::Hello { .. } => Err(Fault::Order),
+            Frame::Sketch { bucket_count, bits } => self.sketched(link, bucket_count, &bits, now),
+            Frame::Part { bucket_count, buckets, heads, complete, rest, fill_bytes_max } => {
+                let (buckets, heads) = (&buckets[..], &heads[..]);
+                self.part(link, &Part { bucket_count, buckets, heads, complete, rest, fill_bytes_max }, now)
+            }
+            Frame::Counterpart { heads, complete, fill_bytes_max } => {
+                self.counterpart(link, &heads, complete, fill_bytes_max)
+            }
+            Frame::Filled => self.filled(link),
             Frame::Frontier { heads, complete } => self.frontier(link, &heads, complete),
             Frame::Have { heads } => {
                 check_heads(&heads)?;
@@ -45,75 +54,13 @@ impl Replica {
         }
     }
 
-    fn link(&mut self, link: LinkId) -> Result<&mut Link, Fault> {
+    pub(crate) fn link(&mut self, link: LinkId) -> Result<&mut Link, Fault> {
         // A frame is handled only for a link that exists; a missing one would be our own fault, and harmless.
         self.links.get_mut(&link).ok_or(Fault::Order)
     }
 
-    fn hello(
-        &mut self,
-        id: LinkId,
-        versions: &[u32],
-        alliance: AllianceId,
-        digest: FrontierDigest,
-        now: UnixMillis,
-    ) -> Result<(), Fault> {
-        check_versions(versions)?;
-        if alliance != self.alliance {
-            self.goodbye(id, GoodbyeReason::Membership, "another alliance");
-            return Ok(());
-        }
-        // The highest common version; there is one so far, and nothing that depends on it.
-        if !VERSIONS.iter().rev().any(|version| versions.contains(version)) {
-            self.goodbye(id, GoodbyeReason::Version, "no common version");
-            return Ok(());
-        }
-        let link = self.link(id)?;
-        // Both sides compare the two Hellos, so both come to the same answer whatever was committed meanwhile.
-        if link.digest == digest {
-            link.stage = Stage::Equal;
-            self.flush_haves(id, now);
-            return Ok(());
-        }
-        link.stage = Stage::Listing;
-        link.known.clear();
-        link.announce.clear();
-        self.alarm_all(id);
-        self.review.extend(self.partings.keys());
-        self.send_frontier(id);
-        Ok(())
-    }
-
-    fn send_frontier(&mut self, link: LinkId) {
-        let heads: Vec<_> = self.heads.keys().filter_map(|shop| self.own_view(shop)).collect();
-        let mut chunks: Vec<_> = heads.chunks(HEADS_PER_FRAME_MAX).map(<[PeerHead]>::to_vec).collect();
-        let last = chunks.pop().unwrap_or_default();
-        for heads in chunks {
-            self.send(link, Frame::Frontier { heads, complete: false });
-        }
-        self.send(link, Frame::Frontier { heads: last, complete: true });
-    }
-
-    fn frontier(&mut self, id: LinkId, heads: &[PeerHead], complete: bool) -> Result<(), Fault> {
-        check_heads(heads)?;
-        let link = self.link(id)?;
-        if link.stage != Stage::Listing {
-            return Err(Fault::Frontier);
-        }
-        let continues = heads.first().is_none_or(|first| link.listed_to.is_none_or(|last| last < first.shop));
-        // An empty chunk that is not the last would let a peer talk for ever.
-        if !continues || (heads.is_empty() && !complete) {
-            return Err(Fault::Heads);
-        }
-        link.listed_to = heads.last().map(|head| head.shop).or(link.listed_to);
-        if complete {
-            link.stage = Stage::Listed;
-        }
-        self.learn(id, heads)
-    }
-
     /// Takes in what a peer says it holds.
-    fn learn(&mut self, id: LinkId, heads: &[PeerHead]) -> Result<(), Fault> {
+    pub(crate) fn learn(&mut self, id: LinkId, heads: &[PeerHead]) -> Result<(), Fault> {
         let me = self.me;
         for head in heads {
             let link = self.link(id)?;
@@ -235,7 +182,11 @@ impl Replica {
         if !wanted {
             return Ok(());
         }
-        self.link(id)?.owed.insert(shop, span.last.sequence);
+        let link = self.link(id)?;
+        // Only an author counts what is unacknowledged; of others' logs a filling brings what we let come.
+        if link.peer == shop {
+            link.owed.insert(shop, span.last.sequence);
+        }
         self.take_in(Arrival { link: id, shop, runs, span, pushed: true }, now)?;
         // What was already here is acknowledged at once.
         self.flush_haves(id, now);
@@ -284,7 +235,7 @@ impl Replica {
             || span.last.rank() <= tail_rank
             || span.first > tail_sequence.saturating_add(1)
             || intake.is_some_and(|intake| intake.broken || later);
-        if useless || (pushed && !self.has_room(shop)) {
+        if useless || (pushed && !self.has_room(link, shop)) {
             return Ok(());
         }
         if later {
@@ -310,7 +261,7 @@ impl Replica {
 
     fn hand_over(&mut self, link: LinkId, shop: ShopId, runs: Vec<RawRun>, span: Span) {
         let bytes = bytes_of(&runs);
-        self.intakes.entry(shop).or_default().add(bytes, span.last);
+        self.intakes.entry(shop).or_default().add(link, bytes, span.last);
         self.ingest_bytes += bytes;
         self.emit(Output::Ingest { link, shop, runs });
         if hutong_record::planted!(TrustArrival) {
@@ -318,8 +269,10 @@ impl Replica {
         }
     }
 
-    fn has_room(&self, shop: ShopId) -> bool {
+    fn has_room(&self, link: LinkId, shop: ShopId) -> bool {
+        let from_link: usize = self.intakes.values().map(|intake| intake.bytes_of(link)).sum();
         self.ingest_bytes < INGEST_BYTES_MAX
+            && from_link < INGEST_BYTES_PER_LINK_MAX
             && self.intakes.get(&shop).is_none_or(|intake| intake.len() < INGESTS_PER_SHOP_MAX)
     }
 }

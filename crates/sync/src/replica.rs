@@ -11,8 +11,9 @@ use hutong_record::{AllianceId, Header, ShopId, UnixMillis};
 
 use crate::{
     ClosedBy, Frame, GoodbyeReason, Head, IngestOutcome, LinkId, Output, RawRun, ReadPurpose, ReadRequest,
-    Refusal,
+    Refusal, Side,
     alarm::Parting,
+    fill::Filled,
     frame::{Fault, cut_runs, raw_run_bytes},
     frontier_digest,
     intake::Intake,
@@ -44,6 +45,10 @@ pub struct Replica {
     pub(crate) review: BTreeSet<ShopId>,
     /// Logs that the ladder held back as one link sent them, since when: nobody can hold back what others send.
     pub(crate) held_back: BTreeMap<(LinkId, ShopId), UnixMillis>,
+    /// Who sends unasked what this node lacks: one link at a time.
+    pub(crate) filled: Option<Filled>,
+    /// No filling before.
+    pub(crate) fill_after: Option<UnixMillis>,
     /// Proven forks: where they are, and the proofs.
     pub(crate) alarms: BTreeMap<ShopId, (u64, Bytes)>,
     /// Logs whose branches part before the place that is proven.
@@ -67,6 +72,8 @@ impl Replica {
             ingest_bytes: 0,
             review: BTreeSet::new(),
             held_back: BTreeMap::new(),
+            filled: None,
+            fill_after: None,
             alarms: BTreeMap::new(),
             partings: BTreeMap::new(),
             outputs: VecDeque::new(),
@@ -78,15 +85,15 @@ impl Replica {
         self.outputs.pop_front()
     }
 
-    /// A connection to `peer` is up, by either side's dialling. The owner has settled simultaneous dials: an older
+    /// A connection to `peer` is up, by this node's dialling or the peer's. The owner has settled simultaneous dials: an older
     /// link with the same peer is closed.
-    pub fn link_up(&mut self, link: LinkId, peer: ShopId, now: UnixMillis) {
+    pub fn link_up(&mut self, link: LinkId, peer: ShopId, side: Side, now: UnixMillis) {
         let older: Vec<_> = self.links.iter().filter(|(_, l)| l.peer == peer).map(|(id, _)| *id).collect();
         for id in older {
             self.goodbye(id, GoodbyeReason::Replaced, "");
         }
         let digest = frontier_digest(&self.heads);
-        self.links.insert(link, Link::new(peer, digest, &self.heads, now));
+        self.links.insert(link, Link::new(peer, side, digest, &self.heads, now));
         self.send(link, Frame::Hello { versions: VERSIONS.to_vec(), alliance: self.alliance, digest });
         self.ask(now);
     }
@@ -132,6 +139,7 @@ impl Replica {
             match read.purpose {
                 ReadPurpose::Answer => self.answer(read, runs),
                 ReadPurpose::Push => self.push(read, runs, now),
+                ReadPurpose::Fill => self.fill(read, runs),
             }
         }
     }
@@ -208,9 +216,14 @@ impl Replica {
 
     fn answer(&mut self, read: ReadRequest, runs: Vec<RawRun>) {
         let Some(link) = self.links.get_mut(&read.link) else { return };
-        if !link.serving.remove(&read.shop) {
-            return;
+        if link.serving.remove(&read.shop) {
+            self.send_runs(read, runs, false);
         }
+    }
+
+    /// Sends what was read, and remembers that the peer has it.
+    pub(crate) fn send_runs(&mut self, read: ReadRequest, runs: Vec<RawRun>, pushed: bool) {
+        let Some(link) = self.links.get_mut(&read.link) else { return };
         let sequence = last_sequence(&read, &runs);
         let head = self.heads.get(&read.shop).filter(|head| head.sequence == sequence);
         let incarnation = head.map_or_else(|| incarnation_of(&runs), |head| head.incarnation);
@@ -219,7 +232,7 @@ impl Replica {
         if link.learn(read.shop, known).is_ok() && read.shop == self.me {
             link.push.sent_sequence = link.push.sent_sequence.max(sequence);
         }
-        self.send(read.link, Frame::Records { shop: read.shop, runs, pushed: false });
+        self.send(read.link, Frame::Records { shop: read.shop, runs, pushed });
     }
 
     pub(crate) fn emit(&mut self, output: Output) {
@@ -244,6 +257,7 @@ impl Replica {
 
     /// Drops a link's state; what it was asked is asked elsewhere.
     pub(crate) fn forget(&mut self, link: LinkId) {
+        self.fill_over(link);
         self.exacts.retain(|_, (at, _)| *at != link);
         self.held_back.retain(|(at, _), _| *at != link);
         let Some(gone) = self.links.remove(&link) else { return };

@@ -9,7 +9,7 @@ use crate::{
     frame::Fault,
     intake::Intake,
     limits::{INGEST_BYTES_MAX, RETRY_MS, WANT_BYTES, WANTS_MAX},
-    link::{Asked, Link, Purpose, Stage},
+    link::{Asked, Link, Purpose},
 };
 
 /// What an attempt to ask came to.
@@ -36,6 +36,7 @@ impl Replica {
         for (link, shop, asked) in overdue {
             self.overdue(link, shop, asked, now);
         }
+        self.fill_tick(now);
         let links: Vec<_> = self.links.keys().copied().collect();
         for link in links {
             self.flush_haves(link, now);
@@ -56,7 +57,7 @@ impl Replica {
             self.links.values().flat_map(|link| link.asked.values().map(|asked| link.deadline(asked)));
         let haves = self.links.values().filter_map(|link| self.have_due(link));
         let retries = self.held_back.values().map(|since| since.saturating_add_ms(RETRY_MS));
-        wants.chain(haves).chain(retries).min()
+        wants.chain(haves).chain(retries).chain(self.fill_deadline()).min()
     }
 
     fn overdue(&mut self, id: LinkId, shop: ShopId, asked: Asked, now: UnixMillis) {
@@ -74,6 +75,9 @@ impl Replica {
 
     /// Sends the wants that are due, for all logs to which something happened.
     pub(crate) fn ask(&mut self, now: UnixMillis) {
+        if self.is_being_filled() {
+            return;
+        }
         let review = core::mem::take(&mut self.review);
         for shop in review {
             if self.ask_for(shop, now) == Attempt::Full {
@@ -109,7 +113,7 @@ impl Replica {
         let ours = tail.as_ref().or_else(|| self.heads.get(&shop)).map_or((0, 0), crate::Head::rank);
         let held_back = |id: &LinkId| self.held_back.contains_key(&(*id, shop));
         let able = |(id, link): (&LinkId, &Link)| {
-            let greeted = link.stage != Stage::Greeting && !held_back(id);
+            let greeted = !link.stage.is_greeting() && !held_back(id);
             // Where a later incarnation leaves our log is not known before the ladder has spoken.
             let follows = tail.is_none_or(|tail| link.known(&shop).incarnation == tail.incarnation);
             link.can_serve(&shop, ours).filter(|_| greeted && follows).map(|from| (*id, from))
@@ -134,7 +138,7 @@ impl Replica {
 
     fn ask_exact(&mut self, id: LinkId, shop: ShopId, sequence: u64, now: UnixMillis) -> Attempt {
         let Some(link) = self.links.get(&id) else { return Attempt::Done };
-        if link.stage == Stage::Greeting || !link.has_slot() || link.asked.contains_key(&shop) {
+        if link.stage.is_greeting() || !link.has_slot() || link.asked.contains_key(&shop) {
             return Attempt::Full;
         }
         self.exacts.remove(&shop);

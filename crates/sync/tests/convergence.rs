@@ -373,12 +373,12 @@ fn liars_cannot_stop_honest_nodes() {
         let honest = 2 + (seed as usize) % 8;
         let mut net = Net::new(seed, honest);
         let edges = net.random_edges(honest);
-        for lie in [Lie::Claims, Lie::Withholds, Lie::Forges, Lie::Babbles] {
+        for lie in [Lie::Claims, Lie::Withholds, Lie::Forges, Lie::Stalls, Lie::Babbles] {
             net.places.push(Place::Liar(Liar::new(lie, honest)));
         }
         write_some(&mut net, 30);
         for round in 0..6 {
-            for liar in honest..honest + 4 {
+            for liar in honest..honest + 5 {
                 for node in 0..honest {
                     if !net.connected(liar, node) {
                         net.connect(liar, node);

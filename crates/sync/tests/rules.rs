@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use hutong_record::{AllianceId, Record, ShopId, UnixMillis, proto};
 use hutong_sync::{
     ClosedBy, Frame, FrontierDigest, GoodbyeReason, IngestOutcome, LinkId, Output, PeerHead, RawRun,
-    ReadPurpose, Refusal, Replica, frontier_digest,
+    ReadPurpose, Refusal, Replica, Side, frontier_digest,
     limits::{
         ALARM_BYTES_MAX, ANSWER_LIMIT_MS, HAVE_INTERVAL_MS, HEADS_PER_FRAME_MAX, LOGS_MAX, RETRY_MS,
         WANT_BYTES, WANT_LIMIT_MS, WANT_TIMEOUT_MS, WANTS_PER_LINK_MAX,
@@ -73,7 +73,7 @@ fn greeted() -> Replica {
 }
 
 fn greet(replica: &mut Replica, link: LinkId, peer: usize) {
-    replica.link_up(link, shop_of(peer), at(0));
+    replica.link_up(link, shop_of(peer), Side::Dialled, at(0));
     replica.frame_received(link, hello(1), at(0));
     drain(replica);
 }
@@ -140,7 +140,7 @@ fn nothing_goes_before_hello() {
     ];
     for frame in cases {
         let mut replica = Replica::new(ALLIANCE, shop_of(0), BTreeMap::new());
-        replica.link_up(A, shop_of(1), at(0));
+        replica.link_up(A, shop_of(1), Side::Dialled, at(0));
         drain(&mut replica);
         replica.frame_received(A, frame, at(0));
         assert_closed(&drain(&mut replica), GoodbyeReason::Protocol);
@@ -152,16 +152,16 @@ fn versions_and_alliances_must_agree() {
     let digest = FrontierDigest::new([1; 32]);
     let other = AllianceId::new([8; 32]);
     let cases = [
-        (vec![2, 3], ALLIANCE, Some(GoodbyeReason::Version)),
+        (vec![3, 4], ALLIANCE, Some(GoodbyeReason::Version)),
         (vec![1], other, Some(GoodbyeReason::Membership)),
         (vec![], ALLIANCE, Some(GoodbyeReason::Protocol)),
         (vec![2, 1], ALLIANCE, Some(GoodbyeReason::Protocol)),
         ((1..=17).collect(), ALLIANCE, Some(GoodbyeReason::Protocol)),
-        (vec![1, 2], ALLIANCE, None),
+        (vec![1, 3], ALLIANCE, None),
     ];
     for (versions, alliance, refused) in cases {
         let mut replica = Replica::new(ALLIANCE, shop_of(0), BTreeMap::new());
-        replica.link_up(A, shop_of(1), at(0));
+        replica.link_up(A, shop_of(1), Side::Dialled, at(0));
         drain(&mut replica);
         replica.frame_received(A, Frame::Hello { versions, alliance, digest }, at(0));
         let outputs = drain(&mut replica);
@@ -183,7 +183,7 @@ fn a_goodbye_closes_and_a_newer_link_of_a_pair_replaces_the_older() {
     let closed = Output::Close { link: A, reason: GoodbyeReason::Shutdown, by: ClosedBy::Peer };
     assert_eq!(drain(&mut replica), [closed]);
     let mut replica = greeted();
-    replica.link_up(B, shop_of(1), at(0));
+    replica.link_up(B, shop_of(1), Side::Dialled, at(0));
     let outputs = drain(&mut replica);
     assert!(outputs.contains(&Output::Close { link: A, reason: GoodbyeReason::Replaced, by: ClosedBy::Us }));
     assert!(matches!(sent(&outputs).last(), Some((B, Frame::Hello { .. }))));
@@ -208,7 +208,7 @@ fn a_long_frontier_goes_out_in_chunks() {
     let log = chain(shop_of(1), 1, 10, 1);
     let heads = (0..LOGS_MAX + 9).map(|n| (shop_of(n), head_of(&log).unwrap())).collect();
     let mut replica = Replica::new(ALLIANCE, shop_of(0), heads);
-    replica.link_up(A, shop_of(1), at(0));
+    replica.link_up(A, shop_of(1), Side::Dialled, at(0));
     drain(&mut replica);
     replica.frame_received(A, hello(1), at(0));
     let chunks = sent(&drain(&mut replica));
@@ -383,7 +383,7 @@ fn what_one_link_sent_is_held_back_from_that_link_alone() {
     list(&mut replica, A, vec![peer_head(shop, &log)]);
     replica.frame_received(A, records(shop, read(&log, 1, 1), false), at(0));
     drain(&mut replica);
-    replica.link_up(B, shop_of(2), at(0));
+    replica.link_up(B, shop_of(2), Side::Dialled, at(0));
     replica.frame_received(B, hello(8), at(0));
     list(&mut replica, B, vec![peer_head(shop, &log)]);
     replica.ingested(A, shop, IngestOutcome::Refused(Refusal::Later), at(0));
@@ -453,7 +453,7 @@ fn what_the_frontier_said_is_not_said_again() {
     let shop = shop_of(5);
     let log = chain(shop, 2, 10, 1);
     let mut replica = Replica::new(ALLIANCE, shop_of(0), BTreeMap::new());
-    replica.link_up(A, shop_of(1), at(0));
+    replica.link_up(A, shop_of(1), Side::Dialled, at(0));
     replica.committed([(shop, head_of(&log).unwrap())], at(0));
     drain(&mut replica);
     replica.frame_received(A, hello(1), at(0));
@@ -498,7 +498,7 @@ fn a_peer_that_has_it_is_told_nothing() {
 fn a_hello_takes_under_200_bytes() {
     let heads = heads_of(&BTreeMap::from([(shop_of(1), chain(shop_of(1), 2, 10, 1))]));
     let mut replica = Replica::new(ALLIANCE, shop_of(0), heads.clone());
-    replica.link_up(A, shop_of(1), at(0));
+    replica.link_up(A, shop_of(1), Side::Dialled, at(0));
     let frames = sent(&drain(&mut replica));
     let [(A, Frame::Hello { versions, alliance, digest })] = &frames[..] else { panic!("{frames:?}") };
     assert_eq!(*digest, frontier_digest(&heads));
@@ -522,7 +522,7 @@ fn a_proof_goes_ahead_of_records_to_every_link_once() {
     replica.proven(forked, 10, proof);
     assert_eq!(drain(&mut replica), [], "known, and the earlier place counts");
     // A later link hears of it before it hears of records.
-    replica.link_up(B, shop_of(2), at(0));
+    replica.link_up(B, shop_of(2), Side::Dialled, at(0));
     replica.frame_received(B, hello(1), at(0));
     let said = sent(&drain(&mut replica));
     assert_eq!(said[1], (B, alarm(forked, 9, b"proof")));

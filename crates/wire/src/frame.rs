@@ -30,6 +30,21 @@ pub fn from_wire(frame: wire::Frame) -> Result<Frame, FrameError> {
         Kind::Frontier(frontier) => {
             Frame::Frontier { heads: heads(frontier.heads)?, complete: frontier.complete }
         }
+        Kind::Sketch(sketch) => Frame::Sketch { bucket_count: sketch.bucket_count, bits: sketch.bits },
+        Kind::Counterpart(part) => Frame::Counterpart {
+            heads: heads(part.heads)?,
+            complete: part.complete,
+            fill_bytes_max: part.fill_bytes_max,
+        },
+        Kind::Part(part) => Frame::Part {
+            bucket_count: part.bucket_count,
+            buckets: part.buckets,
+            heads: heads(part.heads)?,
+            complete: part.complete,
+            rest: FrontierDigest::new(array(&part.rest_digest, "rest digest")?),
+            fill_bytes_max: part.fill_bytes_max,
+        },
+        Kind::Filled(_) => Frame::Filled,
         Kind::Have(have) => Frame::Have { heads: heads(have.heads)? },
         Kind::Want(want) => Frame::Want {
             shop: shop(&want.shop_id)?,
@@ -62,6 +77,21 @@ pub fn to_wire(frame: Frame) -> wire::Frame {
         Frame::Frontier { heads, complete } => {
             Kind::Frontier(wire::Frontier { heads: log_heads(&heads), complete })
         }
+        Frame::Sketch { bucket_count, bits } => Kind::Sketch(wire::Sketch { bucket_count, bits }),
+        Frame::Counterpart { heads, complete, fill_bytes_max } => {
+            Kind::Counterpart(wire::Counterpart { heads: log_heads(&heads), complete, fill_bytes_max })
+        }
+        Frame::Part { bucket_count, buckets, heads, complete, rest, fill_bytes_max } => {
+            Kind::Part(wire::Part {
+                bucket_count,
+                buckets,
+                heads: log_heads(&heads),
+                complete,
+                rest_digest: copy(rest.as_bytes()),
+                fill_bytes_max,
+            })
+        }
+        Frame::Filled => Kind::Filled(wire::Filled {}),
         Frame::Have { heads } => Kind::Have(wire::Have { heads: log_heads(&heads) }),
         Frame::Want { shop, from_sequence, body_bytes_max } => {
             Kind::Want(wire::Want { shop_id: copy(shop.as_bytes()), from_sequence, body_bytes_max })
@@ -153,6 +183,17 @@ mod tests {
                 digest: FrontierDigest::new([4; 32]),
             },
             Frame::Frontier { heads: vec![head], complete: true },
+            Frame::Sketch { bucket_count: 2, bits: copy(b"abc") },
+            Frame::Counterpart { heads: vec![head], complete: false, fill_bytes_max: 1 },
+            Frame::Part {
+                bucket_count: 16,
+                buckets: copy(b"xy"),
+                heads: vec![head],
+                complete: true,
+                rest: FrontierDigest::new([5; 32]),
+                fill_bytes_max: 9,
+            },
+            Frame::Filled,
             Frame::Have { heads: vec![head] },
             Frame::Want { shop: ShopId::new([1; 32]), from_sequence: 8, body_bytes_max: 100 },
             Frame::Records { shop: ShopId::new([1; 32]), runs: vec![vec![record]], pushed: true },
@@ -175,7 +216,7 @@ mod tests {
     #[test]
     fn a_hello_has_fewer_than_200_bytes() {
         let hello = Frame::Hello {
-            versions: vec![1],
+            versions: hutong_sync::limits::VERSIONS.to_vec(),
             alliance: AllianceId::new([255; 32]),
             digest: FrontierDigest::new([255; 32]),
         };

@@ -39,7 +39,7 @@ fn record() -> Record {
     sign(draft, payload, &SigningKey::from_seed(&[4; 32]))
 }
 
-fn frames() -> [(&'static str, Frame); 7] {
+fn frames() -> [(&'static str, Frame); 12] {
     let shop = ShopId::new([4; 32]);
     let mut head_prefix = [0; 8];
     head_prefix.copy_from_slice(&record().id().as_bytes()[..8]);
@@ -47,6 +47,21 @@ fn frames() -> [(&'static str, Frame); 7] {
     let digest = FrontierDigest::new([0xd1; 32]);
     [
         ("hello", Frame::Hello { versions: vec![1], alliance: ALLIANCE, digest }),
+        ("hello of version 2", Frame::Hello { versions: vec![1, 2], alliance: ALLIANCE, digest }),
+        ("sketch", Frame::Sketch { bucket_count: 2, bits: bytes::Bytes::from_static(&[0x12, 0x3a, 0xbc]) }),
+        (
+            "part",
+            Frame::Part {
+                bucket_count: 16,
+                buckets: bytes::Bytes::from_static(&[0x21, 0x80]),
+                heads: heads.clone(),
+                complete: true,
+                rest: digest,
+                fill_bytes_max: 262_144,
+            },
+        ),
+        ("counterpart", Frame::Counterpart { heads: heads.clone(), complete: true, fill_bytes_max: 262_144 }),
+        ("filled", Frame::Filled),
         ("frontier", Frame::Frontier { heads: heads.clone(), complete: true }),
         ("records", Frame::Records { shop, runs: vec![vec![record().to_message()]], pushed: false }),
         ("have", Frame::Have { heads }),

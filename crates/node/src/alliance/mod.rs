@@ -3,6 +3,7 @@
 mod folder;
 mod home;
 mod measured;
+mod queue;
 mod seat;
 mod writer;
 
@@ -34,9 +35,6 @@ use writer::{Job, Till};
 
 use crate::{clock, metrics::command_name, telemetry::Telemetry};
 
-/// Jobs that wait for the writer. Full: tills are told to come again (`BUSY`), peers likewise.
-const JOBS_MAX: usize = 1_024;
-
 /// A command waits so long for members' answers after a start: as long as they are asked, and a moment to weigh them.
 const QUESTION_WAIT: Duration = Duration::from_millis(QUESTION_MS.unsigned_abs() + 1_000);
 
@@ -47,7 +45,7 @@ pub struct Hosted {
     bootstrap: Option<Bootstrap>,
     views: Arc<SledViews>,
     reader: Arc<dyn JournalReader>,
-    jobs: mpsc::Sender<Job>,
+    jobs: queue::Door<Job>,
     state: watch::Receiver<Arc<Alliance>>,
     position: watch::Receiver<Lsn>,
     signing: watch::Receiver<Signing>,
@@ -75,7 +73,7 @@ impl Hosted {
         let metrics = telemetry.metrics.clone();
         let (ledger, bootstrap) = folder.open(me, keys.clone(), cache_bytes, metrics)?;
         let (views, reader) = (ledger.views(), ledger.reader());
-        let (jobs, queue) = mpsc::channel(JOBS_MAX);
+        let (jobs, queue) = queue::lines();
         let (state_sender, state) = watch::channel(Arc::new(ledger.alliance().clone()));
         let (position_sender, position) = watch::channel(reader.head());
         let (signing_sender, signing) = watch::channel(ledger.signing());
@@ -154,12 +152,10 @@ impl Hosted {
         let _ = tokio::time::timeout(QUESTION_WAIT, signing.wait_for(asked)).await;
         let (reply, answer) = oneshot::channel();
         let till = Till::new(reply, command_name(&command));
-        self.jobs.try_send(Job::Execute { command: Box::new(command), till }).map_err(
-            |error| match error {
-                mpsc::error::TrySendError::Full(_) => Refusal::new(Reason::Busy),
-                mpsc::error::TrySendError::Closed(_) => Refusal::new(Reason::Stopped),
-            },
-        )?;
+        self.jobs.put(Job::Execute { command: Box::new(command), till }).map_err(|error| match error {
+            queue::NotTaken::Full => Refusal::new(Reason::Busy),
+            queue::NotTaken::Stopped => Refusal::new(Reason::Stopped),
+        })?;
         answer.await.map_err(|_| Refusal::new(Reason::Stopped))?
     }
 
@@ -177,28 +173,28 @@ impl Hosted {
 
     /// Hands a peer's records to the writer; the outcome comes as a [`Notice`]. False: the queue is full.
     pub fn ingest(&self, job: IngestJob) -> bool {
-        self.jobs.try_send(Job::Ingest(job)).is_ok()
+        self.jobs.put(Job::Ingest(job)).is_ok()
     }
 
     /// Has the writer weigh what peers say of this shop's own log. False: the queue is full.
     pub fn confirm(&self, answers: Vec<HeadAnswer>, patience: Patience) -> bool {
-        self.jobs.try_send(Job::Confirm { answers, patience }).is_ok()
+        self.jobs.put(Job::Confirm { answers, patience }).is_ok()
     }
 
     /// Has the writer look for a fork in a peer's records of a log. It may ask for others by a [`Notice`]. False: the
     /// queue is full.
     pub fn examine(&self, link: LinkId, shop: ShopId, runs: Vec<Vec<proto::Record>>) -> bool {
-        self.jobs.try_send(Job::Examine(IngestJob { link, shop, runs })).is_ok()
+        self.jobs.put(Job::Examine(IngestJob { link, shop, runs })).is_ok()
     }
 
     /// Has the writer verify a peer's proof of a fork. False: the queue is full.
     pub fn alarm(&self, link: LinkId, proof: bytes::Bytes) -> bool {
-        self.jobs.try_send(Job::Alarm { link, proof }).is_ok()
+        self.jobs.put(Job::Alarm { link, proof }).is_ok()
     }
 
     /// Has the writer look for what is due. A full queue does not matter: each group looks, too.
     pub fn tick(&self) {
-        let _ = self.jobs.try_send(Job::Tick);
+        let _ = self.jobs.put(Job::Tick);
     }
 
     /// Reads the views without holding up the caller's thread.
@@ -290,8 +286,7 @@ impl Hosted {
 
     /// Jobs that wait for the writer, and the most that may.
     pub fn queued_jobs(&self) -> (usize, usize) {
-        let most = self.jobs.max_capacity();
-        (most - self.jobs.capacity(), most)
+        self.jobs.waiting()
     }
 
     /// Bytes of journal and views on disk.

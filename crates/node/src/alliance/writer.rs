@@ -16,7 +16,7 @@ use hutong_sync::{IngestOutcome, LinkId, Refusal as LinkRefusal};
 use rand::{SeedableRng as _, TryRng as _, rngs::StdRng, rngs::SysRng};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{OpenError, seat::SeatMark};
+use super::{OpenError, queue::Counter, seat::SeatMark};
 use crate::{
     clock,
     metrics::{CommandLabels, IngestLabels, NameLabels, Outcome, ReasonLabels},
@@ -156,7 +156,7 @@ struct Turn {
 /// Starts the thread. It ends when all senders of jobs are gone, or when the journal fails.
 pub(super) fn start(
     ledger: Ledger<SledViews>,
-    jobs: mpsc::Receiver<Job>,
+    jobs: Counter<Job>,
     outlets: Outlets,
 ) -> Result<(), OpenError> {
     let mut seed = [0; 32];
@@ -169,15 +169,10 @@ pub(super) fn start(
     thread.map(drop).map_err(|_| OpenError::System("thread"))
 }
 
-fn run(
-    mut writer: writer::Writer<SledViews>,
-    outlets: Outlets,
-    mut rng: StdRng,
-    mut jobs: mpsc::Receiver<Job>,
-) {
+fn run(mut writer: writer::Writer<SledViews>, outlets: Outlets, mut rng: StdRng, jobs: Counter<Job>) {
     let mut rights = Rights::default();
-    while let Some(first) = jobs.blocking_recv() {
-        if let Err(error) = turn(&mut writer, &outlets, &mut rng, &mut rights, first, &mut jobs) {
+    while let Some(first) = jobs.wait() {
+        if let Err(error) = turn(&mut writer, &outlets, &mut rng, &mut rights, first, &jobs) {
             tracing::error!(%error, "the writer stops: nothing unsynced was acknowledged");
             return;
         }
@@ -193,9 +188,14 @@ fn turn(
     rng: &mut StdRng,
     rights: &mut Rights,
     first: Job,
-    jobs: &mut mpsc::Receiver<Job>,
+    jobs: &Counter<Job>,
 ) -> Result<(), LedgerError> {
-    let next = || jobs.try_recv().ok().map(Into::into);
+    let mut of_till = matches!(first, Job::Execute { .. });
+    let next = || {
+        let job = jobs.next(of_till)?;
+        of_till |= matches!(job, Job::Execute { .. });
+        Some(job.into())
+    };
     let mut told = Turn::begin(writer.ledger(), outlets.telemetry.spans.is_some());
     told.rights = std::mem::take(rights);
     let mut tell = |ledger: &Ledger<SledViews>, news| outlets.tell(ledger, news, &mut told);

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, time::Instant};
 
 use hutong_record::{AllianceId, RecordId, ShopId};
-use hutong_sync::{Frame, Head, LinkId, Output, Replica};
+use hutong_sync::{Frame, Head, LinkId, Output, Replica, Side};
 use hutong_wire::frame;
 use prost::Message as _;
 use serde_json::{Value, json};
@@ -58,8 +58,8 @@ pub(super) fn greetings(shops: usize, count: usize) -> (Latencies, Greeting) {
 fn greet(replicas: &mut [(Replica, ShopId); 2], link: LinkId) -> Greeting {
     let now = clock::now();
     let mut greeting = Greeting { frames: 0, bytes: 0 };
-    for (replica, peer) in replicas.iter_mut() {
-        replica.link_up(link, *peer, now);
+    for ((replica, peer), side) in replicas.iter_mut().zip([Side::Dialling, Side::Dialled]) {
+        replica.link_up(link, *peer, side, now);
     }
     loop {
         let sent = replicas.each_mut().map(|(replica, _)| sent(replica));

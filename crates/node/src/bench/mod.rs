@@ -9,6 +9,7 @@ mod idle;
 mod ingest;
 mod limit;
 mod machine;
+mod missing;
 mod pair;
 mod rebuild;
 mod redeem;

@@ -9,6 +9,7 @@ use super::{
     Plan, equal,
     figures::{Series, rate},
     ingest::share,
+    missing,
     pair::{self, Giver, Running},
 };
 
@@ -31,6 +32,7 @@ pub(super) async fn measure(plan: &Plan) -> anyhow::Result<Value> {
         figures.insert("cold_1000000_of_20_logs".into(), cold(plan, LOGS, MANY_RECORDS, runs).await?);
     }
     figures.insert("equal".into(), equal::measure(plan));
+    figures.insert("missing_100_of_10_logs".into(), missing::measure()?);
     Ok(figures.into())
 }
 

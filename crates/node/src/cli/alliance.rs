@@ -177,6 +177,9 @@ pub(crate) struct InviteArgs {
     /// For whom, at most 80 characters.
     #[arg(long, default_value = "")]
     note: String,
+    /// Draw the link's QR code in the terminal, too.
+    #[arg(long)]
+    qr: bool,
 }
 
 /// Whom, and from when on.
@@ -281,11 +284,14 @@ async fn invite(session: &Session, args: InviteArgs) -> anyhow::Result<Answer> {
     let answer = session.client.create_invitation(request).await?;
     let json = json!({ "link": answer.link, "expire_time": show::time_json(answer.expire_time.as_ref()) });
     let until = show::time(answer.expire_time.as_ref());
-    let text = if until.is_empty() {
-        answer.link
-    } else {
-        format!("{}\n{}", answer.link, fields([("good until", until)]))
-    };
+    let drawn = if args.qr { Some(super::voucher::qr(&answer.link)?) } else { None };
+    let mut text = answer.link;
+    if !until.is_empty() {
+        text = format!("{text}\n{}", fields([("good until", until)]));
+    }
+    if let Some(drawn) = drawn {
+        text = format!("{text}\n\n{drawn}");
+    }
     Ok(Answer::new(json, text).hint("The neighbour runs `hutong alliance join LINK`."))
 }
 

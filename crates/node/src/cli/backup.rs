@@ -18,7 +18,7 @@ use crate::{
     alliance::AllianceFolder,
     backup::{self, Contents, Passphrase},
     clock,
-    config::{Config, HostPort, Log, Merchant, Metrics, Peer, Shop, Storage, Tracing},
+    config::{Config, HostPort, Log, Merchant, Metrics, Peer, PeerListen, Shop, Storage, Tracing},
     data_folder::{DataFolder, Note},
     identity_file, recall,
 };
@@ -73,9 +73,9 @@ pub(crate) struct RestoreArgs {
     /// How allies see the shop, where the alliance does not know it yet.
     #[arg(long, requires = "phrase_file")]
     name: Option<String>,
-    /// Where other nodes connect [default: 0.0.0.0:7710].
+    /// Where other nodes connect; none: nowhere, it dials out only [default: 0.0.0.0:7710].
     #[arg(long, value_name = "ADDRESS:PORT", requires = "phrase_file")]
-    peer_listen: Option<SocketAddr>,
+    peer_listen: Option<PeerListen>,
     /// Where tills and apps connect; this machine only [default: 127.0.0.1:7711].
     #[arg(long, value_name = "ADDRESS:PORT", requires = "phrase_file")]
     merchant_listen: Option<SocketAddr>,
@@ -168,7 +168,7 @@ fn config(args: RestoreArgs) -> Config {
     let (peer, merchant) = (Peer::default(), Merchant::default());
     Config {
         shop: Shop { name: args.name.unwrap_or_default(), category: String::new() },
-        peer: Peer { listen: args.peer_listen.unwrap_or(peer.listen), advertise: args.advertise },
+        peer: Peer { listen: args.peer_listen.unwrap_or(peer.listen), advertise: args.advertise, ..peer },
         merchant: Merchant { listen: args.merchant_listen.unwrap_or(merchant.listen), ..merchant },
         storage: Storage::default(),
         metrics: Metrics::default(),

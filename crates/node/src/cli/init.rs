@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::{Globals, output::Answer};
 use crate::{
     clock,
-    config::{Config, HostPort, Log, Merchant, Metrics, Peer, Shop, Storage, Tracing},
+    config::{Config, HostPort, Log, Merchant, Metrics, Peer, PeerListen, Shop, Storage, Tracing},
     data_folder::{DataFolder, Secrecy, write_new},
     format,
     identity_file::{self, PhraseLanguage},
@@ -33,9 +33,9 @@ pub(crate) struct InitArgs {
     /// Its trade, for example food, at most 40 characters.
     #[arg(long, default_value = "")]
     category: String,
-    /// Where other nodes connect [default: 0.0.0.0:7710].
+    /// Where other nodes connect; none: nowhere, it dials out only [default: 0.0.0.0:7710].
     #[arg(long, value_name = "ADDRESS:PORT")]
-    peer_listen: Option<SocketAddr>,
+    peer_listen: Option<PeerListen>,
     /// Where tills and apps connect; this machine only [default: 127.0.0.1:7711].
     #[arg(long, value_name = "ADDRESS:PORT")]
     merchant_listen: Option<SocketAddr>,
@@ -61,7 +61,7 @@ fn config(args: InitArgs) -> Config {
     let (peer, merchant, metrics) = (Peer::default(), Merchant::default(), Metrics::default());
     Config {
         shop: Shop { name: args.name, category: args.category },
-        peer: Peer { listen: args.peer_listen.unwrap_or(peer.listen), advertise: args.advertise },
+        peer: Peer { listen: args.peer_listen.unwrap_or(peer.listen), advertise: args.advertise, ..peer },
         merchant: Merchant { listen: args.merchant_listen.unwrap_or(merchant.listen), ..merchant },
         storage: Storage::default(),
         metrics: Metrics { listen: args.metrics_listen.unwrap_or(metrics.listen), ..metrics },

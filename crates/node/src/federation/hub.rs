@@ -1,9 +1,9 @@
 //! The hub: one task an alliance that owns the replication state machine and does what comes out of it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -13,7 +13,8 @@ use hutong_core::roster::Standing;
 use hutong_record::{Header, Record, ShopId, UnixMillis};
 use hutong_store::ledger::{Doubt, HeadAnswer, Patience, QUESTION_MS, Signing, known_forks};
 use hutong_sync::{
-    Frame, GoodbyeReason, Head, IngestOutcome, LinkId, Output, OwnHead, RawRun, ReadRequest, Refusal, Replica,
+    Frame, GoodbyeReason, Head, IngestOutcome, LinkId, Output, OwnHead, RawRun, ReadRequest, Refusal,
+    Replica, Side,
 };
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -41,6 +42,17 @@ pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
 const LOOKS_MAX: u32 = 256;
 /// Of the records of a run that is served, one in so many keeps its signature: a proof of a fork holds some 60 headers.
 const SIGNED_EVERY: usize = 16;
+/// With more links than the rings give, those that nobody wants any more are closed.
+const LINKS_KEPT: usize = 8;
+/// Not before this time, so that a member that comes and goes does not make its stand-in do so, too.
+const STAND_IN_KEPT: Duration = Duration::from_secs(60);
+/// Records under way on one link: eight answers of 256 KiB with long last runs, and pushes. Only who asks for more without
+/// reading what came fills this, and is cut.
+const OUT_BYTES_MAX: usize = 16 << 20;
+/// Of all links together; above it whoever has more than its share under way is cut.
+const OUT_BYTES_OF_ALL_MAX: usize = 64 << 20;
+/// That share.
+const OUT_BYTES_SHARE: usize = 1 << 20;
 /// Links of one alliance: each member once, with room for takeovers.
 const LINKS_MAX: usize = 1_024;
 
@@ -65,6 +77,8 @@ pub enum Event {
         /// What is wrong with it.
         error: String,
     },
+    /// These are to be linked to; other links that this node dialled are let go when there are too many.
+    Wanted(BTreeSet<ShopId>),
     /// Every link is to be closed: federation is paused, or the node stops.
     CloseAll,
 }
@@ -75,6 +89,8 @@ pub struct HubHandle {
     events: mpsc::Sender<Event>,
     links: Arc<AtomicU64>,
     table: Arc<LinkTable>,
+    /// What the hub was last told of wanted links.
+    wanted: Arc<Mutex<BTreeSet<ShopId>>>,
 }
 
 /// The hub is gone: the node stops.
@@ -96,6 +112,14 @@ impl HubHandle {
         !self.events.is_closed()
     }
 
+    /// Tells which links are wanted, if that has changed. Told again at the next occasion where the hub is busy.
+    pub fn wants_links_to(&self, wanted: BTreeSet<ShopId>) {
+        let mut told = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        if *told != wanted && self.events.try_send(Event::Wanted(wanted.clone())).is_ok() {
+            *told = wanted;
+        }
+    }
+
     /// A number for a new link.
     pub fn next_link(&self) -> LinkId {
         LinkId(self.links.fetch_add(1, Ordering::Relaxed))
@@ -115,7 +139,7 @@ pub fn start(
     stop: CancellationToken,
 ) -> HubHandle {
     let (events, inbox) = mpsc::channel(EVENTS_MAX);
-    let handle = HubHandle { events, links: Arc::default(), table: Arc::default() };
+    let handle = HubHandle { events, links: Arc::default(), table: Arc::default(), wanted: Arc::default() };
     let heads = hosted.reader().frontier().into_iter();
     let heads = heads.map(|(shop, head)| {
         (shop, Head { sequence: head.sequence, id: head.id, incarnation: head.incarnation })
@@ -126,6 +150,7 @@ pub fn start(
     let hub = Hub {
         replica,
         links: BTreeMap::new(),
+        wanted: BTreeSet::new(),
         table: handle.table.clone(),
         hosted,
         question,
@@ -171,6 +196,8 @@ impl Question {
 struct Hub {
     replica: Replica,
     links: BTreeMap<LinkId, NewLink>,
+    /// Whom the dialler wants to be linked to.
+    wanted: BTreeSet<ShopId>,
     table: Arc<LinkTable>,
     hosted: Arc<Hosted>,
     question: Question,
@@ -347,6 +374,7 @@ impl Hub {
                 tracing::warn!(link = link.0, error, "malformed frame");
                 self.replica.close(link, GoodbyeReason::Protocol, now);
             }
+            Event::Wanted(wanted) => self.wanted = wanted,
             Event::CloseAll => self.close_all(),
         }
     }
@@ -365,10 +393,11 @@ impl Hub {
         self.table.connected(link.peer, link.version.clone(), now);
         let direction = if link.dialled { Direction::Out } else { Direction::In };
         self.metrics.links_opened.get_or_create(&DirectionLabels { direction }).inc();
+        let side = if link.dialled { Side::Dialling } else { Side::Dialled };
         let (id, peer) = (link.id, link.peer);
         tracing::info!(peer = peer.short(), dialled = link.dialled, "link up");
         self.links.insert(id, link);
-        self.replica.link_up(id, peer, now);
+        self.replica.link_up(id, peer, side, now);
     }
 
     /// Ends a link at once, whatever waits to go out on it.
@@ -450,7 +479,12 @@ impl Hub {
     fn send(&mut self, link: LinkId, frame: Frame) {
         self.count(Direction::Out, &frame);
         let Some(known) = self.links.get(&link) else { return };
-        if known.out.try_send(frame).is_err() {
+        let bytes = records_bytes(&frame);
+        let waiting = known.out.bytes() + bytes;
+        let of_all = self.links.values().map(|link| link.out.bytes()).sum::<usize>() + bytes;
+        let too_much =
+            waiting > OUT_BYTES_MAX || (of_all > OUT_BYTES_OF_ALL_MAX && waiting > OUT_BYTES_SHARE);
+        if too_much || known.out.put(frame, bytes).is_err() {
             tracing::warn!(peer = known.peer.short(), "the peer does not read: link cut");
             self.cut(link);
             self.replica.link_down(link, clock::now());
@@ -477,9 +511,22 @@ impl Hub {
             return;
         }
         self.reviewed = tokio::time::Instant::now();
+        self.let_go();
         for status in self.links.keys().filter_map(|id| self.replica.link_status(*id)) {
             self.table.behind(status.peer, status.logs_ahead as u64);
         }
+    }
+
+    /// Closes links that stood in for others, or that an older roster wanted, where there are more than enough.
+    fn let_go(&mut self) {
+        let surplus = self.links.len().saturating_sub(LINKS_KEPT);
+        let spare = |link: &&NewLink| {
+            link.dialled && !self.wanted.contains(&link.peer) && link.opened.elapsed() >= STAND_IN_KEPT
+        };
+        for id in self.links.values().filter(spare).map(|link| link.id).take(surplus).collect::<Vec<_>>() {
+            self.replica.close(id, GoodbyeReason::Shutdown, clock::now());
+        }
+        self.drain();
     }
 
     fn read(&mut self, request: ReadRequest) {
@@ -512,6 +559,14 @@ fn just_made(peer: ShopId, frame: &Frame) -> Option<UnixMillis> {
     let Frame::Records { shop, runs, pushed: true } = frame else { return None };
     let record = runs.last()?.last().filter(|_| *shop == peer)?;
     Header::parse(&record.header).ok().map(|header| header.time)
+}
+
+/// What of a frame takes memory while it waits; everything else is small and bounded in number.
+fn records_bytes(frame: &Frame) -> usize {
+    match frame {
+        Frame::Records { runs, .. } => runs.iter().map(|run| hutong_sync::raw_run_bytes(run)).sum(),
+        _ => 0,
+    }
 }
 
 /// A run as it travels. An author's log has a signature at each record; the last one covers the run. Some of the others

@@ -1,9 +1,21 @@
 //! One link: a bidirectional stream to a member, its inbound half pumped into the hub, its outbound half fed by it.
 
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+};
+
 use futures::{Stream, StreamExt as _};
 use hutong_record::ShopId;
 use hutong_sync::{Frame, LinkId};
-use hutong_wire::{frame, peer::v1 as wire};
+use hutong_wire::{
+    frame::{self, FrameError},
+    peer::v1 as wire,
+};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -24,7 +36,7 @@ pub struct NewLink {
     /// Whether this node dialled.
     pub dialled: bool,
     /// Where frames go.
-    pub out: mpsc::Sender<Frame>,
+    pub out: Out,
     /// Cancelled: the stream ends.
     pub stop: CancellationToken,
     /// When it was opened.
@@ -61,8 +73,55 @@ impl Drop for LinkGuard {
     }
 }
 
-/// Frames to be sent.
-pub type Outbound = mpsc::Receiver<Frame>;
+/// Where the hub puts frames that are to go out. While HTTP/2's windows are full they wait here.
+#[derive(Debug)]
+pub struct Out {
+    frames: mpsc::Sender<(Frame, usize)>,
+    bytes: Arc<AtomicUsize>,
+}
+
+/// As many frames wait as may, or the stream is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutFull;
+
+impl Out {
+    /// Bytes of records that wait.
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Puts a frame with so many bytes of records behind the others.
+    ///
+    /// # Errors
+    /// As many frames wait as may, or the stream is gone.
+    pub fn put(&self, frame: Frame, bytes: usize) -> Result<(), OutFull> {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.frames.try_send((frame, bytes)).map_err(|_| {
+            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+            OutFull
+        })
+    }
+}
+
+/// Frames to be sent, as the stream takes them.
+#[derive(Debug)]
+pub struct Outbound {
+    frames: mpsc::Receiver<(Frame, usize)>,
+    bytes: Arc<AtomicUsize>,
+}
+
+impl Stream for Outbound {
+    type Item = Frame;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Frame>> {
+        self.frames.poll_recv(cx).map(|next| {
+            next.map(|(frame, bytes)| {
+                self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+                frame
+            })
+        })
+    }
+}
 
 /// A new link's two ends: for the hub, and for the stream.
 pub fn open(
@@ -71,7 +130,9 @@ pub fn open(
     dialled: bool,
     version: Option<String>,
 ) -> (NewLink, Outbound, CancellationToken) {
-    let (out, outbound) = mpsc::channel(OUT_FRAMES_MAX);
+    let (sender, frames) = mpsc::channel(OUT_FRAMES_MAX);
+    let bytes = Arc::<AtomicUsize>::default();
+    let (out, outbound) = (Out { frames: sender, bytes: bytes.clone() }, Outbound { frames, bytes });
     let stop = CancellationToken::new();
     let opened = tokio::time::Instant::now();
     let (id, heard) = (hub.next_link(), false);
@@ -97,6 +158,8 @@ pub async fn pump<M>(
         let event = match next {
             Some(Ok(message)) => match frame_of(message).map(frame::from_wire) {
                 Some(Ok(frame)) => Event::Frame { link, frame },
+                // Of a newer protocol; nothing hangs on it, or its sender would not speak this version.
+                Some(Err(FrameError::Empty)) => continue,
                 Some(Err(error)) => Event::Malformed { link, error: error.to_string() },
                 None => Event::Malformed { link, error: "an empty message".into() },
             },

@@ -3,10 +3,13 @@
 //! Each alliance has one hub ([`hub`]) that owns the replication state machine, and one dialler ([`dialling`]) that
 //! keeps a few links up. A link is one bidirectional stream, whoever dialled; its two halves are pumped by [`link`].
 
+mod address_book;
 pub mod dialling;
 pub mod hub;
+pub mod lan;
 pub mod link;
 pub mod service;
+mod sleep;
 mod table;
 mod version;
 

@@ -18,7 +18,6 @@ use hutong_wire::{
     },
     status,
 };
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
@@ -72,7 +71,7 @@ impl SyncService for PeerPort {
         }
         tokio::spawn(link::pump(hub, id, inbound, |m: SyncRequest| m.frame, stop.clone()));
         guard.release();
-        let responses = ReceiverStream::new(outbound)
+        let responses = outbound
             .map(|frame| Ok(SyncResponse { frame: Some(frame::to_wire(frame)) }))
             .take_until(stop.cancelled_owned());
         let responses: Responses = Box::pin(responses);

@@ -7,6 +7,7 @@ mod auth;
 mod calendar;
 mod call;
 mod channel;
+mod connection;
 mod event;
 mod filter;
 mod guess;
@@ -65,6 +66,15 @@ const REQUEST_BYTES_MAX: usize = 256 * 1_024;
 const CALLS_PER_CONNECTION_MAX: usize = 256;
 const STREAMS_MAX: u32 = 512;
 const HEADER_LIST_BYTES_MAX: u32 = 16 * 1_024;
+/// Streams reset before they were accepted, and streams that this node had to reset over a connection's life: a refused call
+/// whose body was not read is one, and an app with a wrong token makes many. With more the connection is closed
+/// ("rapid reset", CVE-2023-44487).
+const PENDING_ACCEPT_RESET_STREAMS_MAX: usize = 20;
+const LOCAL_ERROR_RESET_STREAMS_MAX: usize = 1_024;
+/// Bytes under way in one call and on one connection, and so what one caller can make the node hold: a few of the largest
+/// requests.
+const STREAM_WINDOW_BYTES: u32 = 512 * 1_024;
+const CONNECTION_WINDOW_BYTES: u32 = 2 * 1_024 * 1_024;
 /// A call answered later than this helps no till.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
@@ -139,6 +149,10 @@ pub fn serve(
         .concurrency_limit_per_connection(CALLS_PER_CONNECTION_MAX)
         .max_concurrent_streams(STREAMS_MAX)
         .http2_max_header_list_size(HEADER_LIST_BYTES_MAX)
+        .http2_max_pending_accept_reset_streams(Some(PENDING_ACCEPT_RESET_STREAMS_MAX))
+        .http2_max_local_error_reset_streams(Some(LOCAL_ERROR_RESET_STREAMS_MAX))
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
         .tcp_nodelay(true)

@@ -70,7 +70,7 @@ impl MerchantPort {
             version: env!("CARGO_PKG_VERSION").into(),
             shop_id: self.node.me().to_string(),
             start_time: Some(trade::timestamp(self.node.started())),
-            peer_address: self.node.peer_address().to_string(),
+            peer_address: self.node.peer_address().map(|at| at.to_string()).unwrap_or_default(),
             alliances,
             federation_paused: self.node.is_paused(),
             memory_bytes: process.memory_bytes,

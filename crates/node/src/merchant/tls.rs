@@ -28,6 +28,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 use zeroize::Zeroizing;
 
+use super::connection::{self, Connection, Connections};
 use crate::config::Merchant;
 
 /// A chain of a few certificates has some 10 kB.
@@ -183,6 +184,7 @@ impl Doorway {
     }
 
     async fn accept_all(self, listener: TcpListener, ready: mpsc::Sender<io::Result<Caller>>) {
+        let connections = Arc::<Connections>::default();
         let slots = Arc::new(Semaphore::new(HANDSHAKES_MAX));
         // Dropping the set at the end aborts the handshakes under way.
         let mut handshakes = JoinSet::new();
@@ -203,6 +205,13 @@ impl Doorway {
             };
             drop(stream.set_nodelay(true));
             let (terms, local) = (self.terms(), is_local(&stream, remote));
+            let stream = match Connection::admit(&connections, stream, connection::SILENCE_MAX) {
+                Ok(stream) => stream,
+                Err(reason) => {
+                    tracing::warn!(%remote, %reason, "a connection was turned away");
+                    continue;
+                }
+            };
             // This machine's own callers wait for no stranger.
             let slot = if local { None } else { Arc::clone(&slots).acquire_owned().await.ok() };
             let ready = ready.clone();
@@ -220,7 +229,7 @@ impl Doorway {
 }
 
 impl Terms {
-    async fn receive(self, stream: TcpStream, local: bool) -> io::Result<Caller> {
+    async fn receive(self, stream: Connection, local: bool) -> io::Result<Caller> {
         let plain_fits = local || self.plaintext_lan;
         let Some(tls) = self.tls else {
             return if plain_fits { Ok(Caller::Plain(stream)) } else { Err(unencrypted()) };
@@ -248,8 +257,8 @@ fn is_local(stream: &TcpStream, remote: SocketAddr) -> bool {
 /// A caller's connection.
 #[derive(Debug)]
 pub(super) enum Caller {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Plain(Connection),
+    Tls(Box<TlsStream<Connection>>),
 }
 
 impl Connected for Caller {

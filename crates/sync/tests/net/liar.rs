@@ -17,6 +17,8 @@ pub enum Lie {
     Withholds,
     /// Answers with records that another key signed.
     Forges,
+    /// Speaks version 2: a part of everything, to be filled, and never an end of its own filling.
+    Stalls,
     /// Sends whatever comes to its mind.
     Babbles,
 }
@@ -35,8 +37,17 @@ impl Liar {
 
     pub fn greet(&mut self, rng: &mut StdRng) -> Vec<Frame> {
         let digest = FrontierDigest::new([0xee; 32]);
-        let hello = Frame::Hello { versions: vec![1], alliance: ALLIANCE, digest };
+        let versions = if self.lie == Lie::Stalls { vec![1, 2] } else { vec![1] };
+        let hello = Frame::Hello { versions, alliance: ALLIANCE, digest };
         let heads = self.claims(rng);
+        if self.lie == Lie::Stalls {
+            // The digest of a rest without logs; it fits where it dialled, and not where it was dialled.
+            let rest = *blake3::Hasher::new_derive_key("hutong 2026 v2 frontier rest").finalize().as_bytes();
+            let (bucket_count, buckets, rest) = (1, vec![1].into(), FrontierDigest::new(rest));
+            let fill_bytes_max = u32::MAX;
+            let part = Frame::Part { bucket_count, buckets, heads, complete: true, rest, fill_bytes_max };
+            return vec![hello, part];
+        }
         vec![hello, Frame::Frontier { heads, complete: true }]
     }
 
@@ -76,11 +87,14 @@ impl Liar {
             false => ShopId::new(rng.random()),
         };
         let sequence = rng.random_range(0..40);
-        match rng.random_range(0..9) {
+        match rng.random_range(0..12) {
             0 => Frame::Have { heads: self.claims(rng) },
             1 => Frame::Have {
                 heads: vec![PeerHead { shop, sequence: rng.next_u64(), head_prefix: [1; 8], incarnation: 0 }],
             },
+            9 => Frame::Sketch { bucket_count: 4, bits: vec![0xab; rng.random_range(0..9)].into() },
+            10 => Frame::Filled,
+            11 => Frame::Counterpart { heads: self.claims(rng), complete: true, fill_bytes_max: 1 << 20 },
             2 | 3 => {
                 Frame::Want { shop, from_sequence: sequence, body_bytes_max: rng.random_range(0..100_000) }
             }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use hutong_record::{AllianceId, ShopId, UnixMillis};
-use hutong_sync::{Frame, Head, LinkId, Output};
+use hutong_sync::{Frame, Head, LinkId, Output, Side};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
 use self::{
@@ -152,10 +152,10 @@ impl Net {
         self.next_link += 1;
         let wire = Wire { ends: [a, b], queues: Default::default(), closed: [false; 2] };
         self.wires.insert(link, wire);
-        for (me, other) in [(a, b), (b, a)] {
+        for (me, other, side) in [(a, b, Side::Dialling), (b, a, Side::Dialled)] {
             match &mut self.places[me] {
                 Place::Honest(_) => {
-                    self.with(me, |node, now| node.replica.link_up(link, shop_of(other), now));
+                    self.with(me, |node, now| node.replica.link_up(link, shop_of(other), side, now));
                 }
                 Place::Liar(liar) => {
                     let frames = liar.greet(&mut self.rng);

@@ -2718,7 +2718,7 @@ pub struct GetStatusResponse {
     pub shop_id: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "3")]
     pub start_time: ::core::option::Option<::prost_types::Timestamp>,
-    /// Where the peer port listens.
+    /// Where the peer port listens; empty: nowhere, the node dials out only.
     #[prost(string, tag = "4")]
     pub peer_address: ::prost::alloc::string::String,
     #[prost(message, repeated, tag = "5")]

@@ -441,7 +441,7 @@ pub struct SyncResponse {
 /// One message of the replication protocol.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Frame {
-    #[prost(oneof = "frame::Frame", tags = "1, 2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "frame::Frame", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
     pub frame: ::core::option::Option<frame::Frame>,
 }
 /// Nested message and enum types in `Frame`.
@@ -462,12 +462,24 @@ pub mod frame {
         Goodbye(super::Goodbye),
         #[prost(message, tag = "7")]
         Alarm(super::Alarm),
+        /// From version 2 on.
+        #[prost(message, tag = "8")]
+        Sketch(super::Sketch),
+        /// From version 2 on.
+        #[prost(message, tag = "9")]
+        Part(super::Part),
+        /// From version 2 on.
+        #[prost(message, tag = "10")]
+        Filled(super::Filled),
+        /// From version 2 on.
+        #[prost(message, tag = "11")]
+        Counterpart(super::Counterpart),
     }
 }
 /// Opens a link.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Hello {
-    /// Protocol versions that the sender speaks, ascending; now only 1.
+    /// Protocol versions that the sender speaks, ascending; now 1 and 2.
     #[prost(uint32, repeated, tag = "1")]
     pub versions: ::prost::alloc::vec::Vec<u32>,
     /// 32 bytes.
@@ -477,7 +489,8 @@ pub struct Hello {
     #[prost(bytes = "bytes", tag = "3")]
     pub frontier_digest: ::prost::bytes::Bytes,
 }
-/// The sender's logs, ascending by shop, at most 512 in a message; sent when digests differ.
+/// All of the sender's logs, ascending by shop, at most 512 in a message; sent when digests differ in version 1, and in
+/// version 2 in place of a counterpart, where the rests differ.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Frontier {
     #[prost(message, repeated, tag = "1")]
@@ -486,6 +499,56 @@ pub struct Frontier {
     #[prost(bool, tag = "2")]
     pub complete: bool,
 }
+/// A few bits for each bucket of the dialled side's logs, as they were at its Hello; sent when digests differ.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Sketch {
+    /// A power of two, 1 to 512. A log is in the bucket that the first bits of its shop's id name.
+    #[prost(uint32, tag = "1")]
+    pub bucket_count: u32,
+    /// 12 bits a bucket, two buckets in three bytes: the exclusive or over the logs' hashes. The dialling side makes
+    /// the same of its own logs; the finer of the two is folded to the coarser.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub bits: ::prost::bytes::Bytes,
+}
+/// The dialling side's logs in the buckets that differ, ascending by shop, at most 512 in a message.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Part {
+    #[prost(message, repeated, tag = "1")]
+    pub heads: ::prost::alloc::vec::Vec<LogHead>,
+    /// False: more messages of this part follow.
+    #[prost(bool, tag = "2")]
+    pub complete: bool,
+    /// BLAKE3 hash over the sender's logs in all other buckets, as they were at its Hello, 32 bytes. Where it is another than
+    /// the receiver's, the receiver sends a Frontier instead of a Counterpart, and then the sender too.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub rest_digest: ::prost::bytes::Bytes,
+    /// About how many bytes of records the receiver may send unasked of what the sender lacks, at most 1,048,576; 0: none.
+    /// It ends with Filled.
+    #[prost(uint32, tag = "4")]
+    pub fill_bytes_max: u32,
+    /// A power of two, 1 to 512: as many as the coarser of both sides' sketches has.
+    #[prost(uint32, tag = "5")]
+    pub bucket_count: u32,
+    /// A bit for each bucket, lowest first: set where the two differ.
+    #[prost(bytes = "bytes", tag = "6")]
+    pub buckets: ::prost::bytes::Bytes,
+}
+/// Of which logs in those buckets the dialled side holds more, less or something else than was listed; it holds the others as
+/// listed. Ascending by shop, at most 512 in a message; sequence 0: none.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Counterpart {
+    #[prost(message, repeated, tag = "1")]
+    pub heads: ::prost::alloc::vec::Vec<LogHead>,
+    /// False: more messages follow.
+    #[prost(bool, tag = "2")]
+    pub complete: bool,
+    /// As in a Part.
+    #[prost(uint32, tag = "3")]
+    pub fill_bytes_max: u32,
+}
+/// The sender has sent what a Part or Counterpart let it send.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Filled {}
 /// How far a log goes.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LogHead {

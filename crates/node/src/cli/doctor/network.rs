@@ -21,7 +21,9 @@ const REACH_TIME: Duration = Duration::from_secs(3);
 
 pub(super) fn check_ports(findings: &mut Findings, config: Option<&Config>) {
     let Some(config) = config else { return };
-    let mut ports = vec![("peer.listen", config.peer.listen), ("merchant.listen", config.merchant.listen)];
+    let peer = config.peer.listen.address().map(|address| ("peer.listen", address));
+    let mut ports: Vec<_> = peer.into_iter().collect();
+    ports.push(("merchant.listen", config.merchant.listen));
     if config.metrics.enabled {
         ports.push(("metrics.listen", config.metrics.listen));
     }
@@ -50,7 +52,7 @@ pub(super) fn check_advertise(
     peer: &Peer,
     status: Option<&proto::GetStatusResponse>,
 ) {
-    let bound = status.and_then(|status| status.peer_address.parse().ok()).unwrap_or(peer.listen);
+    let bound = status.and_then(|status| status.peer_address.parse().ok()).or(peer.listen.address());
     let advertised = peer.advertised(bound);
     if advertised.is_empty() {
         let advice = findings.say(

@@ -279,7 +279,7 @@ fn a_port_in_use_is_found() {
 
 #[test]
 fn a_shop_that_only_dials_out_is_told_so() {
-    let peer = Peer { listen: "0.0.0.0:7710".parse().unwrap(), advertise: Vec::new() };
+    let peer = Peer { listen: "0.0.0.0:7710".parse().unwrap(), ..Peer::default() };
     assert_eq!(verdict("advertise", |f| network::check_advertise(f, &peer, None)), Warn);
     let peer = Peer { advertise: vec!["shop.example.com:7710".parse().unwrap()], ..peer };
     assert_eq!(verdict("advertise", |f| network::check_advertise(f, &peer, None)), Ok);
