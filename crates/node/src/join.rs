@@ -39,6 +39,9 @@ pub(crate) struct Founding {
     pub(crate) late_entry_ms_max: i64,
     pub(crate) attribution_window_ms: i64,
     pub(crate) attribution: Option<proto::AttributionRules>,
+    pub(crate) governance: Option<proto::Governance>,
+    pub(crate) origin: Option<proto::Origin>,
+    pub(crate) category: String,
 }
 
 /// Founds an alliance. It is one when its first record is durable.
@@ -57,6 +60,9 @@ pub(crate) async fn found(node: &Arc<Node>, founding: Founding) -> Result<Arc<Ho
         created_unix_ms: clock::now().ms(),
         salt: Bytes::copy_from_slice(&salt),
         attribution: founding.attribution,
+        governance: founding.governance,
+        origin: founding.origin,
+        founder_category: founding.category,
     };
     let charter = Charter::write(&message).map_err(|error| match error {
         CharterError::Rule(refusal) => refusal,
@@ -79,6 +85,7 @@ pub(crate) async fn invite(
     expires: UnixMillis,
     core: bool,
     note: String,
+    category: String,
 ) -> Result<String, Refusal> {
     let addresses = node.advertised();
     if addresses.is_empty() {
@@ -91,6 +98,7 @@ pub(crate) async fn invite(
         expires_unix_ms: expires.ms(),
         core,
         note,
+        category,
     };
     hosted.execute(Command::Invite(invitation)).await?;
     node.open_door();

@@ -1,12 +1,13 @@
 //! `hutong alliance`.
 
 use clap::{Args, Subcommand};
-use hutong_client::{Duration, proto};
+use hutong_client::{Duration, Timestamp, proto};
 use hutong_record::Currency;
 use serde_json::json;
 
 use super::{
     Globals,
+    motion::{self, RulesArgs},
     output::{Answer, fields, table},
     problem::Problem,
     session::Session,
@@ -20,7 +21,7 @@ pub(crate) enum AllianceCommand {
     /// Found an alliance with this shop as its first core member.
     #[command(
         after_help = "Example:\n  hutong alliance create --name 槐树街 --admission-votes 2 --attribution-window 30d\n
-These are the charter: every member signs up to them, and they never change."
+These are the charter, which every member signs up to. Those of government can be amended: `hutong motion amend`."
     )]
     Create(CreateArgs),
     /// The alliances of this shop.
@@ -112,6 +113,20 @@ pub(crate) struct CreateArgs {
     /// Touches by one shop within ten minutes; of more, none counts.
     #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     shop_touches_per_ten_minutes_max: u32,
+    /// This shop's trade, where the number of shops of a trade is limited.
+    #[arg(long, default_value = "")]
+    category: String,
+    /// End of the first season [default: never].
+    #[arg(long, value_name = "TIME", value_parser = value::time)]
+    season_end: Option<Timestamp>,
+    /// The new alliance goes on from the one named by --alliance: by this split, the beginning of a motion's id.
+    #[arg(long, value_name = "ID")]
+    split_from: Option<String>,
+    /// The new alliance goes on from the one named by --alliance, whose season is over.
+    #[arg(long, conflicts_with = "split_from")]
+    after_season: bool,
+    #[command(flatten)]
+    rules: RulesArgs,
 }
 
 /// Whose touch is paid.
@@ -156,6 +171,9 @@ pub(crate) struct InviteArgs {
     /// For whom, at most 80 characters.
     #[arg(long, default_value = "")]
     note: String,
+    /// The guest's trade, where the number of shops of a trade is limited; at most 40 characters.
+    #[arg(long, default_value = "")]
+    category: String,
 }
 
 /// Whom, and from when on.
@@ -214,6 +232,7 @@ async fn create(session: &Session, args: CreateArgs) -> anyhow::Result<Answer> {
         card_touches_per_hour_max: args.card_touches_per_hour_max,
         shop_touches_per_ten_minutes_max: args.shop_touches_per_ten_minutes_max,
     };
+    let origin = origin(session, args.split_from.as_deref(), args.after_season).await?;
     let request = proto::CreateAllianceRequest {
         name: args.name,
         purpose: args.purpose,
@@ -224,9 +243,30 @@ async fn create(session: &Session, args: CreateArgs) -> anyhow::Result<Answer> {
         late_entry_max: Some(args.late_entry_max),
         attribution_window: Some(args.attribution_window),
         attribution: Some(attribution),
+        governance: Some(proto::Governance { season_end_time: args.season_end, ..args.rules.to_proto() }),
+        origin,
+        category: args.category,
     };
     let answer = alliance_answer(session.client.create_alliance(request).await?.alliance)?;
     Ok(answer.hint("Next: `hutong alliance invite` makes a link for a neighbour."))
+}
+
+/// The alliance that the new one goes on from.
+async fn origin(
+    session: &Session,
+    split: Option<&str>,
+    after_season: bool,
+) -> anyhow::Result<Option<proto::Origin>> {
+    if split.is_none() && !after_season {
+        return Ok(None);
+    }
+    let request = proto::GetAllianceRequest { alliance_id: session.alliance_id.clone() };
+    let before = session.client.get_alliance(request).await?.alliance.ok_or(Problem::Answer("alliance"))?;
+    let motion_id = match split {
+        Some(text) => motion::motion_id(session, text).await?,
+        None => String::new(),
+    };
+    Ok(Some(proto::Origin { alliance_id: before.id, motion_id }))
 }
 
 async fn list(session: &Session) -> anyhow::Result<Answer> {
@@ -250,6 +290,7 @@ async fn invite(session: &Session, args: InviteArgs) -> anyhow::Result<Answer> {
         validity: Some(args.validity),
         core: args.core,
         note: args.note,
+        category: args.category,
     };
     let answer = session.client.create_invitation(request).await?;
     let json = json!({ "link": answer.link, "expire_time": show::time_json(answer.expire_time.as_ref()) });

@@ -8,6 +8,7 @@ mod call;
 mod channel;
 mod event;
 mod filter;
+mod governance;
 mod guess;
 mod node;
 mod promotion;
@@ -31,11 +32,11 @@ use hutong_wire::{
     FILE_DESCRIPTOR_SET,
     merchant::v1::{
         alliance_service_server::AllianceServiceServer, channel_service_server::ChannelServiceServer,
-        event_service_server::EventServiceServer, node_service_server::NodeServiceServer,
-        promotion_service_server::PromotionServiceServer, report_service_server::ReportServiceServer,
-        sale_service_server::SaleServiceServer, settlement_service_server::SettlementServiceServer,
-        token_service_server::TokenServiceServer, voucher_service_server::VoucherServiceServer,
-        webhook_service_server::WebhookServiceServer,
+        event_service_server::EventServiceServer, governance_service_server::GovernanceServiceServer,
+        node_service_server::NodeServiceServer, promotion_service_server::PromotionServiceServer,
+        report_service_server::ReportServiceServer, sale_service_server::SaleServiceServer,
+        settlement_service_server::SettlementServiceServer, token_service_server::TokenServiceServer,
+        voucher_service_server::VoucherServiceServer, webhook_service_server::WebhookServiceServer,
     },
     status, trade,
 };
@@ -128,6 +129,7 @@ pub fn serve(
         .add_service(service!(VoucherServiceServer))
         .add_service(service!(PromotionServiceServer))
         .add_service(service!(AllianceServiceServer))
+        .add_service(service!(GovernanceServiceServer))
         .add_service(service!(ReportServiceServer))
         .add_service(service!(SettlementServiceServer))
         .add_service(service!(ChannelServiceServer))
