@@ -21,6 +21,8 @@ mod evidence;
 #[cfg(test)]
 mod federation;
 #[cfg(test)]
+mod govern;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod idempotency;

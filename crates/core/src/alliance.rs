@@ -109,7 +109,7 @@ impl Alliance {
 
     /// The bytes of a motion as this shop would propose it now: an amendment of the rules in force, and in the first
     /// round in which nothing was decided yet.
-    pub fn draft_motion(&self, mut motion: proto::motion::Motion) -> Result<Bytes, Refusal> {
+    pub fn draft_motion(&self, mut motion: proto::motion::Motion, now: UnixMillis) -> Result<Bytes, Refusal> {
         if let proto::motion::Motion::Amendment(amendment) = &mut motion {
             amendment.base_id = self.government().amendment.map_or_else(Bytes::new, |id| id.to_vec().into());
         }
@@ -121,7 +121,7 @@ impl Alliance {
         let mut message = proto::Motion { motion: Some(motion), round: 0 };
         loop {
             let bytes = Bytes::from(message.encode_to_vec());
-            if !self.is_decided(&motion_id(&bytes)) {
+            if !self.is_decided(&motion_id(&bytes), now) {
                 Motion::parse(&bytes, Some(&self.roster))?;
                 return Ok(bytes);
             }
@@ -133,21 +133,35 @@ impl Alliance {
     }
 
     /// The bytes of a motion that takes a shop in which was proposed before, or names another trade for a member.
-    pub fn draft_admission(&self, shop: ShopId, core: bool, category: String) -> Result<Bytes, Refusal> {
+    pub fn draft_admission(
+        &self,
+        shop: ShopId,
+        core: bool,
+        category: String,
+        now: UnixMillis,
+    ) -> Result<Bytes, Refusal> {
         let member = self.roster.shop(shop).ok_or(Refusal::new(Reason::MemberUnknown))?;
         let identity = Some(member.identity.signed().clone());
-        self.draft_motion(proto::motion::Motion::Admission(proto::Admission { identity, core, category }))
+        self.draft_motion(
+            proto::motion::Motion::Admission(proto::Admission { identity, core, category }),
+            now,
+        )
     }
 
     /// A vote for a shop's admission: for the motion that has most voices, else for a new one. Where the last one was
     /// objected to, it has to be proposed anew in so many words.
-    pub(crate) fn admission_vote(&self, shop: ShopId, core: bool) -> Result<proto::Vote, Refusal> {
+    pub(crate) fn admission_vote(
+        &self,
+        shop: ShopId,
+        core: bool,
+        now: UnixMillis,
+    ) -> Result<proto::Vote, Refusal> {
         let about =
             |motion: &Motion| motion.subject() == Some(shop) && matches!(motion, Motion::Admission { .. });
         let motions = self.council.find(about);
         let tally = |id: &MotionId| self.government().motions.get(id);
         let voices = |id: &MotionId| tally(id).map_or(0, |tally| tally.voices_for.len());
-        let open = motions.iter().filter(|(id, _)| !self.is_decided(id));
+        let open = motions.iter().filter(|(id, _)| !self.is_decided(id, now));
         let fits = open.clone().filter(
             |(_, proposed)| matches!(proposed.motion, Motion::Admission { core: as_core, .. } if as_core == core),
         );
@@ -155,7 +169,7 @@ impl Alliance {
             proposed.bytes.clone()
         } else {
             let objected = |id: &MotionId| {
-                matches!(tally(id).map(|tally| tally.state), Some(MotionState::Objected { .. }))
+                matches!(tally(id).map(|tally| tally.state_at(now)), Some(MotionState::Objected { .. }))
             };
             if open.clone().next().is_none() && motions.iter().any(|(id, _)| objected(id)) {
                 return Err(Refusal::new(Reason::MotionClosed));
@@ -165,14 +179,14 @@ impl Alliance {
                 Some(Motion::Admission { category, .. }) => category.clone(),
                 _ => self.roster.shop(shop).map(|member| member.category.clone()).unwrap_or_default(),
             };
-            self.draft_admission(shop, core, category)?
+            self.draft_admission(shop, core, category, now)?
         };
         Ok(proto::Vote { motion, ..Default::default() })
     }
 
     /// Whether a motion was decided, or has lapsed.
-    pub(crate) fn is_decided(&self, id: &MotionId) -> bool {
-        let state = self.government().motions.get(id).map(|tally| tally.state);
+    pub(crate) fn is_decided(&self, id: &MotionId, now: UnixMillis) -> bool {
+        let state = self.government().motions.get(id).map(|tally| tally.state_at(now));
         !matches!(state, None | Some(MotionState::Open | MotionState::Announced { .. }))
     }
 

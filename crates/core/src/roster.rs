@@ -34,9 +34,6 @@ pub use season::Seasons;
 /// The most shops that ever were in one alliance, former members included.
 pub const MEMBERS_MAX: usize = 512;
 pub(crate) const REASON_CHARS_MAX: usize = 500;
-/// Rounds of counting in search of seals that agree with the votes before them. Each settles at least one seal, where
-/// votes can be settled at all.
-const SEAL_ROUNDS_MAX: usize = 64;
 
 /// The hash of a motion's bytes.
 pub type MotionId = [u8; 32];
@@ -227,7 +224,7 @@ impl Roster {
         self.shop(shop).and_then(|member| member.since).is_some_and(|since| at < since)
     }
 
-    /// A hash over what the roster says of shops that are or were in, and over the rules.
+    /// A hash over what the roster says of shops that are or were in, over the rules, and over their voices.
     pub(crate) fn digest(&self) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new_derive_key("hutong 2026 v1 roster digest");
         let mut feed = |bytes: &[u8]| {
@@ -243,6 +240,15 @@ impl Roster {
         }
         let Government { settings, amendment, category_limits, .. } = &self.government;
         feed(&table::encode(&(settings, amendment, category_limits)));
+        // Voices of shops that were never in are not everywhere.
+        let known = |shop: &&ShopId| self.shop(**shop).is_some_and(Member::was_admitted);
+        for (id, tally) in &self.government.motions {
+            let voices_for: Vec<_> = tally.voices_for.iter().filter(known).collect();
+            let voices_against: Vec<_> = tally.voices_against.iter().filter(known).collect();
+            if !voices_for.is_empty() || !voices_against.is_empty() {
+                feed(&table::encode(&(id, tally.state, voices_for, voices_against)));
+            }
+        }
         *hasher.finalize().as_bytes()
     }
 
@@ -278,14 +284,19 @@ impl Count<'_> {
     }
 
     fn bars(&self, shop: ShopId, entry: &Entry) -> Vec<Bar> {
+        // What a shop wrote in the same millisecond may have been before.
+        let after = |at: UnixMillis| at.saturating_add_ms(1);
         let suspensions = self.government.suspensions.iter().filter(|s| s.shop == shop && s.from < s.until);
-        let suspensions =
-            suspensions.map(|s| Bar { cause: BarCause::Suspended, from: s.from, until: Some(s.until) });
+        let suspensions = suspensions.map(|s| Bar {
+            cause: BarCause::Suspended,
+            from: after(s.from),
+            until: Some(s.until),
+        });
         let gaps = self.seasons.gaps(shop, entry.at).into_iter();
         let gaps = gaps.map(|(from, until)| Bar { cause: BarCause::SeasonOver, from, until });
         let departure = self.government.departures.get(&shop);
         let departure =
-            departure.map(|(from, _)| Bar { cause: BarCause::Departed, from: *from, until: None });
+            departure.map(|(from, _)| Bar { cause: BarCause::Departed, from: after(*from), until: None });
         suspensions.chain(gaps).chain(departure).collect()
     }
 }
@@ -293,30 +304,44 @@ impl Count<'_> {
 type Cuts = BTreeMap<ShopId, u64>;
 
 /// The seals of removed shops. A vote past its author's own seal removes nobody; where that goes round in a circle (two
-/// shops seal each other before the other's vote), all seals of the circle hold. Found from above and below in turns: the
-/// more seals hold, the fewer votes count, the fewer seals hold. An objection can turn that round; where the search comes
-/// back to seals that it has met, the earliest of all that it met on the way hold.
+/// shops seal each other before the other's vote), all seals of the circle hold. First come the seals that have their
+/// votes even if every seal that was proposed held: no record past any of them can take those back. Then, again and again,
+/// those that the votes before the seals so far give. Seals are only added, so it ends.
 fn seals(charter: &Charter, council: &Council, forks: &Cuts, looked: &mut Looked) -> Cuts {
     let mut seals_before = |cuts: &Cuts| {
         let count = Count::of(charter, council, cuts, forks);
         looked.join(count.looked);
         count.seals
     };
-    let mut most = seals_before(forks);
-    let mut met = Vec::new();
-    while !most.is_empty() && met.len() < SEAL_ROUNDS_MAX {
-        let fewest = seals_before(&earliest(&most, forks));
-        let fewer = seals_before(&earliest(&fewest, forks));
-        if fewer == most {
-            return most;
-        }
-        met.push(most);
-        if let Some(place) = met.iter().position(|seals| *seals == fewer) {
-            return met[place..].iter().fold(Cuts::new(), |all, seals| earliest(&all, seals));
-        }
-        most = fewer;
+    let proposed = proposed_seals(council);
+    if proposed.is_empty() {
+        return proposed;
     }
-    most
+    let mut seals = seals_before(&earliest(&proposed, forks));
+    loop {
+        let more = earliest(&seals, &seals_before(&earliest(&seals, forks)));
+        if more == seals {
+            return seals;
+        }
+        seals = more;
+    }
+}
+
+/// The earliest seal of each shop that another one has ever voted for.
+fn proposed_seals(council: &Council) -> Cuts {
+    let mut proposed = Cuts::new();
+    for (author, voices) in &council.voices {
+        for voice in voices.values().take(council::VOICES_PER_SHOP_MAX) {
+            let Act::For(id) = &voice.act else { continue };
+            let motion = council.motions.get(id).map(|proposed| &proposed.motion);
+            if let Some(Motion::Removal { shop, last_sequence }) = motion
+                && shop != author
+            {
+                proposed = earliest(&proposed, &Cuts::from([(*shop, *last_sequence)]));
+            }
+        }
+    }
+    proposed
 }
 
 /// Of two cuts of one log, the earlier one.

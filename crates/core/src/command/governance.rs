@@ -88,7 +88,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         if done {
             return Err(Refusal::new(Reason::MemberExists).into());
         }
-        let vote = self.alliance.admission_vote(shop, core)?;
+        let vote = self.alliance.admission_vote(shop, core, self.now)?;
         self.check_admission(&Motion::parse(&vote.motion, Some(self.alliance.roster()))?)?;
         if self.has_voted(&vote) {
             return Err(Refusal::new(Reason::MemberExists).into());

@@ -72,7 +72,9 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
     }
 
     fn bar(&self) -> Option<BarCause> {
-        self.alliance.roster().shop(self.me())?.bar_at(self.now).map(|bar| bar.cause)
+        // A bar begins after the moment of what it follows from, which may be this one.
+        let at = self.now.saturating_add_ms(1);
+        self.alliance.roster().shop(self.me())?.bar_at(at).map(|bar| bar.cause)
     }
 
     /// Refused while this shop begins nothing new: no promotions, no hand-outs.
@@ -197,15 +199,14 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
     /// A voice on a motion that is not decided, unless it was raised before.
     fn raise(&self, motion: Bytes, against: bool) -> Decided {
         let id = motion_id(&motion);
-        let tally = self.alliance.government().motions.get(&id);
-        let too_late = tally.is_some_and(|tally| {
-            matches!(tally.state, crate::roster::MotionState::Announced { until } if self.now > until)
-        });
-        if too_late || self.alliance.is_decided(&id) {
-            return Err(Refusal::new(Reason::MotionClosed).into());
-        }
-        if self.alliance.council.stance(self.me(), &id) == Some(!against) && !self.may_repeat(&id) {
+        let decided = self.alliance.is_decided(&id, self.now);
+        if self.alliance.council.stance(self.me(), &id) == Some(!against)
+            && (decided || !self.may_repeat(&id))
+        {
             return Ok(Vec::new()); // asked again: the voice stands
+        }
+        if decided {
+            return Err(Refusal::new(Reason::MotionClosed).into());
         }
         let vote = proto::Vote { motion, against, ..Default::default() };
         Ok(alloc::vec![Self::for_all(Kind::Vote, &vote)])

@@ -1,7 +1,7 @@
 //! The council: every voice that was raised, whoever raised it and whether it counts or not. It is a set, by author and
 //! place in the author's log; what it comes to, [`super::count`] says.
 
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 
 use bytes::Bytes;
 use hutong_record::{ShopId, UnixMillis, motion_id, proto, proto::Kind};
@@ -35,7 +35,7 @@ pub(crate) struct Proposed {
 /// All voices and motions, and who was heard when.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Council {
-    pub(crate) motions: BTreeMap<MotionId, Proposed>,
+    pub(crate) motions: BTreeMap<MotionId, Arc<Proposed>>,
     /// By author and sequence number.
     pub(crate) voices: BTreeMap<ShopId, BTreeMap<u64, Voice>>,
     pub(crate) heard: Heard,
@@ -46,7 +46,7 @@ pub(crate) struct Council {
 pub(crate) struct Raised {
     pub(crate) voice: Voice,
     /// The motion that it is about, where it brings one.
-    pub(crate) motion: Option<(MotionId, Proposed)>,
+    pub(crate) motion: Option<(MotionId, Arc<Proposed>)>,
 }
 
 impl Council {
@@ -57,7 +57,8 @@ impl Council {
         table::walk(view, &[table::MOTION], None, |key, value| {
             let id: MotionId = key[1..].try_into().map_err(|_| damaged())?;
             let motion = Motion::parse(value, None).map_err(|_| damaged())?;
-            council.motions.insert(id, Proposed { motion, bytes: Bytes::copy_from_slice(value) });
+            let proposed = Proposed { motion, bytes: Bytes::copy_from_slice(value) };
+            council.motions.insert(id, Arc::new(proposed));
             Ok(true)
         })?;
         table::walk(view, &[table::VOICE], None, |key, value| {
@@ -103,7 +104,7 @@ impl Council {
             None
         } else {
             let motion = Motion::parse(&vote.motion, Some(known))?;
-            Some((id, Proposed { motion, bytes: vote.motion.clone() }))
+            Some((id, Arc::new(Proposed { motion, bytes: vote.motion.clone() })))
         };
         Ok(Raised { voice, motion })
     }
@@ -166,6 +167,6 @@ impl Council {
 
     /// The motions that say something, by id.
     pub(crate) fn find(&self, is_it: impl Fn(&Motion) -> bool) -> Vec<(MotionId, &Proposed)> {
-        self.motions.iter().filter(|(_, p)| is_it(&p.motion)).map(|(id, p)| (*id, p)).collect()
+        self.motions.iter().filter(|(_, p)| is_it(&p.motion)).map(|(id, p)| (*id, &**p)).collect()
     }
 }

@@ -328,6 +328,9 @@ impl<'c> Count<'c> {
             }
             let until = at.saturating_add_ms(self.settings().objection_ms);
             self.close(id, MotionState::Announced { until });
+            if let Some(tally) = self.government.motions.get_mut(&id) {
+                tally.announced_until = Some(until);
+            }
             self.timers.insert((until, id));
             return Change::Nothing;
         }

@@ -12,7 +12,7 @@ use super::MotionId;
 use crate::charter::{Charter, Settings};
 
 /// How a motion stands. Times are those of the voices that decided it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub enum MotionState {
     /// It waits for votes.
     Open,
@@ -53,6 +53,8 @@ pub struct Tally {
     pub state: MotionState,
     /// Votes that it needed when it was last looked at.
     pub needed: u32,
+    /// An admission that had its votes: until when it can be objected to.
+    pub announced_until: Option<UnixMillis>,
 }
 
 impl Tally {
@@ -64,6 +66,15 @@ impl Tally {
             voices_against: BTreeSet::new(),
             state: MotionState::Open,
             needed: 0,
+            announced_until: None,
+        }
+    }
+
+    /// How it stands for a reader at a moment: what is announced can still be stopped.
+    pub fn state_at(&self, now: UnixMillis) -> MotionState {
+        match self.announced_until {
+            Some(until) if now <= until => MotionState::Announced { until },
+            _ => self.state,
         }
     }
 }

@@ -289,6 +289,7 @@ pub(crate) fn event_json(event: &proto::WatchResponse) -> Value {
         "record_time": time_json(event.record_time.as_ref()),
         "voucher_id": event.voucher_id,
         "promotion_id": event.promotion_id,
+        "motion_id": event.motion_id,
     })
 }
 

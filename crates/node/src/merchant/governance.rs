@@ -130,10 +130,10 @@ impl GovernanceService for MerchantPort {
 
 /// The motion's bytes as this shop would propose it now.
 fn draft(hosted: &Arc<Hosted>, proposal: Proposal) -> Result<Bytes, Refusal> {
-    let alliance = hosted.alliance();
+    let (alliance, now) = (hosted.alliance(), clock::now());
     match proposal {
-        Proposal::Admission { shop, core, category } => alliance.draft_admission(shop, core, category),
-        Proposal::Motion(motion) => alliance.draft_motion(motion),
+        Proposal::Admission { shop, core, category } => alliance.draft_admission(shop, core, category, now),
+        Proposal::Motion(motion) => alliance.draft_motion(motion, now),
     }
 }
 
@@ -141,7 +141,7 @@ fn motions(hosted: &Hosted) -> Vec<Motion> {
     let alliance = hosted.alliance();
     alliance
         .motions()
-        .map(|(id, motion, tally)| trade::motion_message(&alliance, id, motion, tally))
+        .map(|(id, motion, tally)| trade::motion_message(&alliance, id, motion, tally, clock::now()))
         .collect()
 }
 
@@ -149,7 +149,7 @@ fn motion_of(hosted: &Hosted, id: MotionId) -> Result<Motion, Refusal> {
     let alliance = hosted.alliance();
     let found = alliance.motions().find(|(of, ..)| *of == id);
     let (id, motion, tally) = found.ok_or(Refusal::new(Reason::MotionUnknown))?;
-    Ok(trade::motion_message(&alliance, id, motion, tally))
+    Ok(trade::motion_message(&alliance, id, motion, tally, clock::now()))
 }
 
 fn governance(hosted: &Hosted) -> GetGovernanceResponse {

@@ -8,6 +8,8 @@ mod conditions;
 #[cfg(test)]
 mod convergence;
 #[cfg(test)]
+mod council;
+#[cfg(test)]
 mod evidence;
 #[cfg(test)]
 mod funding;

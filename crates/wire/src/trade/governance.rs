@@ -169,9 +169,10 @@ pub fn motion_message(
     id: MotionId,
     motion: record::Motion,
     tally: &Tally,
+    now: UnixMillis,
 ) -> merchant::Motion {
     let annulled = alliance.government().strikes.get(&id).and_then(|strike| strike.annulled);
-    let (state, decided) = state(tally.state, annulled);
+    let (state, decided) = state(tally.state_at(now), annulled);
     merchant::Motion {
         id: motion_text(id),
         state: state.into(),

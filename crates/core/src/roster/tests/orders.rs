@@ -117,6 +117,7 @@ fn charter(shops: &Shops) -> Charter {
             dormancy_days: Some(21),
             category_shops: Some(9),
             strike_limit: Some(2),
+            amendment_percent: Some(0),
             season_end_unix_ms: Some(160 * DAY),
             ..Default::default()
         });
@@ -195,10 +196,10 @@ fn folding_voices_in_any_order_gives_the_same_roster_and_digest() {
             ..Default::default()
         });
     });
-    for seed in 0..20 {
+    for seed in 0..6 {
         let logs = small_life(&shops, &charter, seed);
         let first = fold(&charter, shops.id(0), &logs, 0);
-        for order in 1..8 {
+        for order in 1..5 {
             let other = fold(&charter, shops.id(1), &logs, order);
             assert!(other == first, "life {seed}, order {order}: set the loops to these two to replay");
         }
