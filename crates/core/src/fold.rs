@@ -113,6 +113,7 @@ impl Alliance {
         };
         if voted {
             self.update_roster(view, &mut effects)?;
+            effects.roster_changed = true; // an appeal, say, is shown before it changes anything
         }
         Ok(effects)
     }

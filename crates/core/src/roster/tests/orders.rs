@@ -138,7 +138,14 @@ fn five_hundred_shops_come_to_the_same_roster_in_any_order() {
     let (said, heard) = life(&shops, 7);
     let parsed = {
         let empty = Council::default();
-        let hear = |said: &Said| empty.hear(said.kind, said.at, &said.message, &shops.1).unwrap().unwrap();
+        // Each vote brings its motion; they share it here, so that a hundred thousand orders do not copy it.
+        let mut motions = BTreeMap::new();
+        let mut hear = |said: &Said| {
+            let mut raised = empty.hear(said.kind, said.at, &said.message, &shops.1).unwrap().unwrap();
+            raised.motion =
+                raised.motion.map(|(id, motion)| (id, motions.entry(id).or_insert(motion).clone()));
+            raised
+        };
         said.iter().map(|said| (said.author, said.sequence, hear(said))).collect::<Vec<_>>()
     };
     let take = |places: &[usize], days: &[(ShopId, i64)]| {
