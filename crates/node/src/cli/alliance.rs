@@ -23,7 +23,7 @@ pub(crate) enum AllianceCommand {
         after_help = "Example:\n  hutong alliance create --name 槐树街 --admission-votes 2 --attribution-window 30d\n
 These are the charter, which every member signs up to. Those of government can be amended: `hutong motion amend`."
     )]
-    Create(CreateArgs),
+    Create(Box<CreateArgs>),
     /// The alliances of this shop.
     List,
     /// The charter, and this shop's place under it.
@@ -193,7 +193,7 @@ pub(crate) struct RemoveArgs {
 pub(crate) async fn run(globals: &Globals, command: AllianceCommand) -> anyhow::Result<Answer> {
     let session = Session::open(globals).await?;
     match command {
-        AllianceCommand::Create(args) => create(&session, args).await,
+        AllianceCommand::Create(args) => create(&session, *args).await,
         AllianceCommand::List => list(&session).await,
         AllianceCommand::Show => {
             let request = proto::GetAllianceRequest { alliance_id: session.alliance_id.clone() };

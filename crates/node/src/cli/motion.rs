@@ -42,7 +42,7 @@ pub(crate) enum MotionCommand {
     #[command(
         after_help = "Example:\n  hutong motion amend --dormancy 30 --objection-period 7d --reason '假期多'"
     )]
-    Amend(AmendArgs),
+    Amend(Box<AmendArgs>),
     /// Propose a shop again whose admission was objected to, or another trade for a member.
     Admit {
         /// Name or beginning of the id.

@@ -43,7 +43,7 @@ fn life(shops: &Shops, seed: u64) -> (Vec<Said>, Vec<(ShopId, i64)>) {
     let id = |shop: usize| bytes::Bytes::from(shops.id(shop).as_bytes().to_vec());
     let admission = |shop: usize| {
         let identity = Some(shops.0[shop].0.signed().clone());
-        let category = if shop % 5 == 0 { String::new() } else { format!("行当{}", shop % 40) };
+        let category = if shop.is_multiple_of(5) { String::new() } else { format!("行当{}", shop % 40) };
         proto::motion::Motion::Admission(proto::Admission { identity, core: shop < CORE, category })
     };
     for shop in 1..SHOPS {
