@@ -23,6 +23,8 @@ mod federation;
 #[cfg(test)]
 mod floods;
 #[cfg(test)]
+mod govern;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod idempotency;
@@ -32,6 +34,7 @@ mod import;
 mod layout;
 #[cfg(test)]
 mod life;
+#[cfg(test)]
 mod masks;
 #[cfg(test)]
 mod modes;

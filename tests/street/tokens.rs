@@ -67,7 +67,9 @@ fn allowed(role: &[&str]) -> BTreeSet<&'static str> {
             ],
             "channel.write" => &["CreateChannel", "SetStaffCard"],
             "event.read" => &["Watch"],
-            "alliance.read" => &["GetAlliance", "ListAlliances", "ListMembers"],
+            "alliance.read" => {
+                &["GetAlliance", "ListAlliances", "ListMembers", "GetGovernance", "ListMotions"]
+            }
             "voucher.issue" => &["IssueVoucher"],
             "voucher.void" => &["VoidRedemption"],
             "voucher.revoke" => &["RevokeVoucher"],

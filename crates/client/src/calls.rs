@@ -101,6 +101,18 @@ repeated! {
     alliances.list_alliances(ListAlliancesRequest) -> ListAlliancesResponse;
     /// One page of an alliance's shops.
     alliances.list_members(ListMembersRequest) -> ListMembersResponse;
+    /// The rules in force.
+    governance.get_governance(GetGovernanceRequest) -> GetGovernanceResponse;
+    /// One page of motions.
+    governance.list_motions(ListMotionsRequest) -> ListMotionsResponse;
+    /// Raises a voice on a motion; doing it twice changes nothing.
+    governance.vote_on_motion(VoteOnMotionRequest) -> VoteOnMotionResponse;
+    /// Appeals against a strike; doing it twice changes nothing.
+    governance.appeal_strike(AppealStrikeRequest) -> AppealStrikeResponse;
+    /// Says whether this shop goes on; doing it twice changes nothing.
+    governance.choose_season(ChooseSeasonRequest) -> ChooseSeasonResponse;
+    /// Leaves; doing it twice changes nothing.
+    governance.depart_alliance(DepartAllianceRequest) -> DepartAllianceResponse;
     /// This shop's counts.
     reports.get_summary(GetSummaryRequest) -> GetSummaryResponse;
     /// One page of this shop's pairs.
@@ -207,6 +219,8 @@ once! {
     alliances.approve_member(ApproveMemberRequest) -> ApproveMemberResponse;
     /// Votes for a shop's removal.
     alliances.remove_member(RemoveMemberRequest) -> RemoveMemberResponse;
+    /// Proposes a motion.
+    governance.propose_motion(ProposeMotionRequest) -> ProposeMotionResponse;
     /// Removes one.
     webhooks.delete_webhook(DeleteWebhookRequest) -> DeleteWebhookResponse;
     /// Tells the allies this shop's name, trade and address.
@@ -252,6 +266,8 @@ all_pages! {
     all_alliances: list_alliances(ListAlliancesRequest {}).alliances -> Alliance;
     /// All shops of an alliance.
     all_members: list_members(ListMembersRequest { alliance_id }).members -> Member;
+    /// All motions of an alliance.
+    all_motions: list_motions(ListMotionsRequest { alliance_id }).motions -> Motion;
     /// All promotions of an alliance.
     all_promotions: list_promotions(ListPromotionsRequest { alliance_id }).promotions -> Promotion;
     /// All numbers of a promotion, with their owners.

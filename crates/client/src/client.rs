@@ -4,11 +4,11 @@ use std::{fmt, time::Duration};
 
 use hutong_wire::merchant::v1::{
     alliance_service_client::AllianceServiceClient, channel_service_client::ChannelServiceClient,
-    event_service_client::EventServiceClient, node_service_client::NodeServiceClient,
-    promotion_service_client::PromotionServiceClient, report_service_client::ReportServiceClient,
-    sale_service_client::SaleServiceClient, settlement_service_client::SettlementServiceClient,
-    token_service_client::TokenServiceClient, voucher_service_client::VoucherServiceClient,
-    webhook_service_client::WebhookServiceClient,
+    event_service_client::EventServiceClient, governance_service_client::GovernanceServiceClient,
+    node_service_client::NodeServiceClient, promotion_service_client::PromotionServiceClient,
+    report_service_client::ReportServiceClient, sale_service_client::SaleServiceClient,
+    settlement_service_client::SettlementServiceClient, token_service_client::TokenServiceClient,
+    voucher_service_client::VoucherServiceClient, webhook_service_client::WebhookServiceClient,
 };
 use tonic::{
     Request, Status,
@@ -138,6 +138,8 @@ services! {
     promotions: PromotionServiceClient;
     /// Alliances, as generated.
     alliances: AllianceServiceClient;
+    /// Rules, motions, strikes, seasons, as generated.
+    governance: GovernanceServiceClient;
     /// Channels, as generated.
     channels: ChannelServiceClient;
     /// Reports, as generated.

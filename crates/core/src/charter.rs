@@ -6,12 +6,18 @@ use bytes::Bytes;
 use hutong_record::{AllianceId, Currency, Identity, IdentityError, UnixMillis, alliance_id, proto};
 use prost::Message as _;
 
-use crate::{bounds, refusal::Refusal};
+use crate::{
+    bounds,
+    refusal::Refusal,
+    roster::{CATEGORY_CHARS_MAX, MotionId},
+};
 
 mod rules;
+mod settings;
 mod settlement;
 
 pub use rules::{AttributionRules, PayingModel};
+pub use settings::Settings;
 pub use settlement::SettlementRules;
 
 /// How far ahead of a node's clock a time may lie before it is held back, milliseconds.
@@ -52,11 +58,39 @@ pub struct Charter {
     pub attribution: AttributionRules,
     /// How long shops have to settle.
     pub settlement: SettlementRules,
+    /// How the alliance decides about itself, until votes amend it.
+    pub settings: Settings,
+    /// When its first season ends; none: never, until votes say otherwise.
+    pub season_end: Option<UnixMillis>,
+    /// The alliance that it comes from.
+    pub origin: Option<Origin>,
     /// The first core member.
     pub founder: Identity,
+    /// The founder's trade; empty: none that is limited.
+    pub founder_category: String,
     /// When it was founded.
     pub created: UnixMillis,
     bytes: Bytes,
+}
+
+/// Where an alliance comes from, as its charter says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    /// The alliance before.
+    pub alliance: AllianceId,
+    /// The motion there that split it; none: its season was over.
+    pub motion: Option<MotionId>,
+}
+
+impl Origin {
+    fn parse(message: &proto::Origin) -> Result<Self, Refusal> {
+        let alliance = AllianceId::try_from(message.alliance_id.as_ref());
+        let motion = match message.motion_id.as_ref() {
+            [] => None,
+            id => Some(id.try_into().map_err(|_| Refusal::field("origin.motion_id", "is not 32 bytes"))?),
+        };
+        Ok(Self { alliance: alliance.map_err(|e| Refusal::field("origin.alliance_id", e))?, motion })
+    }
 }
 
 /// Why bytes are not a charter.
@@ -82,6 +116,7 @@ impl Charter {
         let message = proto::Charter::decode(bytes.clone()).map_err(|_| CharterError::Malformed)?;
         let founder = Identity::verify(message.founder.as_ref().ok_or(CharterError::Malformed)?)?;
         Self::check(&message)?;
+        let (settings, season_end) = Settings::founding(&message)?;
         if message.salt.len() != 16 {
             return Err(CharterError::Malformed);
         }
@@ -100,7 +135,11 @@ impl Charter {
                 message.attribution_window_ms,
             )?,
             settlement: SettlementRules::parse(message.settlement.as_ref())?,
+            settings,
+            season_end,
+            origin: message.origin.as_ref().map(Origin::parse).transpose()?,
             founder,
+            founder_category: message.founder_category,
             created: UnixMillis::new(message.created_unix_ms)
                 .map_err(|e| Refusal::field("created_unix_ms", e))?,
             bytes,
@@ -110,6 +149,7 @@ impl Charter {
     fn check(message: &proto::Charter) -> Result<(), Refusal> {
         bounds::text("name", &message.name, 1..=NAME_CHARS_MAX)?;
         bounds::text("purpose", &message.purpose, 0..=PURPOSE_CHARS_MAX)?;
+        bounds::text("founder_category", &message.founder_category, 0..=CATEGORY_CHARS_MAX)?;
         let offset = -UTC_OFFSET_MINUTES_MAX..=UTC_OFFSET_MINUTES_MAX;
         bounds::number("utc_offset_minutes", message.utc_offset_minutes, offset)?;
         bounds::number("admission_votes", message.admission_votes, 1..=VOTES_MAX)?;

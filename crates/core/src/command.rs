@@ -20,6 +20,7 @@ use crate::{
 
 mod governance;
 mod issue;
+mod motion;
 mod note;
 mod qualify;
 mod redeem;
@@ -30,6 +31,7 @@ mod touch;
 mod void;
 
 pub use governance::open_invitations;
+pub use motion::GovernCommand;
 pub use qualify::{Applies, QUALIFY_MAX, Qualified, Qualify};
 pub(crate) use right::conflict;
 pub use right::{Asked, asked, last_asked};
@@ -76,6 +78,8 @@ pub enum Command {
         /// Why.
         reason: String,
     },
+    /// Motions, voices, appeals, seasons and departures.
+    Govern(GovernCommand),
     /// Publish a promotion that this shop funds.
     Publish {
         /// The till's request.
@@ -424,6 +428,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         if let Some(request) = command.request() {
             request.check()?;
         }
+        self.check_entered(command)?;
         match command {
             Command::Found => self.found(),
             Command::Profile(profile) => self.profile(profile),
@@ -433,6 +438,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             Command::Remove { shop, last_sequence, held, reason } => {
                 self.remove(*shop, *last_sequence, *held, reason)
             }
+            Command::Govern(act) => self.govern(act),
             Command::Publish { request, promotion } => self.publish(request, promotion),
             Command::EndPromotion { promotion } => self.end_promotion(*promotion),
             Command::Sell(sale) => self.sell(sale, rng),

@@ -1,11 +1,12 @@
 //! Events: what a stored record tells those who watch this shop.
 
 use bytes::Bytes;
-use hutong_record::{Record, RecordId, ShopId, proto, proto::Kind};
+use hutong_record::{Record, RecordId, ShopId, motion_id, proto, proto::Kind};
 use prost::Message as _;
 
 use crate::{
     proof,
+    roster::MotionId,
     voucher::{Token, VoucherKey},
 };
 
@@ -20,6 +21,10 @@ pub struct Event {
     pub promotion: Option<RecordId>,
     /// The ally that owes more than this shop's limit for warnings, where it says so.
     pub exposure: Option<ShopId>,
+    /// The motion that it is about.
+    pub motion: Option<MotionId>,
+    /// Whether that motion lets a shop in or out.
+    pub membership: bool,
 }
 
 impl Event {
@@ -44,7 +49,25 @@ impl Event {
             }
             _ => voucher.map(|key| key.promotion),
         };
-        Self { kind, voucher, promotion, exposure: exposure(kind, message) }
+        let (motion, membership) = motion(kind, message);
+        Self { kind, voucher, promotion, exposure: exposure(kind, message), motion, membership }
+    }
+}
+
+/// The motion that a voice or an appeal is about, and whether it lets a shop in or out.
+fn motion(kind: Kind, message: &Bytes) -> (Option<MotionId>, bool) {
+    use proto::motion::Motion::{Admission, Removal};
+    match kind {
+        Kind::Vote => {
+            let Ok(vote) = proto::Vote::decode(message.clone()) else { return (None, false) };
+            let motion = proto::Motion::decode(vote.motion.clone()).ok().and_then(|motion| motion.motion);
+            (Some(motion_id(&vote.motion)), matches!(motion, Some(Admission(_) | Removal(_))))
+        }
+        Kind::Appeal => {
+            let appeal = proto::Appeal::decode(message.clone()).ok();
+            (appeal.and_then(|appeal| appeal.strike_id.as_ref().try_into().ok()), false)
+        }
+        _ => (None, false),
     }
 }
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     alliance::Alliance,
     promotion::Promotion,
-    roster::{Member, Motion, Roster, Standing},
+    roster::{Council, Heard, Member, Roster, Standing},
     table::{self, Need},
     view::{Overlay, Reader, ViewError},
 };
@@ -125,9 +125,52 @@ impl Alliance {
         let header = record.header();
         let oversized = message.as_ref().is_some_and(|message| message.len() > MESSAGE_BYTES_MAX);
         let message = message.filter(|_| !oversized);
-        if self.admitted_key(header.shop).is_none() {
-            return self.hold(view, record, message);
+        let voted = self.hear(view, record, message.as_ref());
+        let mut effects = if self.admitted_key(header.shop).is_none() {
+            self.hold(view, record, message)?
+        } else {
+            self.go_on(view, record, message, oversized)?
+        };
+        if voted {
+            self.update_roster(view, &mut effects)?;
+            effects.roster_changed = true; // an appeal, say, is shown before it changes anything
         }
+        Ok(effects)
+    }
+
+    /// Voices are heard at once, in whatever order logs go on: who is in, and which records count, hangs on all of them,
+    /// also on those that do not count. True: the roster may change.
+    fn hear<R: Reader + ?Sized>(
+        &mut self,
+        view: &mut Overlay<'_, R>,
+        record: &Record,
+        message: Option<&Bytes>,
+    ) -> bool {
+        let header = record.header();
+        let (shop, day) = (header.shop, Heard::day(header.time));
+        let mut changes = false;
+        if !self.council.heard.within(shop, day, 0) {
+            changes = self.roster.wakes(shop, day, &self.council);
+            self.council.heard.insert(shop, day);
+            view.put(table::heard(shop, day), Vec::new());
+        }
+        let message = message.filter(|_| header.audience.named().is_empty());
+        let raised =
+            message.map(|message| self.council.hear(header.kind, header.time, message, self.judge()));
+        let Some(Ok(Some(raised))) = raised else { return changes };
+        Council::keep(view, shop, header.sequence, &raised);
+        self.council.add(shop, header.sequence, raised) || changes
+    }
+
+    /// The next record of a log, of a shop that is or was in.
+    fn go_on<R: Reader + ?Sized>(
+        &mut self,
+        view: &mut Overlay<'_, R>,
+        record: &Record,
+        message: Option<Bytes>,
+        oversized: bool,
+    ) -> Result<Effects, ViewError> {
+        let header = record.header();
         if header.sequence != cursor(view, header.shop)? + 1 {
             return match message {
                 Some(message) if header.kind == Kind::LostRecord => {
@@ -140,12 +183,12 @@ impl Alliance {
         let outcome = match message {
             _ if oversized => Outcome::Ignored("larger than any message of ours"),
             message if self.is_sealed(record) => {
-                keep_aside(view, record, message.as_ref());
                 if lost::is_referred_to(header.kind) {
                     self.owe_news_of(view, record, message)?;
                 }
                 Outcome::Ignored("past the seal")
             }
+            _ if self.is_early(record) => Outcome::Ignored("before its author's admission took effect"),
             None => Outcome::Counts,
             Some(message) => match (Folding { alliance: self, view, record, message }).run() {
                 Ok(()) => Outcome::Counts,
@@ -161,7 +204,7 @@ impl Alliance {
     }
 
     /// A record of a shop that is not in, though it was when the record came: it waits until the shop is in again.
-    /// Votes and proofs are looked at all the same: whether the shop is in may hang on them.
+    /// Proofs are looked at all the same: whether the shop is in may hang on them.
     fn hold<R: Reader + ?Sized>(
         &mut self,
         view: &mut Overlay<'_, R>,
@@ -173,16 +216,12 @@ impl Alliance {
         if header.sequence == cursor(view, header.shop)? + 1 {
             table::write(view, table::wait(header.shop.as_bytes(), header.shop), &());
         }
-        match (header.kind, message) {
-            (Kind::Vote, message) => keep_aside(view, record, message.as_ref()),
-            (Kind::ForkProof, Some(message)) => {
-                if let Err(Stop::View(error)) = (Folding { alliance: self, view, record, message }).run() {
-                    return Err(error);
-                }
+        if let (Kind::ForkProof, Some(message)) = (header.kind, message) {
+            if let Err(Stop::View(error)) = (Folding { alliance: self, view, record, message }).run() {
+                return Err(error);
             }
-            _ => return Ok(effects),
+            self.update_roster(view, &mut effects)?;
         }
-        self.update_roster(view, &mut effects)?;
         Ok(effects)
     }
 
@@ -191,6 +230,13 @@ impl Alliance {
         let header = record.header();
         let last = self.judge().counts_up_to(header.shop);
         header.kind != Kind::ForkProof && last.is_some_and(|last| header.sequence > last)
+    }
+
+    /// Whether a record was written while its author's admission was still open to objections.
+    fn is_early(&self, record: &Record) -> bool {
+        let header = record.header();
+        let early = self.judge().is_early(header.shop, header.time);
+        early && !matches!(header.kind, Kind::Profile | Kind::ForkProof)
     }
 
     fn close<R: Reader + ?Sized>(
@@ -215,6 +261,9 @@ impl Alliance {
         let latest = latest(view, header.shop)?.max(header.time);
         table::write(view, table::cursor(header.shop), &Progress { sequence: header.sequence, latest });
         effects.folded = true;
+        if header.kind == Kind::Promotion {
+            table::write(view, table::published(header.shop, header.time, record.id()), &());
+        }
         match header.kind {
             Kind::Promotion | Kind::QuotaMove | Kind::Payment | Kind::FundingConsent => {
                 if effects.ignored.is_some() {
@@ -222,7 +271,7 @@ impl Alliance {
                 }
                 effects.resume = resume(view, record.id().as_bytes())?;
             }
-            Kind::Vote | Kind::ForkProof => self.update_roster(view, &mut effects)?,
+            Kind::ForkProof => self.update_roster(view, &mut effects)?,
             Kind::Resumption => effects.resume = Self::resume_lost_of(view, header.shop)?,
             _ => {}
         }
@@ -238,7 +287,7 @@ impl Alliance {
         view: &mut Overlay<'_, R>,
         effects: &mut Effects,
     ) -> Result<(), ViewError> {
-        let after = Roster::compute(self.charter(), view, &self.roster)?;
+        let after = Roster::compute(self.charter(), &self.council, view)?;
         for (shop, member) in after.iter() {
             let before = self.roster.shop(shop);
             let was_admitted = before.is_some_and(Member::was_admitted);
@@ -257,21 +306,35 @@ impl Alliance {
                 effects.rebuild |= cursor(view, shop)? > lower.unwrap_or(u64::MAX);
             }
             effects.rebuild |= was_admitted && !member.was_admitted() && !self.starts_anew();
+            if let Some(before) = before.filter(|_| !self.starts_anew()) {
+                let moved = before.since != member.since && cursor(view, shop)? > 0;
+                effects.rebuild |= moved || bars_moved(view, shop, before, member)?;
+            }
         }
+        view.put(table::roster(), after.digest().to_vec());
         effects.roster_changed = after != self.roster;
         self.roster = after;
         Ok(())
     }
 }
 
-/// A vote past its author's seal does not count, yet whether the seal holds may hang on it: two shops can vote each
-/// other out. So it is kept, apart from what counts.
-fn keep_aside<R: Reader + ?Sized>(view: &mut Overlay<'_, R>, record: &Record, message: Option<&Bytes>) {
-    let header = record.header();
-    let vote = message.filter(|_| header.kind == Kind::Vote && header.audience.named().is_empty());
-    if let Some(vote) = vote.and_then(|bytes| proto::Vote::decode(bytes.clone()).ok()) {
-        view.put(table::vote_aside(header.shop, header.sequence), vote.motion.into());
+/// Whether a promotion that a shop published is judged otherwise than before.
+fn bars_moved<R: Reader + ?Sized>(
+    view: &Overlay<'_, R>,
+    shop: ShopId,
+    before: &Member,
+    after: &Member,
+) -> Result<bool, ViewError> {
+    if before.bars == after.bars {
+        return Ok(false);
     }
+    let mut moved = false;
+    table::walk(view, &table::published_by(shop), None, |key, _| {
+        let at = table::parse_published(key).ok_or(ViewError::Damaged("table of publications".into()))?;
+        moved = before.bar_at(at).is_some() != after.bar_at(at).is_some();
+        Ok(!moved)
+    })?;
+    Ok(moved)
 }
 
 /// Takes the logs that wait for something off the list, and names them.
@@ -317,6 +380,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
             Kind::SettlementSetting => self.settlement_setting(),
             Kind::FundingConsent => self.funding_consent(),
             Kind::Note => self.note(),
+            Kind::Appeal | Kind::SeasonChoice | Kind::Departure => self.act(),
             Kind::Unspecified => Err(ignore("kind")),
         }
     }

@@ -269,6 +269,26 @@ reasons! {
     BalanceDiffers, "BALANCE_DIFFERS", State, "轧差所用余额与双方公布的不符", "the run takes other balances than were disclosed";
     /// An ally owes more than this shop's limit.
     ExposureStop, "EXPOSURE_STOP", State, "{ally} 已欠本店 {owed}，超过上限 {stop}，暂停发券", "{ally} owes this shop {owed}, more than the limit of {stop}";
+    /// No such motion.
+    MotionUnknown, "MOTION_UNKNOWN", NotFound, "没有这项动议", "no such motion";
+    /// The motion was decided, or has lapsed.
+    MotionClosed, "MOTION_CLOSED", State, "该动议已有结果或已失效", "the motion was decided or has lapsed";
+    /// This shop's admission is open to objections.
+    AdmissionOpen, "ADMISSION_OPEN", Later, "本店的加入尚在异议期", "this shop's admission is still open to objections";
+    /// There are as many members of the trade as there may be.
+    CategoryTaken, "CATEGORY_TAKEN", State, "本联盟的“{category}”已满（{limit} 家）", "the alliance has its {limit} of the trade {category}";
+    /// This shop has too many strikes.
+    MemberSuspended, "MEMBER_SUSPENDED", Forbidden, "本店因违规被暂停", "this shop is suspended for its strikes";
+    /// The season is over, and this shop is in no next one.
+    SeasonOver, "SEASON_OVER", State, "本届已结束，只能核销和结算", "the season is over: vouchers are redeemed and debts settled, nothing new begins";
+    /// This shop has left the alliance.
+    MemberDeparted, "MEMBER_DEPARTED", Forbidden, "本店已退出联盟，只能核销和结算", "this shop has left: vouchers are redeemed and debts settled, nothing new begins";
+    /// The time for an appeal is over.
+    AppealTooLate, "APPEAL_TOO_LATE", State, "已过申诉期", "the time to appeal is over";
+    /// The strike was not appealed against in time.
+    NotAppealed, "NOT_APPEALED", State, "被处分的店没有按期申诉", "the shop did not appeal against the strike in time";
+    /// No split that was carried names this shop, and no season is over.
+    OriginUnproven, "ORIGIN_UNPROVEN", State, "原联盟没有通过让本店分出的决议，也未到期", "the alliance before has decided on no split for this shop, and its season is not over";
 }
 
 impl Refusal {

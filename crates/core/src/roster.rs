@@ -1,25 +1,42 @@
-//! The roster: who is in the alliance, as the votes have it. It is computed from the whole set of votes and fork
-//! proofs at once, so it does not depend on the order in which they arrived (CON-1).
+//! The roster: who is in the alliance, as the votes have it, and the rules that votes made. It is computed from the whole
+//! set of voices and fork proofs at once, so it does not depend on the order in which they arrived (CON-1).
 
 use alloc::{
-    boxed::Box,
     collections::{BTreeMap, BTreeSet},
+    string::String,
     vec::Vec,
 };
 
-use hutong_record::{Identity, PublicKey, ShopId, motion_id, proto};
-use prost::Message as _;
+use hutong_record::{Identity, PublicKey, ShopId, UnixMillis};
 
 use crate::{
     charter::Charter,
-    refusal::Refusal,
     table,
     view::{Reader, ViewError},
 };
 
+mod council;
+mod count;
+mod government;
+mod heard;
+mod motion;
+mod season;
+
+pub(crate) use council::Council;
+use count::Count;
+use government::Suspension;
+pub use government::{Bar, BarCause, Government, MotionState, Strike, Tally};
+pub(crate) use heard::Heard;
+pub use motion::Motion;
+pub(crate) use motion::{Act, CATEGORY_CHARS_MAX, ROUND_MAX};
+pub use season::Seasons;
+
 /// The most shops that ever were in one alliance, former members included.
 pub const MEMBERS_MAX: usize = 512;
-const REASON_CHARS_MAX: usize = 500;
+pub(crate) const REASON_CHARS_MAX: usize = 500;
+
+/// The hash of a motion's bytes.
+pub type MotionId = [u8; 32];
 
 /// How a shop stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +64,12 @@ pub struct Member {
     pub votes: u32,
     /// Its last record that counts, where a seal or a fork says so.
     pub counts_up_to: Option<u64>,
+    /// Where its admission was open to objections: when that time ended. What it wrote before does not count.
+    pub since: Option<UnixMillis>,
+    /// The trade under which it was let in; empty: none that is limited.
+    pub category: String,
+    /// Times in which it begins nothing new.
+    pub bars: Vec<Bar>,
 }
 
 impl Member {
@@ -54,35 +77,94 @@ impl Member {
     pub const fn was_admitted(&self) -> bool {
         !matches!(self.standing, Standing::Pending)
     }
+
+    /// What keeps it from beginning anything new at a moment; of several causes the one that lasts.
+    pub fn bar_at(&self, at: UnixMillis) -> Option<&Bar> {
+        self.bars.iter().filter(|bar| bar.holds_at(at)).max_by_key(|bar| bar.cause)
+    }
 }
 
-/// All shops that anyone with a vote has named, by id.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// When a shop was let in, and under which trade.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Entry {
+    at: UnixMillis,
+    /// Whether the time of objections had to pass before.
+    announced: bool,
+    category: String,
+}
+
+/// All shops that anyone with a vote has named, by id, and the rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Roster {
     members: BTreeMap<ShopId, Member>,
+    government: Government,
+    seasons: Seasons,
+    looked: Looked,
+}
+
+/// When counting asked who was awake.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Looked {
+    /// Days on which a voice was raised, or the time for objections ended.
+    days: BTreeSet<i64>,
+    /// Each number of days of dormancy that was in force then.
+    dormancies: BTreeSet<u32>,
+}
+
+impl Looked {
+    fn join(&mut self, other: Self) {
+        self.days.extend(other.days);
+        self.dormancies.extend(other.dormancies);
+    }
 }
 
 impl Roster {
-    /// Computes the roster from the votes and fork proofs in the views. Identities already verified in `before` are
-    /// not verified again.
-    pub fn compute(
+    /// Computes the roster from all voices and the fork proofs in the views.
+    pub(crate) fn compute(
         charter: &Charter,
+        council: &Council,
         view: &(impl Reader + ?Sized),
-        before: &Self,
     ) -> Result<Self, ViewError> {
-        let ballots = Ballots::load(view, before)?;
         let forks = table::collect(view, &[table::FORK], |key, value| {
             let shop =
                 ShopId::try_from(&key[1..]).map_err(|_| ViewError::Damaged("table of forks".into()))?;
             let (sequence, _): (u64, Vec<u8>) = table::decode(key, value)?;
             Ok((shop, sequence.saturating_sub(1)))
         })?;
-        Ok(ballots.count(charter, forks.into_iter().collect()))
+        Ok(Self::count(charter, council, &forks.into_iter().collect()))
     }
 
     /// The founder alone.
     pub(crate) fn founding(charter: &Charter) -> Self {
-        Ballots(Vec::new()).count(charter, Cuts::new())
+        Self::count(charter, &Council::default(), &Cuts::new())
+    }
+
+    /// First who is removed; then what the votes come to if those past a seal or a fork do not count. Each step is a
+    /// function of the whole set of voices. Nobody is removed, or frozen, who was never in.
+    fn count(charter: &Charter, council: &Council, forks: &Cuts) -> Self {
+        let mut looked = Looked::default();
+        let seals = seals(charter, council, forks, &mut looked);
+        let cuts = earliest(&seals, forks);
+        let count = Count::of(charter, council, &cuts, forks);
+        looked.join(count.looked.clone());
+        let mut members = BTreeMap::new();
+        let named = council.motions.values().filter_map(|proposed| match &proposed.motion {
+            Motion::Admission { identity, .. } => Some(&**identity),
+            _ => None,
+        });
+        for identity in core::iter::once(&charter.founder).chain(named) {
+            let shop = identity.id();
+            members.entry(shop).or_insert_with(|| {
+                let standing = match () {
+                    () if !count.entries.contains_key(&shop) => Standing::Pending,
+                    () if seals.contains_key(&shop) => Standing::Removed,
+                    () if forks.contains_key(&shop) => Standing::Frozen,
+                    () => Standing::Member,
+                };
+                count.member(identity, standing, cuts.get(&shop).copied())
+            });
+        }
+        Self { members, government: count.government, seasons: count.seasons, looked }
     }
 
     /// A shop, whatever its standing.
@@ -100,6 +182,16 @@ impl Roster {
         self.members.iter().map(|(id, member)| (*id, member))
     }
 
+    /// The rules in force and what was decided.
+    pub const fn government(&self) -> &Government {
+        &self.government
+    }
+
+    /// The seasons.
+    pub const fn seasons(&self) -> &Seasons {
+        &self.seasons
+    }
+
     /// The key that signs a shop's records in an epoch.
     pub fn signing_key(&self, shop: ShopId, epoch: u32) -> Option<PublicKey> {
         let member = self.shop(shop)?;
@@ -110,208 +202,146 @@ impl Roster {
     pub fn counts_up_to(&self, shop: ShopId) -> Option<u64> {
         self.shop(shop).and_then(|m| m.counts_up_to)
     }
-}
 
-/// A motion whose form was checked.
-#[derive(Debug, Clone)]
-pub(crate) enum Motion {
-    /// Take a shop in, or make it a core member.
-    Admission { identity: Box<Identity>, core: bool },
-    /// Take it out.
-    Removal { shop: ShopId, last_sequence: u64 },
-}
+    /// Whether a shop may begin something new at a moment, as far as bars go.
+    pub(crate) fn is_barred(&self, shop: ShopId, at: UnixMillis) -> bool {
+        self.shop(shop).is_some_and(|member| member.bar_at(at).is_some())
+    }
 
-impl Motion {
-    /// Checks a motion's form; identities in `known` are not verified again.
-    pub(crate) fn parse(bytes: &[u8], known: &Roster) -> Result<Self, Refusal> {
-        use proto::motion::Motion as Message;
-        let malformed = |why: &str| Refusal::field("motion", why);
-        let message = proto::Motion::decode(bytes).map_err(|_| malformed("is not a motion"))?;
-        if message.encode_to_vec() != bytes {
-            return Err(malformed("is not in canonical form"));
+    /// Whether one more shop of a trade may come in.
+    pub(crate) fn has_room(&self, category: &str) -> bool {
+        let Some(limit) = self.government.limit_of(category) else { return true };
+        let members = self.members.iter().filter(|(shop, member)| {
+            member.standing == Standing::Member
+                && member.category == category
+                && !self.government.departures.contains_key(shop)
+        });
+        members.count() < limit as usize
+    }
+
+    /// Whether what a shop wrote at a moment came before its admission took effect.
+    pub(crate) fn is_early(&self, shop: ShopId, at: UnixMillis) -> bool {
+        self.shop(shop).and_then(|member| member.since).is_some_and(|since| at < since)
+    }
+
+    /// A hash over what the roster says of shops that are or were in, over the rules, and over their voices.
+    pub(crate) fn digest(&self) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new_derive_key("hutong 2026 v1 roster digest");
+        let mut feed = |bytes: &[u8]| {
+            hasher.update(&(bytes.len() as u64).to_be_bytes());
+            hasher.update(bytes);
+        };
+        for (shop, member) in self.iter().filter(|(_, member)| member.was_admitted()) {
+            let since = member.since.map(UnixMillis::ms);
+            let bars = member.bars.iter().map(|bar| (bar.cause as u8, bar.from, bar.until));
+            let bars: Vec<_> = bars.collect();
+            let stands = (member.standing as u8, member.core, member.counts_up_to, since);
+            feed(&table::encode(&(shop, stands, &member.category, bars)));
         }
-        match message.motion {
-            Some(Message::Admission(admission)) => {
-                let signed = admission.identity.ok_or_else(|| malformed("names no shop"))?;
-                let known = known.members.values().find(|m| *m.identity.signed() == signed);
-                let identity = match known {
-                    Some(member) => member.identity.clone(),
-                    None => Identity::verify(&signed).map_err(|e| Refusal::field("motion", e))?,
-                };
-                Ok(Self::Admission { identity: Box::new(identity), core: admission.core })
+        let Government { settings, amendment, category_limits, .. } = &self.government;
+        feed(&table::encode(&(settings, amendment, category_limits)));
+        // Voices of shops that were never in are not everywhere.
+        let known = |shop: &&ShopId| self.shop(**shop).is_some_and(Member::was_admitted);
+        for (id, tally) in &self.government.motions {
+            let voices_for: Vec<_> = tally.voices_for.iter().filter(known).collect();
+            let voices_against: Vec<_> = tally.voices_against.iter().filter(known).collect();
+            if !voices_for.is_empty() || !voices_against.is_empty() {
+                feed(&table::encode(&(id, tally.state, voices_for, voices_against)));
             }
-            Some(Message::Removal(removal)) => {
-                crate::bounds::text("reason", &removal.reason, 0..=REASON_CHARS_MAX)?;
-                let shop =
-                    ShopId::try_from(removal.shop_id.as_ref()).map_err(|e| Refusal::field("shop_id", e))?;
-                Ok(Self::Removal { shop, last_sequence: removal.last_sequence })
-            }
-            None => Err(malformed("is empty")),
         }
+        *hasher.finalize().as_bytes()
+    }
+
+    /// Whether a member's being heard on a day may change what its voice was needed for: it was not known to be awake
+    /// when something was decided after that day.
+    pub(crate) fn wakes(&self, shop: ShopId, day: i64, council: &Council) -> bool {
+        let dormancies = || self.looked.dormancies.iter().copied().filter(|days| *days != 0);
+        if dormancies().next().is_none() || !self.shop(shop).is_some_and(Member::was_admitted) {
+            return false;
+        }
+        let covers = |days: u32| {
+            let mut looked = self.looked.days.range(day..=day + i64::from(days));
+            looked.any(|then| !council.heard.within(shop, *then, days))
+        };
+        dormancies().any(covers)
     }
 }
 
-/// All votes: a motion, who is for it, and where in the voter's log the vote stands.
-struct Ballots(Vec<(Motion, BTreeMap<ShopId, u64>)>);
+impl Count<'_> {
+    fn member(&self, identity: &Identity, standing: Standing, counts_up_to: Option<u64>) -> Member {
+        let shop = identity.id();
+        let entry = self.entries.get(&shop);
+        Member {
+            identity: identity.clone(),
+            standing,
+            core: self.core.contains(&shop) && !self.government.departures.contains_key(&shop),
+            votes: u32::try_from(self.voices_for_shop(shop)).unwrap_or(u32::MAX),
+            counts_up_to,
+            since: entry.filter(|entry| entry.announced).map(|entry| entry.at),
+            category: entry.map(|entry| entry.category.clone()).unwrap_or_default(),
+            bars: entry.map(|entry| self.bars(shop, entry)).unwrap_or_default(),
+        }
+    }
+
+    fn bars(&self, shop: ShopId, entry: &Entry) -> Vec<Bar> {
+        // What a shop wrote in the same millisecond may have been before.
+        let after = |at: UnixMillis| at.saturating_add_ms(1);
+        let suspensions = self.government.suspensions.iter().filter(|s| s.shop == shop && s.from < s.until);
+        let suspensions = suspensions.map(|s| Bar {
+            cause: BarCause::Suspended,
+            from: after(s.from),
+            until: Some(s.until),
+        });
+        let gaps = self.seasons.gaps(shop, entry.at).into_iter();
+        let gaps = gaps.map(|(from, until)| Bar { cause: BarCause::SeasonOver, from, until });
+        let departure = self.government.departures.get(&shop);
+        let departure =
+            departure.map(|(from, _)| Bar { cause: BarCause::Departed, from: after(*from), until: None });
+        suspensions.chain(gaps).chain(departure).collect()
+    }
+}
 
 type Cuts = BTreeMap<ShopId, u64>;
 
-impl Ballots {
-    fn load(view: &(impl Reader + ?Sized), known: &Roster) -> Result<Self, ViewError> {
-        let damaged = || ViewError::Damaged("table of motions".into());
-        let motions = table::collect(view, &[table::MOTION], |key, value| {
-            let id: [u8; 32] = key[1..].try_into().map_err(|_| damaged())?;
-            Ok((id, Motion::parse(value, known).map_err(|_| damaged())?))
-        })?;
-        let votes = table::collect(view, &[table::VOTE], |key, value| {
-            let (motion, voter) = key[1..].split_at_checked(32).ok_or_else(damaged)?;
-            let motion: [u8; 32] = motion.try_into().map_err(|_| damaged())?;
-            let sequence: u64 = table::decode(key, value)?;
-            Ok((motion, ShopId::try_from(voter).map_err(|_| damaged())?, sequence))
-        })?;
-        let mut ballots: BTreeMap<_, _> =
-            motions.into_iter().map(|(id, m)| (id, (m, BTreeMap::new()))).collect();
-        for (motion, voter, sequence) in votes {
-            if let Some((_, voters)) = ballots.get_mut(&motion) {
-                voters.insert(voter, sequence);
+/// The seals of removed shops. A vote past its author's own seal removes nobody; where that goes round in a circle (two
+/// shops seal each other before the other's vote), all seals of the circle hold. First come the seals that have their
+/// votes even if every seal that was proposed held: no record past any of them can take those back. Then, again and again,
+/// those that the votes before the seals so far give. Seals are only added, so it ends.
+fn seals(charter: &Charter, council: &Council, forks: &Cuts, looked: &mut Looked) -> Cuts {
+    let mut seals_before = |cuts: &Cuts| {
+        let count = Count::of(charter, council, cuts, forks);
+        looked.join(count.looked);
+        count.seals
+    };
+    let proposed = proposed_seals(council);
+    if proposed.is_empty() {
+        return proposed;
+    }
+    let mut seals = seals_before(&earliest(&proposed, forks));
+    loop {
+        let more = earliest(&seals, &seals_before(&earliest(&seals, forks)));
+        if more == seals {
+            return seals;
+        }
+        seals = more;
+    }
+}
+
+/// The earliest seal of each shop that another one has ever voted for.
+fn proposed_seals(council: &Council) -> Cuts {
+    let mut proposed = Cuts::new();
+    for (author, voices) in &council.voices {
+        for voice in voices.values().take(council::VOICES_PER_SHOP_MAX) {
+            let Act::For(id) = &voice.act else { continue };
+            let motion = council.motions.get(id).map(|proposed| &proposed.motion);
+            if let Some(Motion::Removal { shop, last_sequence }) = motion
+                && shop != author
+            {
+                proposed = earliest(&proposed, &Cuts::from([(*shop, *last_sequence)]));
             }
         }
-        for (voter, sequence, bytes) in Self::aside(view)? {
-            let Ok(motion) = Motion::parse(&bytes, known) else { continue };
-            let (_, voters) = ballots.entry(motion_id(&bytes)).or_insert((motion, BTreeMap::new()));
-            voters.entry(voter).or_insert(sequence);
-        }
-        Ok(Self(ballots.into_values().collect()))
     }
-
-    /// Votes past their authors' seals, or of shops that are not in, in the order of each log.
-    fn aside(view: &(impl Reader + ?Sized)) -> Result<Vec<(ShopId, u64, Vec<u8>)>, ViewError> {
-        let damaged = || ViewError::Damaged("table of votes kept aside".into());
-        table::collect(view, &[table::VOTE_ASIDE], |key, value| {
-            let (voter, sequence) = key[1..].split_at_checked(ShopId::BYTES).ok_or_else(damaged)?;
-            let sequence = u64::from_be_bytes(sequence.try_into().map_err(|_| damaged())?);
-            Ok((ShopId::try_from(voter).map_err(|_| damaged())?, sequence, value.to_vec()))
-        })
-    }
-
-    /// First who is removed; then who is in if votes past a seal or a fork do not count. Each step is a function of
-    /// the whole set of votes. Nobody is removed, or frozen, who was never in.
-    fn count(&self, charter: &Charter, forks: Cuts) -> Roster {
-        let seals = self.removed(charter, &forks);
-        let cuts = earliest(&seals, &forks);
-        let (core, admitted) = self.admitted(charter, &cuts);
-        let standing = |shop: &ShopId| match () {
-            () if !admitted.contains(shop) => Standing::Pending,
-            () if seals.contains_key(shop) => Standing::Removed,
-            () if forks.contains_key(shop) => Standing::Frozen,
-            () => Standing::Member,
-        };
-        let member = |identity: &Identity, votes| Member {
-            standing: standing(&identity.id()),
-            core: core.contains(&identity.id()),
-            counts_up_to: cuts.get(&identity.id()).copied(),
-            identity: identity.clone(),
-            votes,
-        };
-        let mut members = BTreeMap::from([(charter.founder.id(), member(&charter.founder, 0))]);
-        for (motion, _) in &self.0 {
-            if let Motion::Admission { identity, .. } = motion {
-                let votes = self.voices(identity.id(), false, &core, &cuts).len();
-                members.insert(identity.id(), member(identity, u32::try_from(votes).unwrap_or(u32::MAX)));
-            }
-        }
-        Roster { members }
-    }
-
-    /// Core members and all members: the smallest sets that the founder's and then the core members' votes reach.
-    fn admitted(&self, charter: &Charter, cuts: &Cuts) -> (BTreeSet<ShopId>, BTreeSet<ShopId>) {
-        let founder = charter.founder.id();
-        let needed = charter.admission_votes as usize;
-        let mut core: BTreeSet<_> = self.first_core(charter, cuts).chain([founder]).collect();
-        loop {
-            let elected = self.shops().filter(|s| self.voices(*s, true, &core, cuts).len() >= needed);
-            let larger: BTreeSet<_> = core.iter().copied().chain(elected).collect();
-            if larger == core {
-                break;
-            }
-            core = larger;
-        }
-        let elected = self.shops().filter(|s| self.voices(*s, false, &core, cuts).len() >= needed);
-        let members = core.iter().copied().chain(elected).collect();
-        (core, members)
-    }
-
-    /// The core members whom the founder alone may take in, so that there are as many as the charter wants votes:
-    /// the first ones in the founder's own log.
-    fn first_core(&self, charter: &Charter, cuts: &Cuts) -> impl Iterator<Item = ShopId> {
-        let founder = charter.founder.id();
-        let mut named: Vec<_> = self
-            .0
-            .iter()
-            .filter_map(|(motion, votes)| match motion {
-                Motion::Admission { identity, core: true } => {
-                    votes.get(&founder).filter(|s| counts(founder, **s, cuts)).map(|s| (*s, identity.id()))
-                }
-                _ => None,
-            })
-            .collect();
-        named.sort_unstable();
-        named.into_iter().map(|(_, shop)| shop).take(charter.admission_votes.saturating_sub(1) as usize)
-    }
-
-    fn shops(&self) -> impl Iterator<Item = ShopId> {
-        self.0.iter().filter_map(|(motion, _)| match motion {
-            Motion::Admission { identity, .. } => Some(identity.id()),
-            Motion::Removal { .. } => None,
-        })
-    }
-
-    /// The core members who are for a shop's admission; `as_core`: as a core member.
-    fn voices(&self, shop: ShopId, as_core: bool, core: &BTreeSet<ShopId>, cuts: &Cuts) -> BTreeSet<ShopId> {
-        let for_shop = self.0.iter().filter(|(motion, _)| {
-            matches!(motion, Motion::Admission { identity, core } if identity.id() == shop && (*core || !as_core))
-        });
-        for_shop
-            .flat_map(|(_, votes)| votes)
-            .filter(|(voter, sequence)| {
-                (core.contains(voter) || hutong_record::planted!(CountEveryVote))
-                    && counts(**voter, **sequence, cuts)
-            })
-            .map(|(voter, _)| *voter)
-            .collect()
-    }
-
-    /// The seals of removed shops. A vote past its author's own seal removes nobody; where that goes round in a circle
-    /// (two shops seal each other before the other's vote), all seals of the circle hold. Found from above and below
-    /// in turns: the more seals hold, the fewer votes count, the fewer seals hold.
-    fn removed(&self, charter: &Charter, forks: &Cuts) -> Cuts {
-        let mut most = self.seals(charter, forks);
-        loop {
-            let fewest = self.seals(charter, &earliest(&most, forks));
-            let fewer = self.seals(charter, &earliest(&fewest, forks));
-            if fewer == most {
-                return most;
-            }
-            most = fewer;
-        }
-    }
-
-    /// The seals that the votes before `cuts` give: of several motions that have enough votes, the earliest seal.
-    fn seals(&self, charter: &Charter, cuts: &Cuts) -> Cuts {
-        let (core, _) = self.admitted(charter, cuts);
-        let mut seals = Cuts::new();
-        for (motion, votes) in &self.0 {
-            let Motion::Removal { shop, last_sequence } = motion else { continue };
-            let voices = votes
-                .iter()
-                .filter(|(voter, at)| core.contains(voter) && *voter != shop && counts(**voter, **at, cuts))
-                .count();
-            if voices >= charter.removal_votes as usize {
-                seals.entry(*shop).and_modify(|s| *s = (*s).min(*last_sequence)).or_insert(*last_sequence);
-            }
-        }
-        seals
-    }
+    proposed
 }
 
 /// Of two cuts of one log, the earlier one.

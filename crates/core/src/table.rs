@@ -19,8 +19,6 @@ pub const VIEWS_VERSION: u32 = 8;
 /// Tables that every member folds alike, first and last.
 pub(crate) const PUBLIC: core::ops::RangeInclusive<u8> = 0x10..=0x3f;
 
-pub(crate) const MOTION: u8 = 0x10;
-pub(crate) const VOTE: u8 = 0x11;
 pub(crate) const FORK: u8 = 0x12;
 pub(crate) const PROFILE: u8 = 0x13;
 pub(crate) const PROMOTION: u8 = 0x14;
@@ -33,6 +31,7 @@ const RESUMED: u8 = 0x1a;
 pub(crate) const BALANCE: u8 = 0x20;
 pub(crate) const RUN: u8 = 0x21;
 const CONSENT: u8 = 0x22;
+const ROSTER: u8 = 0x26;
 const PAIR: u8 = 0x40;
 const LINE: u8 = 0x48;
 const SHOWN_BY: u8 = 0x49;
@@ -59,8 +58,11 @@ const HELD: u8 = 0x8f;
 const CURSOR: u8 = 0x90;
 const WAIT: u8 = 0x91;
 const IGNORED: u8 = 0x92;
-pub(crate) const VOTE_ASIDE: u8 = 0x93;
+pub(crate) const VOICE: u8 = 0x93;
 const RECORD_IGNORED: u8 = 0x94;
+pub(crate) const HEARD: u8 = 0x95;
+pub(crate) const MOTION: u8 = 0x96;
+const PUBLISHED: u8 = 0x97;
 const USED: u8 = 0x98;
 const PURCHASE: u8 = 0x99;
 const FIRST_SEEN: u8 = 0x9a;
@@ -103,8 +105,47 @@ pub(crate) fn motion(id: &[u8; 32]) -> Vec<u8> {
     key(MOTION, &[id])
 }
 
-pub(crate) fn vote(motion: &[u8; 32], voter: ShopId) -> Vec<u8> {
-    key(VOTE, &[motion, voter.as_bytes()])
+/// What a shop said in matters of the alliance. Kept even where it does not count, for what counts may hang on it; so
+/// nodes that refused records past a seal do not hold the same.
+pub(crate) fn voice(author: ShopId, sequence: u64) -> Vec<u8> {
+    key(VOICE, &[author.as_bytes(), &sequence.to_be_bytes()])
+}
+
+/// The author and the sequence number in a key of [`voice`].
+pub(crate) fn parse_voice(key: &[u8]) -> Option<(ShopId, u64)> {
+    let (shop, sequence) = key.get(1..)?.split_at_checked(ShopId::BYTES)?;
+    Some((ShopId::try_from(shop).ok()?, u64::from_be_bytes(sequence.try_into().ok()?)))
+}
+
+/// That a shop was heard on a day.
+pub(crate) fn heard(shop: ShopId, day: i64) -> Vec<u8> {
+    key(HEARD, &[shop.as_bytes(), &day.to_be_bytes()])
+}
+
+/// The shop and the day in a key of [`heard`].
+pub(crate) fn parse_heard(key: &[u8]) -> Option<(ShopId, i64)> {
+    let (shop, day) = key.get(1..)?.split_at_checked(ShopId::BYTES)?;
+    Some((ShopId::try_from(shop).ok()?, i64::from_be_bytes(day.try_into().ok()?)))
+}
+
+/// What the voices came to, as a hash: the one entry of its table.
+pub(crate) fn roster() -> Vec<u8> {
+    key(ROSTER, &[])
+}
+
+/// That a shop published a promotion at a moment, whether it counts or not.
+pub(crate) fn published(shop: ShopId, at: UnixMillis, id: RecordId) -> Vec<u8> {
+    key(PUBLISHED, &[shop.as_bytes(), &at.ms().to_be_bytes(), id.as_bytes()])
+}
+
+pub(crate) fn published_by(shop: ShopId) -> Vec<u8> {
+    key(PUBLISHED, &[shop.as_bytes()])
+}
+
+/// The moment in a key of [`published`].
+pub(crate) fn parse_published(key: &[u8]) -> Option<UnixMillis> {
+    let at = i64::from_be_bytes(key.get(33..41)?.try_into().ok()?);
+    UnixMillis::new(at).ok()
 }
 
 pub(crate) fn fork(shop: ShopId) -> Vec<u8> {
@@ -294,10 +335,6 @@ pub(crate) fn wait(need: &Need, shop: ShopId) -> Vec<u8> {
 
 pub(crate) fn ignored(shop: ShopId, sequence: u64) -> Vec<u8> {
     key(IGNORED, &[shop.as_bytes(), &sequence.to_be_bytes()])
-}
-
-pub(crate) fn vote_aside(voter: ShopId, sequence: u64) -> Vec<u8> {
-    key(VOTE_ASIDE, &[voter.as_bytes(), &sequence.to_be_bytes()])
 }
 
 /// A promotion or a move of numbers that is there and does not count: what needs it does not count either, and need

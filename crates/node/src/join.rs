@@ -40,6 +40,9 @@ pub(crate) struct Founding {
     pub(crate) attribution_window_ms: i64,
     pub(crate) attribution: Option<proto::AttributionRules>,
     pub(crate) settlement: Option<proto::SettlementRules>,
+    pub(crate) governance: Option<proto::Governance>,
+    pub(crate) origin: Option<proto::Origin>,
+    pub(crate) category: String,
 }
 
 /// Founds an alliance. It is one when its first record is durable.
@@ -59,6 +62,9 @@ pub(crate) async fn found(node: &Arc<Node>, founding: Founding) -> Result<Arc<Ho
         salt: Bytes::copy_from_slice(&salt),
         attribution: founding.attribution,
         settlement: founding.settlement,
+        governance: founding.governance,
+        origin: founding.origin,
+        founder_category: founding.category,
     };
     let charter = Charter::write(&message).map_err(|error| match error {
         CharterError::Rule(refusal) => refusal,
@@ -81,6 +87,7 @@ pub(crate) async fn invite(
     expires: UnixMillis,
     core: bool,
     note: String,
+    category: String,
 ) -> Result<String, Refusal> {
     let addresses = node.advertised();
     if addresses.is_empty() {
@@ -93,6 +100,7 @@ pub(crate) async fn invite(
         expires_unix_ms: expires.ms(),
         core,
         note,
+        category,
     };
     hosted.execute(Command::Invite(invitation)).await?;
     node.open_door();

@@ -220,9 +220,9 @@ impl World {
     fn vote_a_stranger_in(&mut self, node: NodeNumber) -> Option<()> {
         let now = self.clock(node);
         let (stranger, _) = crate::setup::keys(&mut self.rng, now);
-        let admission = proto::Admission { identity: Some(stranger.signed().clone()), core: false };
-        let motion = proto::Motion { motion: Some(proto::motion::Motion::Admission(admission)) };
-        let vote = proto::Vote { motion: motion.encode_to_vec().into(), guest_key: Default::default() };
+        let admission = proto::Admission { identity: Some(stranger.signed().clone()), ..Default::default() };
+        let motion = proto::Motion { motion: Some(proto::motion::Motion::Admission(admission)), round: 0 };
+        let vote = proto::Vote { motion: motion.encode_to_vec().into(), ..Default::default() };
         self.plant(node, Kind::Vote, Audience::Alliance, &vote.encode_to_vec(), 0)?;
         self.checks.aut1.keep_out(stranger.id());
         Some(())

@@ -70,6 +70,7 @@ impl World {
                 expires_unix_ms: self.clock(0).ms() + DAY_MS,
                 core: false,
                 note: String::new(),
+                ..Default::default()
             };
             self.order(0, Command::Invite(invitation));
             let identity = self.shops[shop].identity.signed().clone();

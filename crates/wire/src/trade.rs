@@ -17,6 +17,7 @@ use crate::merchant::v1 as merchant;
 
 mod activity;
 mod bounty;
+mod governance;
 mod promotion;
 mod report;
 mod settlement;
@@ -24,6 +25,10 @@ mod voucher;
 
 pub use activity::{activity_message, booking_kind, credit_model, reciprocity_message, span};
 pub use bounty::{attribution_rules, attribution_rules_message, channel_message};
+pub use governance::{
+    Proposal, bar_message, governance, governance_message, motion_id, motion_id_or_none, motion_message,
+    motion_text, origin, origin_message, proposal,
+};
 pub use promotion::{promotion, promotion_message};
 pub use report::{offence_message, share_message};
 pub use settlement::{

@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     doubt,
     promotion::{self, Promotion},
-    roster::{MEMBERS_MAX, Motion, Standing},
+    roster::{CATEGORY_CHARS_MAX, MEMBERS_MAX, Motion, Standing},
     table,
 };
 
@@ -42,7 +42,9 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
     }
 
     pub(super) fn invite(&self, invitation: &proto::Invitation) -> Decided {
-        self.alliance.check_core()?;
+        self.check_voice()?;
+        bounds::text("category", &invitation.category, 0..=CATEGORY_CHARS_MAX)?;
+        self.check_category(&invitation.category)?;
         bounds::text("note", &invitation.note, 0..=NOTE_CHARS_MAX)?;
         let expires = bounds::time("validity", invitation.expires_unix_ms)?;
         bounds::number("validity", expires.ms_since(self.now), 1..=INVITATION_MS_MAX)?;
@@ -50,14 +52,14 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
     }
 
     pub(super) fn admit_guest(&self, guest_key: &[u8; 32], signed: &proto::SignedIdentity) -> Decided {
-        self.alliance.check_core()?;
+        self.check_voice()?;
         let identity = Identity::verify(signed).map_err(|e| Refusal::field("identity", e))?;
         let invalid = || Refusal::new(Reason::InvitationInvalid);
         let stored = table::read::<(Vec<u8>, [u8; 32])>(self.view, &table::invitation(guest_key))?;
         let (invitation, used_for) = stored.ok_or_else(invalid)?;
         let invitation = proto::Invitation::decode(invitation.as_slice())
             .map_err(|_| ViewError::Damaged("table of invitations".into()))?;
-        let vote = self.admission(signed.clone(), invitation.core);
+        let vote = admission(signed.clone(), invitation.core, invitation.category.clone());
         if used_for == motion_id(&vote.motion) {
             return Ok(Vec::new()); // asked again: the vote stands
         }
@@ -71,6 +73,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             Some(Standing::Pending) => {}
             None => self.check_room()?,
         }
+        self.check_category(&invitation.category)?;
         let vote = proto::Vote { guest_key: Bytes::copy_from_slice(guest_key), ..vote };
         Ok(alloc::vec![Self::for_all(Kind::Vote, &vote)])
     }
@@ -84,64 +87,63 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         Err(Refusal::field("shop_id", format!("an alliance has at most {MEMBERS_MAX} shops")))
     }
 
-    fn admission(&self, identity: proto::SignedIdentity, core: bool) -> proto::Vote {
-        let admission = proto::Admission { identity: Some(identity), core };
-        vote(proto::motion::Motion::Admission(admission))
-    }
-
     pub(super) fn approve(&self, shop: ShopId, core: bool) -> Decided {
-        self.alliance.check_core()?;
+        self.check_vouching()?;
         let member = self.alliance.roster().shop(shop).ok_or(Refusal::new(Reason::MemberUnknown))?;
         let done = match member.standing {
             Standing::Pending => false,
             Standing::Member => member.core || !core,
             Standing::Removed | Standing::Frozen => true,
         };
-        let vote = self.admission(member.identity.signed().clone(), core);
-        if done || self.has_voted(&vote)? {
+        if done {
+            return Err(Refusal::new(Reason::MemberExists).into());
+        }
+        let vote = self.alliance.admission_vote(shop, core, self.now)?;
+        self.check_admission(&Motion::parse(&vote.motion, Some(self.alliance.roster()))?)?;
+        if self.has_voted(&vote) {
             return Err(Refusal::new(Reason::MemberExists).into());
         }
         Ok(alloc::vec![Self::for_all(Kind::Vote, &vote)])
     }
 
     pub(super) fn remove(&self, shop: ShopId, last: Option<u64>, held: u64, reason: &str) -> Decided {
-        self.alliance.check_core()?;
+        self.check_voice()?;
         let member = self.alliance.roster().shop(shop).ok_or(Refusal::new(Reason::MemberUnknown))?;
         if member.standing == Standing::Removed || shop == self.me() {
             return Err(Refusal::new(Reason::MemberUnknown).with("shop_id", shop).into());
         }
         let proposed = match last {
             Some(_) => None,
-            None => self.proposed_removal(shop)?,
+            None => self.proposed_removal(shop),
         };
         let vote = match proposed {
-            Some(motion) => proto::Vote { motion: motion.into(), guest_key: Bytes::new() },
+            Some(motion) => proto::Vote { motion, ..Default::default() },
             None => vote(proto::motion::Motion::Removal(proto::Removal {
                 shop_id: Bytes::copy_from_slice(shop.as_bytes()),
                 last_sequence: last.unwrap_or(held),
                 reason: reason.into(),
             })),
         };
-        Motion::parse(&vote.motion, self.alliance.roster())?;
-        if self.has_voted(&vote)? {
+        Motion::parse(&vote.motion, Some(self.alliance.roster()))?;
+        if self.has_voted(&vote) {
             return Ok(Vec::new());
         }
         Ok(alloc::vec![Self::for_all(Kind::Vote, &vote)])
     }
 
     /// A removal of the shop that others have proposed already: voting for the same one, the votes add up.
-    fn proposed_removal(&self, shop: ShopId) -> Result<Option<Vec<u8>>, ViewError> {
-        let motions = table::collect(self.view, &[table::MOTION], |_, motion| Ok(motion.to_vec()))?;
-        let is_it = |motion: &Vec<u8>| matches!(Motion::parse(motion, self.alliance.roster()), Ok(Motion::Removal { shop: s, .. }) if s == shop);
-        Ok(motions.into_iter().find(is_it))
+    fn proposed_removal(&self, shop: ShopId) -> Option<Bytes> {
+        let is_it = |motion: &Motion| matches!(motion, Motion::Removal { shop: s, .. } if *s == shop);
+        self.alliance.council.find(is_it).first().map(|(_, proposed)| proposed.bytes.clone())
     }
 
-    fn has_voted(&self, vote: &proto::Vote) -> Result<bool, ViewError> {
-        Ok(self.view.get(&table::vote(&motion_id(&vote.motion), self.me()))?.is_some())
+    fn has_voted(&self, vote: &proto::Vote) -> bool {
+        self.alliance.council.stance(self.me(), &motion_id(&vote.motion)) == Some(true)
     }
 
     pub(super) fn publish(&self, request: &RequestTag, promotion: &proto::Promotion) -> Decided {
         self.alliance.own_membership()?;
+        self.check_may_begin()?;
         let currency = self.alliance.charter().currency;
         let unpublished = RecordId::new([0; 32]);
         let terms = Promotion::check(promotion, unpublished, self.me(), currency)?;
@@ -175,8 +177,12 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
 }
 
 fn vote(motion: proto::motion::Motion) -> proto::Vote {
-    let motion = proto::Motion { motion: Some(motion) }.encode_to_vec();
-    proto::Vote { motion: motion.into(), guest_key: Bytes::new() }
+    let motion = proto::Motion { motion: Some(motion), round: 0 }.encode_to_vec();
+    proto::Vote { motion: motion.into(), ..Default::default() }
+}
+
+fn admission(identity: proto::SignedIdentity, core: bool, category: String) -> proto::Vote {
+    vote(proto::motion::Motion::Admission(proto::Admission { identity: Some(identity), core, category }))
 }
 
 /// The guest keys that may knock at a moment: invitations that are neither past their time nor used, and used ones

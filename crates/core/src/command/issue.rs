@@ -91,6 +91,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         redeemer: Option<ShopId>,
     ) -> Decided<Chosen> {
         let me = promotion.distributor_index(self.me()).ok_or(Refusal::new(Reason::NotDistributor))?;
+        self.check_may_begin()?;
         promotion.check_window(at)?;
         if promotion::ended(self.view, promotion.id)?.is_some() {
             return Err(Refusal::new(Reason::PromotionEnded).into());

@@ -42,12 +42,10 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
     pub(super) fn vote(&mut self) -> Handled {
         self.check_public()?;
         let message: proto::Vote = self.decode()?;
-        Motion::parse(&message.motion, self.alliance.judge()).map_err(|_| ignore("motion is malformed"))?;
+        // The council has heard the voice before; here is what it means beside that.
         let id = motion_id(&message.motion);
-        self.view.put(table::motion(&id), message.motion.to_vec());
-        let key = table::vote(&id, self.author());
-        if self.view.get(&key)?.is_none() {
-            table::write(self.view, key, &self.record.header().sequence);
+        if !self.alliance.council.motions.contains_key(&id) {
+            return Err(ignore("motion is malformed"));
         }
         if self.is_own() && !message.guest_key.is_empty() {
             let key = table::invitation(&message.guest_key);
@@ -56,6 +54,16 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
             }
         }
         Ok(())
+    }
+
+    /// An appeal, a choice or a departure: the council has heard it, unless it is malformed.
+    pub(super) fn act(&self) -> Handled {
+        self.check_public()?;
+        let header = self.record.header();
+        match self.alliance.council.hear(header.kind, header.time, &self.message, self.alliance.judge()) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(ignore("payload is malformed")),
+        }
     }
 
     pub(super) fn invitation(&mut self) -> Handled {

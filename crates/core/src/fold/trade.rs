@@ -20,6 +20,9 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         let currency = self.alliance.charter().currency;
         let promotion = Promotion::check(&message, self.id(), self.author(), currency)
             .map_err(|_| ignore("terms out of bounds"))?;
+        if self.alliance.judge().is_barred(self.author(), self.record.header().time) {
+            return Err(ignore("its author begins nothing new at that time"));
+        }
         let stored = Promotion::stored(self.author(), self.record.header().time, &self.message);
         self.view.put(table::promotion(self.id()), stored);
         if promotion.earn_spend_min.is_some() && promotion.distributor_index(self.me()).is_some() {

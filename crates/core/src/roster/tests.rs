@@ -1,9 +1,11 @@
 //! The roster is a function of the set of votes: here they are given in many orders.
 
 use hutong_record::{
-    Audience, Draft, Payload, Record, RecoverySeed, SigningKey, UnixMillis, proto::Kind, sign,
+    Audience, Draft, Payload, Record, RecoverySeed, SigningKey, UnixMillis, motion_id, proto, proto::Kind,
+    sign,
 };
 use proptest::prelude::*;
+use prost::Message as _;
 use rand::{SeedableRng as _, rngs::StdRng};
 
 use super::*;
@@ -25,10 +27,10 @@ struct Ballot {
 }
 
 impl Shops {
-    fn new(count: u8) -> Self {
+    fn new(count: usize) -> Self {
         let mut rng = StdRng::seed_from_u64(1);
-        let shop = |n: u8| {
-            let seed = RecoverySeed::new([n; 32]);
+        let shop = |n: usize| {
+            let seed = RecoverySeed::new(*blake3::hash(&n.to_be_bytes()).as_bytes());
             let key = SigningKey::from_seed(&seed.signing_seed());
             (Identity::create(&seed, UnixMillis::EPOCH, &mut rng), key)
         };
@@ -39,9 +41,13 @@ impl Shops {
             core: false,
             votes: 0,
             counts_up_to: None,
+            since: None,
+            category: String::new(),
+            bars: Vec::new(),
         };
         let members = shops.iter().map(|(identity, _)| (identity.id(), member(identity))).collect();
-        Self(shops, Roster { members })
+        let charter = charter_of(&shops[0].0, 1, 1, |_| {});
+        Self(shops, Roster { members, ..Roster::founding(&charter) })
     }
 
     fn id(&self, shop: usize) -> ShopId {
@@ -49,40 +55,39 @@ impl Shops {
     }
 
     fn charter(&self, admission_votes: u32, removal_votes: u32) -> Charter {
-        Charter::write(&proto::Charter {
-            name: "街坊".into(),
-            currency_code: "CNY".into(),
-            admission_votes,
-            removal_votes,
-            founder: Some(self.0[0].0.signed().clone()),
-            salt: vec![0; 16].into(),
-            ..Default::default()
-        })
-        .unwrap()
+        charter_of(&self.0[0].0, admission_votes, removal_votes, |_| {})
     }
 
     fn admission(&self, shop: usize, core: bool) -> Vec<u8> {
         let identity = Some(self.0[shop].0.signed().clone());
-        let motion = proto::motion::Motion::Admission(proto::Admission { identity, core });
-        proto::Motion { motion: Some(motion) }.encode_to_vec()
+        let motion =
+            proto::motion::Motion::Admission(proto::Admission { identity, core, category: String::new() });
+        proto::Motion { motion: Some(motion), round: 0 }.encode_to_vec()
     }
 
     fn removal(&self, shop: usize, last_sequence: u64) -> Vec<u8> {
         let shop_id = self.id(shop).as_bytes().to_vec().into();
         let removal = proto::Removal { shop_id, last_sequence, reason: String::new() };
-        proto::Motion { motion: Some(proto::motion::Motion::Removal(removal)) }.encode_to_vec()
+        proto::Motion { motion: Some(proto::motion::Motion::Removal(removal)), round: 0 }.encode_to_vec()
     }
 
     /// The roster that votes and forks come to, counted at once.
     fn count(&self, charter: &Charter, ballots: &[Ballot], forks: Cuts) -> Roster {
-        let mut motions: BTreeMap<_, (Motion, BTreeMap<ShopId, u64>)> = BTreeMap::new();
+        Roster::count(charter, &self.council(ballots), &forks)
+    }
+
+    fn council(&self, ballots: &[Ballot]) -> Council {
+        let mut council = Council::default();
         for ballot in ballots {
-            let motion = Motion::parse(&ballot.motion, &self.1).unwrap();
-            let (_, votes) = motions.entry(motion_id(&ballot.motion)).or_insert((motion, BTreeMap::new()));
-            let first = votes.entry(self.id(ballot.voter)).or_insert(ballot.sequence);
-            *first = (*first).min(ballot.sequence);
+            let vote = proto::Vote { motion: ballot.motion.clone().into(), ..Default::default() };
+            let message = vote.encode_to_vec().into();
+            let raised = council.hear(Kind::Vote, UnixMillis::EPOCH, &message, &self.1).unwrap().unwrap();
+            assert!(
+                council.add(self.id(ballot.voter), ballot.sequence, raised),
+                "each place holds one voice"
+            );
         }
-        Ballots(motions.into_values().collect()).count(charter, forks)
+        council
     }
 
     fn standing(&self, roster: &Roster, shop: usize) -> Option<Standing> {
@@ -113,6 +118,25 @@ impl Shops {
         }
         logs
     }
+}
+
+fn charter_of(
+    founder: &Identity,
+    admission_votes: u32,
+    removal_votes: u32,
+    change: impl FnOnce(&mut proto::Charter),
+) -> Charter {
+    let mut message = proto::Charter {
+        name: "街坊".into(),
+        currency_code: "CNY".into(),
+        admission_votes,
+        removal_votes,
+        founder: Some(founder.signed().clone()),
+        salt: vec![0; 16].into(),
+        ..Default::default()
+    };
+    change(&mut message);
+    Charter::write(&message).unwrap()
 }
 
 /// Random votes: early ones let shops in, later ones put some out.
@@ -263,7 +287,7 @@ fn a_removal_needs_its_votes_and_never_the_shops_own() {
     assert_eq!(roster.counts_up_to(shops.id(3)), Some(5));
     // Another motion with an earlier seal, with enough votes of its own, holds; a later one changes nothing.
     for (seal, expected) in [(9, 5), (2, 2)] {
-        votes.extend([1, 2].map(|voter| ballot(voter, 7, shops.removal(3, seal))));
+        votes.extend([1, 2].map(|voter| ballot(voter, 7 + seal, shops.removal(3, seal))));
         let roster = shops.count(&charter, &votes, Cuts::new());
         assert_eq!(roster.counts_up_to(shops.id(3)), Some(expected));
     }
@@ -333,3 +357,6 @@ fn a_fork_before_a_seal_and_a_seal_before_a_fork_both_hold() {
         assert_eq!((member.standing, member.counts_up_to), (Standing::Removed, Some(expected)));
     }
 }
+
+mod orders;
+mod rules;

@@ -1,12 +1,13 @@
 //! `hutong alliance`.
 
 use clap::{Args, Subcommand};
-use hutong_client::{Duration, proto};
+use hutong_client::{Duration, Timestamp, proto};
 use hutong_record::Currency;
 use serde_json::json;
 
 use super::{
     Globals,
+    motion::{self, RulesArgs},
     output::{Answer, fields, table},
     problem::Problem,
     session::Session,
@@ -20,7 +21,7 @@ pub(crate) enum AllianceCommand {
     /// Found an alliance with this shop as its first core member.
     #[command(
         after_help = "Example:\n  hutong alliance create --name 槐树街 --admission-votes 2 --attribution-window 30d\n
-These are the charter: every member signs up to them, and they never change."
+These are the charter, which every member signs up to. Those of government can be amended: `hutong motion amend`."
     )]
     Create(Box<CreateArgs>),
     /// The alliances of this shop.
@@ -124,6 +125,20 @@ pub(crate) struct CreateArgs {
     /// Days within which a receipt can be disputed.
     #[arg(long, value_name = "DAYS", default_value_t = 14, value_parser = clap::value_parser!(u32).range(1..=180))]
     dispute_days: u32,
+    /// This shop's trade, where the number of shops of a trade is limited.
+    #[arg(long, default_value = "")]
+    category: String,
+    /// End of the first season [default: never].
+    #[arg(long, value_name = "TIME", value_parser = value::time)]
+    season_end: Option<Timestamp>,
+    /// The new alliance goes on from the one named by --alliance: by this split, the beginning of a motion's id.
+    #[arg(long, value_name = "ID")]
+    split_from: Option<String>,
+    /// The new alliance goes on from the one named by --alliance, whose season is over.
+    #[arg(long, conflicts_with = "split_from")]
+    after_season: bool,
+    #[command(flatten)]
+    rules: RulesArgs,
 }
 
 /// Whose touch is paid.
@@ -180,6 +195,9 @@ pub(crate) struct InviteArgs {
     /// Draw the link's QR code in the terminal, too.
     #[arg(long)]
     qr: bool,
+    /// The guest's trade, where the number of shops of a trade is limited; at most 40 characters.
+    #[arg(long, default_value = "")]
+    category: String,
 }
 
 /// Whom, and from when on.
@@ -243,6 +261,7 @@ async fn create(session: &Session, args: CreateArgs) -> anyhow::Result<Answer> {
     };
     let settlement =
         proto::SettlementRules { period_days: args.settlement_days, dispute_days: args.dispute_days };
+    let origin = origin(session, args.split_from.as_deref(), args.after_season).await?;
     let request = proto::CreateAllianceRequest {
         name: args.name,
         purpose: args.purpose,
@@ -254,9 +273,30 @@ async fn create(session: &Session, args: CreateArgs) -> anyhow::Result<Answer> {
         attribution_window: Some(args.attribution_window),
         attribution: Some(attribution),
         settlement: Some(settlement),
+        governance: Some(proto::Governance { season_end_time: args.season_end, ..args.rules.to_proto() }),
+        origin,
+        category: args.category,
     };
     let answer = alliance_answer(session.client.create_alliance(request).await?.alliance)?;
     Ok(answer.hint("Next: `hutong alliance invite` makes a link for a neighbour."))
+}
+
+/// The alliance that the new one goes on from.
+async fn origin(
+    session: &Session,
+    split: Option<&str>,
+    after_season: bool,
+) -> anyhow::Result<Option<proto::Origin>> {
+    if split.is_none() && !after_season {
+        return Ok(None);
+    }
+    let request = proto::GetAllianceRequest { alliance_id: session.alliance_id.clone(), read_mask: None };
+    let before = session.client.get_alliance(request).await?.alliance.ok_or(Problem::Answer("alliance"))?;
+    let motion_id = match split {
+        Some(text) => motion::motion_id(session, text).await?,
+        None => String::new(),
+    };
+    Ok(Some(proto::Origin { alliance_id: before.id, motion_id }))
 }
 
 async fn list(session: &Session) -> anyhow::Result<Answer> {
@@ -280,6 +320,7 @@ async fn invite(session: &Session, args: InviteArgs) -> anyhow::Result<Answer> {
         validity: Some(args.validity),
         core: args.core,
         note: args.note,
+        category: args.category,
     };
     let answer = session.client.create_invitation(request).await?;
     let json = json!({ "link": answer.link, "expire_time": show::time_json(answer.expire_time.as_ref()) });

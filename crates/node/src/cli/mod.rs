@@ -11,6 +11,7 @@ mod channel;
 mod decimal;
 mod doctor;
 mod init;
+mod motion;
 mod netting;
 mod node;
 mod output;
@@ -113,6 +114,9 @@ enum Command {
     /// Found, join and look after alliances.
     #[command(subcommand)]
     Alliance(alliance::AllianceCommand),
+    /// Decide together: rules, newcomers, strikes, seasons, splits.
+    #[command(subcommand)]
+    Motion(motion::MotionCommand),
     /// Cross-promotions: who hands out, who redeems, what it is worth.
     #[command(subcommand)]
     Promotion(promotion::PromotionCommand),
@@ -262,6 +266,7 @@ async fn answer(Cli { globals, command }: Cli) -> anyhow::Result<Answer> {
         Command::Init(args) => init::run(&globals, args),
         Command::Serve => serving::run(&globals).await,
         Command::Alliance(command) => Box::pin(alliance::run(&globals, command)).await,
+        Command::Motion(command) => Box::pin(motion::run(&globals, command)).await,
         Command::Promotion(command) => Box::pin(promotion::run(&globals, command)).await,
         Command::Sale(command) => Box::pin(sale::run(&globals, command)).await,
         Command::Voucher(command) => Box::pin(voucher::run(&globals, command)).await,

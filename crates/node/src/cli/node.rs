@@ -135,7 +135,8 @@ pub(crate) async fn watch(globals: &Globals, args: WatchArgs) -> anyhow::Result<
 
 fn event_line(event: &proto::WatchResponse) -> String {
     let kind = show::word(event.r#type().as_str_name(), "EVENT_TYPE_");
-    let about = [&event.voucher_id, &event.promotion_id].into_iter().find(|id| !id.is_empty());
+    let about =
+        [&event.voucher_id, &event.promotion_id, &event.motion_id].into_iter().find(|id| !id.is_empty());
     format!(
         "{}  {kind:<18} by {}  {}  [{}]",
         show::time(event.record_time.as_ref()),

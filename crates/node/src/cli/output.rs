@@ -147,7 +147,7 @@ pub(crate) fn table_of(header: Vec<String>, rows: Vec<Vec<String>>) -> String {
 }
 
 /// One thing's fields, one a line; empty ones are left out.
-pub(crate) fn fields<const N: usize>(fields: [(&str, String); N]) -> String {
+pub(crate) fn fields<'f>(fields: impl IntoIterator<Item = (&'f str, String)>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     for (name, value) in fields.into_iter().filter(|(_, value)| !value.is_empty()) {

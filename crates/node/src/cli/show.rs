@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::output::{fields, table};
 
+pub(crate) mod motion;
 mod promotion;
 mod voucher;
 
@@ -71,7 +72,7 @@ pub(crate) fn time_json(value: Option<&Timestamp>) -> Value {
     value.map_or(Value::Null, |value| time(Some(value)).into())
 }
 
-fn duration_json(value: Option<&Duration>) -> Value {
+pub(crate) fn duration_json(value: Option<&Duration>) -> Value {
     value.map_or(Value::Null, |value| format!("{}s", value.seconds).into())
 }
 
@@ -115,6 +116,7 @@ pub(crate) fn alliance_json(alliance: &proto::Alliance) -> Value {
         "create_time": time_json(alliance.create_time.as_ref()),
         "own_state": member_state(alliance.own_state()),
         "member_count": alliance.member_count,
+        "origin": alliance.origin.as_ref().map(|o| json!({ "alliance_id": o.alliance_id, "motion_id": o.motion_id })),
     })
 }
 
@@ -169,7 +171,23 @@ pub(crate) fn member_json(member: &proto::Member) -> Value {
         "core": member.core,
         "record_count": member.record_count,
         "votes": member.votes,
+        "admitted_category": member.admitted_category,
+        "effective_time": time_json(member.effective_time.as_ref()),
+        "strikes": member.strikes,
+        "bar": word(member.bar().as_str_name(), "MEMBER_BAR_"),
+        "bar_until_time": time_json(member.bar_until_time.as_ref()),
+        "dormant": member.dormant,
     })
+}
+
+/// How a member stands, with what keeps it from beginning anything new.
+fn member_standing(member: &proto::Member) -> String {
+    let state = member_state(member.state());
+    match (member.bar(), member.dormant) {
+        (proto::MemberBar::Unspecified, false) => state,
+        (proto::MemberBar::Unspecified, true) => format!("{state}, dormant"),
+        (bar, _) => format!("{state}, {}", word(bar.as_str_name(), "MEMBER_BAR_")),
+    }
 }
 
 /// Shops, a line each.
@@ -179,7 +197,7 @@ pub(crate) fn members_text(members: &[proto::Member]) -> String {
             short(&member.shop_id),
             member.name.clone(),
             member.category.clone(),
-            member_state(member.state()),
+            member_standing(member),
             if member.core { "yes" } else { "" }.to_owned(),
             if member.votes == 0 { String::new() } else { member.votes.to_string() },
             member.record_count.to_string(),
@@ -284,6 +302,7 @@ pub(crate) fn event_json(event: &proto::WatchResponse) -> Value {
         "record_time": time_json(event.record_time.as_ref()),
         "voucher_id": event.voucher_id,
         "promotion_id": event.promotion_id,
+        "motion_id": event.motion_id,
     })
 }
 

@@ -12,7 +12,7 @@ use hutong_wire::{
         Alliance, ApproveMemberRequest, ApproveMemberResponse, CreateAllianceRequest, CreateAllianceResponse,
         CreateInvitationRequest, CreateInvitationResponse, GetAllianceRequest, GetAllianceResponse,
         JoinAllianceRequest, JoinAllianceResponse, ListAlliancesRequest, ListAlliancesResponse,
-        ListMembersRequest, ListMembersResponse, Member, MemberState, RemoveMemberRequest,
+        ListMembersRequest, ListMembersResponse, Member, MemberBar, MemberState, Origin, RemoveMemberRequest,
         RemoveMemberResponse, UpdateProfileRequest, UpdateProfileResponse,
         alliance_service_server::AllianceService,
     },
@@ -46,7 +46,8 @@ impl AllianceService for MerchantPort {
         request: Request<CreateAllianceRequest>,
     ) -> Result<Response<CreateAllianceResponse>, Status> {
         respond(request, async |request| {
-            let hosted = join::found(&self.node, founding(request)?).await?;
+            let origin = self.origin(request.origin.as_ref())?;
+            let hosted = join::found(&self.node, founding(request, origin)?).await?;
             Ok(CreateAllianceResponse { alliance: Some(describe(&hosted)) })
         })
         .await
@@ -72,7 +73,8 @@ impl AllianceService for MerchantPort {
             let validity =
                 request.validity.as_ref().map(|v| trade::duration_ms("validity", v)).transpose()?;
             let expires = clock::now().saturating_add_ms(validity.unwrap_or(INVITATION_MS_DEFAULT));
-            let link = join::invite(&self.node, &hosted, expires, request.core, request.note).await?;
+            let CreateInvitationRequest { core, note, category, .. } = request;
+            let link = join::invite(&self.node, &hosted, expires, core, note, category).await?;
             Ok(CreateInvitationResponse { link, expire_time: Some(trade::timestamp(expires)) })
         })
         .await
@@ -179,7 +181,16 @@ impl AllianceService for MerchantPort {
     }
 }
 
-fn founding(request: CreateAllianceRequest) -> Result<Founding, Refusal> {
+impl MerchantPort {
+    /// What the charter of a new alliance says of the one before, in which this shop is.
+    fn origin(&self, origin: Option<&Origin>) -> Result<Option<proto::Origin>, Refusal> {
+        let Some(origin) = origin else { return Ok(None) };
+        let (alliance, split) = trade::origin(origin)?;
+        self.node.hosted(Some(alliance))?.alliance().origin(split, clock::now()).map(Some)
+    }
+}
+
+fn founding(request: CreateAllianceRequest, origin: Option<proto::Origin>) -> Result<Founding, Refusal> {
     let span = |field: &str, duration: &Option<prost_types::Duration>, default| {
         duration.as_ref().map_or(Ok(default), |d| trade::duration_ms(field, d))
     };
@@ -193,6 +204,9 @@ fn founding(request: CreateAllianceRequest) -> Result<Founding, Refusal> {
         )?,
         attribution: request.attribution.as_ref().map(trade::attribution_rules).transpose()?,
         settlement: request.settlement.map(trade::settlement_rules),
+        governance: request.governance.as_ref().map(trade::governance).transpose()?,
+        origin,
+        category: request.category,
         name: request.name,
         purpose: request.purpose,
         currency_code: if request.currency_code.is_empty() { "CNY".into() } else { request.currency_code },
@@ -205,6 +219,7 @@ fn founding(request: CreateAllianceRequest) -> Result<Founding, Refusal> {
 fn describe(hosted: &Hosted) -> Alliance {
     let alliance = hosted.alliance();
     let charter = alliance.charter();
+    let settings = &alliance.government().settings;
     let own = alliance.roster().shop(hosted.me());
     let members = alliance.roster().iter().filter(|(_, m)| m.standing == Standing::Member).count();
     Alliance {
@@ -213,8 +228,8 @@ fn describe(hosted: &Hosted) -> Alliance {
         purpose: charter.purpose.clone(),
         currency_code: charter.currency.code().into(),
         utc_offset_minutes: charter.utc_offset_minutes,
-        admission_votes: charter.admission_votes,
-        removal_votes: charter.removal_votes,
+        admission_votes: settings.admission_votes,
+        removal_votes: settings.removal_votes,
         late_entry_max: Some(trade::duration(charter.late_entry_ms_max)),
         attribution_window: Some(trade::duration(charter.attribution_window_ms)),
         create_time: Some(trade::timestamp(charter.created)),
@@ -222,6 +237,7 @@ fn describe(hosted: &Hosted) -> Alliance {
         member_count: u32::try_from(members).unwrap_or(u32::MAX),
         attribution: Some(trade::attribution_rules_message(&charter.attribution)),
         settlement: Some(trade::settlement_rules_message(charter.settlement)),
+        origin: charter.origin.as_ref().map(trade::origin_message),
     }
 }
 
@@ -252,10 +268,11 @@ async fn members(hosted: &Hosted, shops: Vec<ShopId>) -> Result<Vec<Member>, Ref
             wanted.iter().map(|shop| report::profile(view, *shop)).collect::<Result<Vec<_>, _>>()
         })
         .await?;
-    let alliance = hosted.alliance();
+    let (alliance, now) = (hosted.alliance(), clock::now());
     let member = |(shop, profile): (ShopId, Option<proto::Profile>)| {
         let member = alliance.roster().shop(shop).ok_or(Refusal::new(Reason::MemberUnknown))?;
         let profile = profile.unwrap_or_default();
+        let bar = member.bar_at(now);
         Ok(Member {
             shop_id: shop.to_string(),
             name: profile.name,
@@ -265,6 +282,12 @@ async fn members(hosted: &Hosted, shops: Vec<ShopId>) -> Result<Vec<Member>, Ref
             core: member.core,
             record_count: hosted.reader().head_of(shop).map_or(0, |head| head.sequence),
             votes: member.votes,
+            admitted_category: member.category.clone(),
+            effective_time: member.since.map(trade::timestamp),
+            strikes: u32::try_from(alliance.government().strikes_of(shop, now)).unwrap_or(u32::MAX),
+            bar: bar.map_or(MemberBar::Unspecified, |bar| trade::bar_message(bar.cause)).into(),
+            bar_until_time: bar.and_then(|bar| bar.until).map(trade::timestamp),
+            dormant: member.core && alliance.is_dormant(shop, now),
         })
     };
     shops.into_iter().zip(profiles).map(member).collect()

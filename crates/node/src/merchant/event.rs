@@ -176,7 +176,11 @@ fn read(hosted: &Hosted, from: Lsn) -> Result<(Vec<WatchResponse>, Lsn), Journal
 
 fn event(lsn: Lsn, record: &Record, event: &Event) -> Option<WatchResponse> {
     let kind = match event.kind {
+        Kind::Vote if !event.membership => EventType::Motion,
         Kind::Charter | Kind::Vote | Kind::ForkProof => EventType::Membership,
+        Kind::Appeal => EventType::Appeal,
+        Kind::SeasonChoice => EventType::SeasonChoice,
+        Kind::Departure => EventType::Departure,
         Kind::Profile => EventType::Profile,
         Kind::Promotion => EventType::PromotionCreated,
         Kind::PromotionEnd => EventType::PromotionEnded,
@@ -218,5 +222,6 @@ fn event(lsn: Lsn, record: &Record, event: &Event) -> Option<WatchResponse> {
         record_time: Some(trade::timestamp(record.header().time)),
         voucher_id: event.voucher.map(|key| key.to_string()).unwrap_or_default(),
         promotion_id: event.promotion.map(|id| id.to_string()).unwrap_or_default(),
+        motion_id: event.motion.map(trade::motion_text).unwrap_or_default(),
     })
 }

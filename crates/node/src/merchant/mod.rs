@@ -10,6 +10,7 @@ mod channel;
 mod connection;
 mod event;
 mod filter;
+mod governance;
 mod guess;
 mod mask;
 mod names;
@@ -36,11 +37,11 @@ use hutong_wire::{
     FILE_DESCRIPTOR_SET,
     merchant::v1::{
         alliance_service_server::AllianceServiceServer, channel_service_server::ChannelServiceServer,
-        event_service_server::EventServiceServer, node_service_server::NodeServiceServer,
-        promotion_service_server::PromotionServiceServer, report_service_server::ReportServiceServer,
-        sale_service_server::SaleServiceServer, settlement_service_server::SettlementServiceServer,
-        token_service_server::TokenServiceServer, voucher_service_server::VoucherServiceServer,
-        webhook_service_server::WebhookServiceServer,
+        event_service_server::EventServiceServer, governance_service_server::GovernanceServiceServer,
+        node_service_server::NodeServiceServer, promotion_service_server::PromotionServiceServer,
+        report_service_server::ReportServiceServer, sale_service_server::SaleServiceServer,
+        settlement_service_server::SettlementServiceServer, token_service_server::TokenServiceServer,
+        voucher_service_server::VoucherServiceServer, webhook_service_server::WebhookServiceServer,
     },
     status, trade,
 };
@@ -169,6 +170,7 @@ pub fn serve(
         .add_service(service!(VoucherServiceServer))
         .add_service(service!(PromotionServiceServer))
         .add_service(service!(AllianceServiceServer))
+        .add_service(service!(GovernanceServiceServer))
         .add_service(service!(ReportServiceServer))
         .add_service(service!(SettlementServiceServer))
         .add_service(service!(ChannelServiceServer))

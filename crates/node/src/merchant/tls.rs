@@ -387,7 +387,9 @@ mod tests {
         let mut caller = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         caller.write_all(says).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
-        match terms.receive(stream, local).await {
+        let connections = Arc::<Connections>::default();
+        let admitted = Connection::admit(&connections, stream, HANDSHAKE_TIME).unwrap();
+        match terms.receive(admitted, local).await {
             Ok(Caller::Plain(mut stream)) => {
                 let mut heard = vec![0; says.len()];
                 stream.read_exact(&mut heard).await.unwrap();

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicU64;
 
-use hutong_core::command::Command;
+use hutong_core::command::{Command, GovernCommand};
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -284,6 +284,13 @@ pub(crate) const fn command_name(command: &Command) -> &'static str {
         Command::AdmitGuest { .. } => "admit_guest",
         Command::Approve { .. } => "approve",
         Command::Remove { .. } => "remove",
+        Command::Govern(act) => match act {
+            GovernCommand::Propose { .. } => "propose",
+            GovernCommand::Vote { .. } => "vote",
+            GovernCommand::Appeal { .. } => "appeal",
+            GovernCommand::ChooseSeason { .. } => "choose_season",
+            GovernCommand::Depart { .. } => "depart",
+        },
         Command::Publish { .. } => "publish",
         Command::EndPromotion { .. } => "end_promotion",
         Command::Sell(_) => "sell",

@@ -81,6 +81,16 @@ pub struct Charter {
     /// How long shops have to settle; absent: the defaults of its fields.
     #[prost(message, optional, tag = "30")]
     pub settlement: ::core::option::Option<SettlementRules>,
+    /// How it decides about itself, until votes amend it; absent: the defaults of its fields.
+    #[prost(message, optional, tag = "21")]
+    pub governance: ::core::option::Option<Governance>,
+    /// The alliance that this one comes from, by a split or after its last season; absent: none.
+    #[prost(message, optional, tag = "22")]
+    pub origin: ::core::option::Option<Origin>,
+    /// The founder's trade, which counts where the number of shops of a trade is limited; at most 40 characters. Absent:
+    /// none that is limited.
+    #[prost(string, tag = "23")]
+    pub founder_category: ::prost::alloc::string::String,
 }
 /// How long shops have to settle.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -91,6 +101,68 @@ pub struct SettlementRules {
     /// Days after a receipt's record within which a party of it can dispute it, 1 to 180. 0: 14.
     #[prost(uint32, tag = "2")]
     pub dispute_days: u32,
+}
+/// How an alliance decides about itself. In a charter an absent field has its default; in an amendment it stays as it is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Governance {
+    /// Votes of core members that admit a shop, 1 to 100. Absent in a charter, whose own field says it.
+    #[prost(uint32, optional, tag = "1")]
+    pub admission_votes: ::core::option::Option<u32>,
+    /// Votes of core members that remove a shop, 1 to 100. Absent in a charter, whose own field says it.
+    #[prost(uint32, optional, tag = "2")]
+    pub removal_votes: ::core::option::Option<u32>,
+    /// Votes of core members that change the rules: amendments, limits of categories, renewals, splits; 1 to 100.
+    /// Default: the larger one of the two above.
+    #[prost(uint32, optional, tag = "3")]
+    pub amendment_votes: ::core::option::Option<u32>,
+    /// At least this share of the core members who are awake must be for a change of the rules, 0 to 100. Default: 50.
+    #[prost(uint32, optional, tag = "4")]
+    pub amendment_percent: ::core::option::Option<u32>,
+    /// Members, core or not, who must have voted for an admission in all, 0 to 100. Default: 0.
+    #[prost(uint32, optional, tag = "5")]
+    pub admission_sponsors: ::core::option::Option<u32>,
+    /// How long an admission is open to objections after its last vote, milliseconds, at most 90 days. Default: 0, which
+    /// is not at all.
+    #[prost(int64, optional, tag = "6")]
+    pub objection_ms: ::core::option::Option<i64>,
+    /// Objections of core members that stop an admission, 1 to 100. Default: 1.
+    #[prost(uint32, optional, tag = "7")]
+    pub objection_votes: ::core::option::Option<u32>,
+    /// Days without a record of its own after which a core member's voice is not waited for, 7 to 3,650. 0, which is the
+    /// default: every voice is always waited for.
+    #[prost(uint32, optional, tag = "8")]
+    pub dormancy_days: ::core::option::Option<u32>,
+    /// Members of one trade category, 1 to 512. Default: 0, which is as many as come.
+    #[prost(uint32, optional, tag = "9")]
+    pub category_shops: ::core::option::Option<u32>,
+    /// Votes of core members that give a strike, or annul one, 1 to 100. Default: as many as remove a shop.
+    #[prost(uint32, optional, tag = "10")]
+    pub strike_votes: ::core::option::Option<u32>,
+    /// Strikes that suspend a member, 1 to 100. Default: 3.
+    #[prost(uint32, optional, tag = "11")]
+    pub strike_limit: ::core::option::Option<u32>,
+    /// Days for which a strike counts, 1 to 3,650. Default: 365.
+    #[prost(uint32, optional, tag = "12")]
+    pub strike_days: ::core::option::Option<u32>,
+    /// Days for which a member is suspended, 1 to 3,650. Default: 30.
+    #[prost(uint32, optional, tag = "13")]
+    pub suspension_days: ::core::option::Option<u32>,
+    /// Days within which the member can appeal against a strike, 1 to 365. Default: 14.
+    #[prost(uint32, optional, tag = "14")]
+    pub appeal_days: ::core::option::Option<u32>,
+    /// End of the first season, 0 to 253402300799999. Default: 0, which is never. Absent in an amendment: renewals set it.
+    #[prost(int64, optional, tag = "15")]
+    pub season_end_unix_ms: ::core::option::Option<i64>,
+}
+/// Where an alliance comes from.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Origin {
+    /// The alliance before, 32 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub alliance_id: ::prost::bytes::Bytes,
+    /// The motion there that decided it, 32 bytes; absent: its season was over.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub motion_id: ::prost::bytes::Bytes,
 }
 /// Which touches count as evidence that one shop sent a customer to another, and which of them pays.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -175,11 +247,18 @@ pub struct Vote {
     /// Absent: none.
     #[prost(bytes = "bytes", tag = "2")]
     pub guest_key: ::prost::bytes::Bytes,
+    /// The voice is against the motion: a vote for it is taken back, and an admission is objected to. Of several voices of
+    /// one shop the latest counts.
+    #[prost(bool, tag = "3")]
+    pub against: bool,
 }
 /// What core members decide together.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Motion {
-    #[prost(oneof = "motion::Motion", tags = "1, 2")]
+    /// Tells a motion from an earlier one that says the same and was decided, 0 to 1,000.
+    #[prost(uint32, tag = "20")]
+    pub round: u32,
+    #[prost(oneof = "motion::Motion", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
     pub motion: ::core::option::Option<motion::Motion>,
 }
 /// Nested message and enum types in `Motion`.
@@ -190,6 +269,20 @@ pub mod motion {
         Admission(super::Admission),
         #[prost(message, tag = "2")]
         Removal(super::Removal),
+        #[prost(message, tag = "3")]
+        Amendment(super::Amendment),
+        #[prost(message, tag = "4")]
+        CoreChange(super::CoreChange),
+        #[prost(message, tag = "5")]
+        CategoryLimit(super::CategoryLimit),
+        #[prost(message, tag = "6")]
+        Strike(super::Strike),
+        #[prost(message, tag = "7")]
+        Annulment(super::Annulment),
+        #[prost(message, tag = "8")]
+        Renewal(super::Renewal),
+        #[prost(message, tag = "9")]
+        Split(super::Split),
     }
 }
 /// Takes a shop into the alliance, or makes a member a core member.
@@ -200,6 +293,9 @@ pub struct Admission {
     /// True: the shop may vote.
     #[prost(bool, tag = "2")]
     pub core: bool,
+    /// Its trade, of which the charter may limit the number; at most 40 characters. Absent: none that is limited.
+    #[prost(string, tag = "3")]
+    pub category: ::prost::alloc::string::String,
 }
 /// Takes a shop out of the alliance.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -210,6 +306,125 @@ pub struct Removal {
     /// The seal: the last record of the shop that counts; 0 if none does.
     #[prost(uint64, tag = "2")]
     pub last_sequence: u64,
+    /// At most 500 characters.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// Changes the rules.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Amendment {
+    /// The amendment that made the rules which this one changes, 32 bytes; absent: those of the charter. The motion lapses
+    /// where other rules are in force.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub base_id: ::prost::bytes::Bytes,
+    /// What changes; at least one field.
+    #[prost(message, optional, tag = "2")]
+    pub change: ::core::option::Option<Governance>,
+    /// At most 500 characters.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// Makes a member a core member, or a core member an ordinary one.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CoreChange {
+    /// 32 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub shop_id: ::prost::bytes::Bytes,
+    /// True: it votes from then on.
+    #[prost(bool, tag = "2")]
+    pub core: bool,
+    /// At most 500 characters.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// How many members of one trade there may be, whatever the rules say for all.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CategoryLimit {
+    /// 1 to 40 characters.
+    #[prost(string, tag = "1")]
+    pub category: ::prost::alloc::string::String,
+    /// 1 to 512.
+    #[prost(uint32, tag = "2")]
+    pub shops_max: u32,
+}
+/// A member broke the rules. Several strikes suspend it: for a while it has no vote and begins no promotions and
+/// hand-outs.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Strike {
+    /// 32 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub shop_id: ::prost::bytes::Bytes,
+    #[prost(enumeration = "StrikeCause", tag = "2")]
+    pub cause: i32,
+    /// The record that shows it, 32 bytes; absent: none.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub evidence_id: ::prost::bytes::Bytes,
+    /// 1 to 500 characters.
+    #[prost(string, tag = "4")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// Takes a strike back. It needs an appeal of the member that was struck, made in time.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Annulment {
+    /// The strike's motion, 32 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub strike_id: ::prost::bytes::Bytes,
+}
+/// Begins the next season at the end of the present one, for the members who choose to go on. Lapses where it is not
+/// carried before that end.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Renewal {
+    /// The season that it begins, 2 or more; 1 where the alliance has no end so far, which gets one.
+    #[prost(uint32, tag = "1")]
+    pub season: u32,
+    /// When that one ends, later than the one before, 1 to 253402300799999.
+    #[prost(int64, tag = "2")]
+    pub ends_unix_ms: i64,
+}
+/// Splits the alliance: the shops named may go on in one of their own. Each goes by its own departure.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Split {
+    /// What the new alliance is to be called, 1 to 80 characters.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Members that may go, ascending, 32 bytes each, 1 to 512.
+    #[prost(bytes = "bytes", repeated, tag = "2")]
+    pub shop_ids: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    /// At most 500 characters.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// The author appeals against a strike that it got.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Appeal {
+    /// The strike's motion, 32 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub strike_id: ::prost::bytes::Bytes,
+    /// Why, 1 to 500 characters.
+    #[prost(string, tag = "2")]
+    pub statement: ::prost::alloc::string::String,
+}
+/// Whether the author goes on in a season. Of several choices before the season begins the latest counts; after that, the
+/// first one to go on, from its time on.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SeasonChoice {
+    /// 2 or more.
+    #[prost(uint32, tag = "1")]
+    pub season: u32,
+    /// False: it stays behind, and winds down.
+    #[prost(bool, tag = "2")]
+    pub goes_on: bool,
+}
+/// The author leaves: from the record's time on it has no vote and begins no promotions and hand-outs. What it handed out
+/// and owes is honoured and settled.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Departure {
+    /// The alliance in which it goes on, 32 bytes; absent: none.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub next_alliance_id: ::prost::bytes::Bytes,
+    /// The split by which it goes, 32 bytes; absent: none.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub split_id: ::prost::bytes::Bytes,
     /// At most 500 characters.
     #[prost(string, tag = "3")]
     pub reason: ::prost::alloc::string::String,
@@ -228,6 +443,9 @@ pub struct Invitation {
     /// For whom it is meant, at most 80 characters.
     #[prost(string, tag = "4")]
     pub note: ::prost::alloc::string::String,
+    /// The guest's trade, which its admission names; at most 40 characters. Absent: none that is limited.
+    #[prost(string, tag = "5")]
+    pub category: ::prost::alloc::string::String,
 }
 /// What an invitation link carries, as base64url after `hutong:join/`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -287,6 +505,54 @@ impl PayingModel {
             "PAYING_MODEL_LINEAR" => Some(Self::Linear),
             "PAYING_MODEL_POSITION" => Some(Self::Position),
             "PAYING_MODEL_DECAY" => Some(Self::Decay),
+            _ => None,
+        }
+    }
+}
+/// What earns a strike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum StrikeCause {
+    Unspecified = 0,
+    /// Advertised what it did not hold to, or in the name of others.
+    Advertising = 1,
+    /// Did not pay its dues or debts.
+    MissedDues = 2,
+    /// Signed two records in one place.
+    Fork = 3,
+    /// Honoured or passed on a voucher twice.
+    DoubleSpend = 4,
+    /// Kept back its secret in a draw.
+    WithheldSecret = 5,
+    /// Anything else that its reason tells.
+    Other = 6,
+}
+impl StrikeCause {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "STRIKE_CAUSE_UNSPECIFIED",
+            Self::Advertising => "STRIKE_CAUSE_ADVERTISING",
+            Self::MissedDues => "STRIKE_CAUSE_MISSED_DUES",
+            Self::Fork => "STRIKE_CAUSE_FORK",
+            Self::DoubleSpend => "STRIKE_CAUSE_DOUBLE_SPEND",
+            Self::WithheldSecret => "STRIKE_CAUSE_WITHHELD_SECRET",
+            Self::Other => "STRIKE_CAUSE_OTHER",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "STRIKE_CAUSE_UNSPECIFIED" => Some(Self::Unspecified),
+            "STRIKE_CAUSE_ADVERTISING" => Some(Self::Advertising),
+            "STRIKE_CAUSE_MISSED_DUES" => Some(Self::MissedDues),
+            "STRIKE_CAUSE_FORK" => Some(Self::Fork),
+            "STRIKE_CAUSE_DOUBLE_SPEND" => Some(Self::DoubleSpend),
+            "STRIKE_CAUSE_WITHHELD_SECRET" => Some(Self::WithheldSecret),
+            "STRIKE_CAUSE_OTHER" => Some(Self::Other),
             _ => None,
         }
     }
@@ -466,6 +732,12 @@ pub enum Kind {
     Note = 29,
     /// Payload: Resumption. The first record of an incarnation after the first.
     Resumption = 30,
+    /// Payload: Appeal.
+    Appeal = 32,
+    /// Payload: SeasonChoice.
+    SeasonChoice = 33,
+    /// Payload: Departure.
+    Departure = 34,
     /// Payload: LostRecord.
     LostRecord = 40,
 }
@@ -507,6 +779,9 @@ impl Kind {
             Self::FundingConsent => "KIND_FUNDING_CONSENT",
             Self::Note => "KIND_NOTE",
             Self::Resumption => "KIND_RESUMPTION",
+            Self::Appeal => "KIND_APPEAL",
+            Self::SeasonChoice => "KIND_SEASON_CHOICE",
+            Self::Departure => "KIND_DEPARTURE",
             Self::LostRecord => "KIND_LOST_RECORD",
         }
     }
@@ -544,6 +819,9 @@ impl Kind {
             "KIND_FUNDING_CONSENT" => Some(Self::FundingConsent),
             "KIND_NOTE" => Some(Self::Note),
             "KIND_RESUMPTION" => Some(Self::Resumption),
+            "KIND_APPEAL" => Some(Self::Appeal),
+            "KIND_SEASON_CHOICE" => Some(Self::SeasonChoice),
+            "KIND_DEPARTURE" => Some(Self::Departure),
             "KIND_LOST_RECORD" => Some(Self::LostRecord),
             _ => None,
         }

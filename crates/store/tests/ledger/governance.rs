@@ -170,8 +170,8 @@ fn who_was_let_in_by_a_vote_past_a_seal_is_out_again_on_every_node() {
     assert_eq!(street.shops[2].state().public, street.shops[0].state().public);
     // A vote that counts lets it in again, with all that it wrote.
     let identity = street.shops[3].identity.signed().clone();
-    let admission = proto::Admission { identity: Some(identity), core: false };
-    let motion = proto::Motion { motion: Some(proto::motion::Motion::Admission(admission)) };
+    let admission = proto::Admission { identity: Some(identity), ..Default::default() };
+    let motion = proto::Motion { motion: Some(proto::motion::Motion::Admission(admission)), round: 0 };
     let motion = prost::Message::encode_to_vec(&motion).into();
     street.plant(0, Kind::Vote, &[], &proto::Vote { motion, ..Default::default() });
     street.meet();

@@ -10,6 +10,8 @@ mod conditions;
 #[cfg(test)]
 mod convergence;
 #[cfg(test)]
+mod council;
+#[cfg(test)]
 mod disputes;
 #[cfg(test)]
 mod evidence;
@@ -25,6 +27,7 @@ mod ladder;
 mod limits;
 #[cfg(test)]
 mod lost;
+#[cfg(test)]
 mod modes;
 #[cfg(test)]
 mod nonsense;

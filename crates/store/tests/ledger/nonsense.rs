@@ -260,7 +260,8 @@ fn a_vote_of_a_shop_that_has_none_changes_nobodys_standing() {
     let mut scene = scene();
     let before = scene.states();
     let removal = proto::Removal { shop_id: scene.street.bytes(0), last_sequence: 0, reason: String::new() };
-    let motion = proto::Motion { motion: Some(proto::motion::Motion::Removal(removal)) }.encode_to_vec();
+    let motion =
+        proto::Motion { motion: Some(proto::motion::Motion::Removal(removal)), round: 0 }.encode_to_vec();
     scene.street.plant(1, Kind::Vote, &[], &proto::Vote { motion: motion.into(), ..Default::default() });
     scene.street.meet();
     for (after, before) in scene.states().iter().zip(&before) {

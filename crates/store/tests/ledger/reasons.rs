@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use hutong_core::{
-    command::{Command, Confirmation, MoveQuotaCommand, RedeemCommand},
+    command::{Command, Confirmation, GovernCommand, MoveQuotaCommand, RedeemCommand},
     refusal::{Reason, Refusal},
     settlement::clearing,
 };
@@ -74,6 +74,7 @@ fn every_reason_that_the_rules_can_give_is_given() {
     let sale = street.sale(yuan(20), None);
     heard.refused(street.try_run(2, &sale));
     govern(&mut heard, &mut street);
+    decide(&mut heard);
     settle(&mut heard);
     net(&mut heard);
     lose(&mut heard);
@@ -277,6 +278,51 @@ fn hold_the_right(heard: &mut Heard, street: &mut Street) {
     let reclaim =
         MoveQuotaCommand { request, promotion: designated, to, count: 1, reclaimed_from: Some(from) };
     heard.refused(street.run(4, &Command::MoveQuota(reclaim)));
+}
+
+/// What an alliance decides about itself.
+fn decide(heard: &mut Heard) {
+    let mut street = Street::founded(91, |charter| {
+        charter.governance = Some(proto::Governance {
+            category_shops: Some(1),
+            strike_limit: Some(1),
+            objection_ms: Some(DAY_MS),
+            season_end_unix_ms: Some(charter.created_unix_ms + 60 * DAY_MS),
+            ..Default::default()
+        });
+        charter.founder_category = "面馆".into();
+    });
+    let newcomer = street.join(false);
+    let sale = street.sale(yuan(20), None);
+    heard.refused(street.run(newcomer, &sale));
+    let invitation = proto::Invitation {
+        expires_unix_ms: street.now.ms() + DAY_MS,
+        category: "面馆".into(),
+        ..Default::default()
+    };
+    heard.refused(street.run(0, &Command::Invite(invitation)));
+    street.pass(2 * DAY_MS);
+    heard.refused(street.vote(0, [1; 32], false));
+    let strike = street.strike(newcomer, "会费未付");
+    let strike = street.propose(0, strike).unwrap();
+    heard.refused(street.vote(0, strike, true));
+    let annulment = proto::Annulment { strike_id: strike.to_vec().into() };
+    heard.refused(street.propose(0, proto::motion::Motion::Annulment(annulment)));
+    street.meet();
+    let terms = street.terms(&[newcomer], 0);
+    heard.refused(street.publish(newcomer, terms));
+    street.pass(20 * DAY_MS);
+    let appeal = GovernCommand::Appeal { strike, statement: "已付".into() };
+    heard.refused(street.govern(newcomer, appeal));
+    let now = street.now;
+    heard.refused(street.shops[0].ledger.alliance().origin(None, now));
+    street.pass(60 * DAY_MS);
+    let terms = street.terms(&[newcomer], 0);
+    heard.refused(street.publish(newcomer, terms));
+    let departure = GovernCommand::Depart { next: None, split: None, reason: String::new() };
+    street.govern(newcomer, departure).unwrap();
+    let terms = street.terms(&[newcomer], 0);
+    heard.refused(street.publish(newcomer, terms));
 }
 
 fn govern(heard: &mut Heard, street: &mut Street) {

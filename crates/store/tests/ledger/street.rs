@@ -184,6 +184,7 @@ impl Street {
             expires_unix_ms: self.now.ms() + DAY_MS,
             core,
             note: "新邻居".into(),
+            ..Default::default()
         };
         self.run(0, &Command::Invite(invitation)).unwrap();
         let admit = Command::AdmitGuest { guest_key, identity: identity.signed().clone() };

@@ -181,6 +181,13 @@ methods! {
     "AllianceService" / "ApproveMember", Changes, OneOf(&[Scope::AllianceWrite]);
     "AllianceService" / "RemoveMember", Changes, OneOf(&[Scope::AllianceWrite]);
     "AllianceService" / "UpdateProfile", Changes, OneOf(&[Scope::AllianceWrite]);
+    "GovernanceService" / "GetGovernance", Reads, OneOf(&[Scope::AllianceRead]);
+    "GovernanceService" / "ListMotions", Reads, OneOf(&[Scope::AllianceRead]);
+    "GovernanceService" / "ProposeMotion", Changes, OneOf(&[Scope::AllianceWrite]);
+    "GovernanceService" / "VoteOnMotion", Changes, OneOf(&[Scope::AllianceWrite]);
+    "GovernanceService" / "AppealStrike", Changes, OneOf(&[Scope::AllianceWrite]);
+    "GovernanceService" / "ChooseSeason", Changes, OneOf(&[Scope::AllianceWrite]);
+    "GovernanceService" / "DepartAlliance", Changes, OneOf(&[Scope::AllianceWrite]);
     "ReportService" / "GetSummary", Reads, OneOf(&[Scope::ReportRead]);
     "ReportService" / "ListPairs", Reads, OneOf(&[Scope::ReportRead]);
     "ReportService" / "GetStateDigest", Reads, OneOf(&[Scope::ReportRead]);

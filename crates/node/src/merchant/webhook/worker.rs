@@ -216,6 +216,7 @@ fn message(hosted: &Hosted, event: &WatchResponse) -> Message {
         "author_id": event.author_id,
         "voucher_id": event.voucher_id,
         "promotion_id": event.promotion_id,
+        "motion_id": event.motion_id,
         "resume_token": event.resume_token,
     });
     Message { id, body: body(&type_name(event.r#type()), time, &data) }
