@@ -110,6 +110,14 @@ async fn the_recovery_phrase_alone_brings_a_shop_back_from_its_peers() {
     let till = teahouse.client().await;
     let again = till.redeem_voucher(redemption(&vouchers[0].qr_text)).await.unwrap_err();
     assert_eq!(again.reason(), Some("VOUCHER_ALREADY_REDEEMED"));
+    // What a record that nobody has may have used is not used, before somebody vouches for it.
+    let doubted = till.redeem_voucher(redemption(&vouchers[1].qr_text)).await.unwrap_err();
+    assert_eq!(doubted.reason(), Some("RECORDS_MAY_BE_LOST"));
+    let in_doubt = |shop: &Shop| shop.cli(&["status"])["alliances"][0]["doubtful_until_time"].is_string();
+    assert!(in_doubt(&teahouse));
+    teahouse.cli(&["restore", "--nothing-lost"]);
+    assert!(!in_doubt(&teahouse));
+    assert_eq!(teahouse.refused(&["restore", "--nothing-lost"]), "NOTHING_IN_DOUBT");
     till.redeem_voucher(redemption(&vouchers[1].qr_text)).await.unwrap();
     converged(&[&baozi, &teahouse]).await;
 }
