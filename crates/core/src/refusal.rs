@@ -269,6 +269,14 @@ reasons! {
     BalanceDiffers, "BALANCE_DIFFERS", State, "轧差所用余额与双方公布的不符", "the run takes other balances than were disclosed";
     /// An ally owes more than this shop's limit.
     ExposureStop, "EXPOSURE_STOP", State, "{ally} 已欠本店 {owed}，超过上限 {stop}，暂停发券", "{ally} owes this shop {owed}, more than the limit of {stop}";
+    /// The file is no bundle, or what is in it is none.
+    BundleInvalid, "BUNDLE_INVALID", Invalid, "这不是有效的记录包：{why}", "this is no valid bundle: {why}";
+    /// The bundle is of a newer program.
+    BundleVersion, "BUNDLE_VERSION", Invalid, "记录包由更新的版本写成", "the bundle was written by a newer program";
+    /// The bundle ends before its end.
+    BundleTruncated, "BUNDLE_TRUNCATED", Invalid, "记录包不完整；断开之前的记录已保留（新 {new} 条）", "the bundle is cut off; the records before that are kept ({new} were new)";
+    /// The bundle's bytes are not what was written.
+    BundleDamaged, "BUNDLE_DAMAGED", Invalid, "记录包已损坏；损坏处之前的记录已保留（新 {new} 条）", "the bundle is damaged; the records before that are kept ({new} were new)";
 }
 
 impl Refusal {

@@ -4,6 +4,7 @@
 mod activity;
 mod alliance;
 mod auth;
+mod bundle;
 mod call;
 mod channel;
 mod event;
