@@ -9,6 +9,8 @@ mod bad_streams;
 #[cfg(test)]
 mod browser;
 #[cfg(test)]
+mod bundle;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod damage;

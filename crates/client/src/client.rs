@@ -217,6 +217,16 @@ impl Client {
     }
 }
 
+impl Client {
+    /// The node, as generated; without a deadline, for calls that last as long as a file is long.
+    pub(crate) fn node_at_leisure(&self) -> NodeServiceClient<Channel> {
+        let caller = Caller { deadline: None, ..self.caller.clone() };
+        NodeServiceClient::with_interceptor(self.channel.clone(), caller)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

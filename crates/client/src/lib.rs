@@ -23,6 +23,7 @@
 //! # }
 //! ```
 
+mod bundle;
 mod calls;
 mod client;
 mod error;

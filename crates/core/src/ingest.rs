@@ -77,6 +77,28 @@ pub enum IngestError {
     HeldBack(UnixMillis),
 }
 
+impl IngestError {
+    /// The stable name of the rung.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Length(_) => "LENGTH",
+            Self::Size(_) => "SIZE",
+            Self::Malformed(_) => "MALFORMED",
+            Self::WrongAlliance(_) => "OTHER_ALLIANCE",
+            Self::NotMember(_) => "NOT_MEMBER",
+            Self::KeyEpoch(_) => "KEY_EPOCH",
+            Self::Sealed(_) => "SEALED",
+            Self::Gap { .. } => "GAP",
+            Self::Earlier(_) => "EARLIER",
+            Self::Superseded(_) => "SUPERSEDED",
+            Self::Diverged(_) => "DIVERGED",
+            Self::PayloadMissing(_) => "PAYLOAD_MISSING",
+            Self::Run(_) => "RUN",
+            Self::HeldBack(_) => "HELD_BACK",
+        }
+    }
+}
+
 /// Records that may be stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admitted {

@@ -325,6 +325,11 @@ impl Promotion {
         [author.as_bytes(), &published.ms().to_be_bytes()[..], message].concat()
     }
 
+    /// Of what the table keeps, the message.
+    pub(crate) fn stored_message(stored: &[u8]) -> Option<&[u8]> {
+        stored.get(ShopId::BYTES + size_of::<i64>()..)
+    }
+
     fn from_stored(key: &[u8], stored: &[u8], currency: Currency) -> Result<Self, ViewError> {
         let damaged = || ViewError::Damaged("table of promotions".into());
         let id = RecordId::try_from(&key[1..]).map_err(|_| damaged())?;

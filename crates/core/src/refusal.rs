@@ -289,6 +289,14 @@ reasons! {
     NotAppealed, "NOT_APPEALED", State, "被处分的店没有按期申诉", "the shop did not appeal against the strike in time";
     /// No split that was carried names this shop, and no season is over.
     OriginUnproven, "ORIGIN_UNPROVEN", State, "原联盟没有通过让本店分出的决议，也未到期", "the alliance before has decided on no split for this shop, and its season is not over";
+    /// The file is no bundle, or what is in it is none.
+    BundleInvalid, "BUNDLE_INVALID", Invalid, "这不是有效的记录包：{why}", "this is no valid bundle: {why}";
+    /// The bundle is of a newer program.
+    BundleVersion, "BUNDLE_VERSION", Invalid, "记录包由更新的版本写成", "the bundle was written by a newer program";
+    /// The bundle ends before its end.
+    BundleTruncated, "BUNDLE_TRUNCATED", Invalid, "记录包不完整；断开之前的记录已保留（新 {new} 条）", "the bundle is cut off; the records before that are kept ({new} were new)";
+    /// The bundle's bytes are not what was written.
+    BundleDamaged, "BUNDLE_DAMAGED", Invalid, "记录包已损坏；损坏处之前的记录已保留（新 {new} 条）", "the bundle is damaged; the records before that are kept ({new} were new)";
 }
 
 impl Refusal {

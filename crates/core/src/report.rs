@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     code::SECRET_BYTES,
+    promotion::Promotion,
     table,
     view::{Reader, ViewError},
     voucher::{Token, Voucher, VoucherKey, VoucherState},
@@ -164,8 +165,8 @@ fn own_index(
     me: ShopId,
 ) -> Result<Option<u8>, ViewError> {
     let Some(stored) = view.get(&table::promotion(promotion))? else { return Ok(None) };
-    let message = proto::Promotion::decode(stored.get(ShopId::BYTES..).unwrap_or_default())
-        .map_err(|_| ViewError::Damaged("table of promotions".into()))?;
+    let message = Promotion::stored_message(&stored).and_then(|bytes| proto::Promotion::decode(bytes).ok());
+    let message = message.ok_or_else(|| ViewError::Damaged("table of promotions".into()))?;
     let index = message.distributors.iter().position(|d| d.shop_id.as_ref() == me.as_bytes());
     Ok(index.and_then(|i| u8::try_from(i).ok()))
 }

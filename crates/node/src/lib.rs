@@ -3,6 +3,7 @@
 pub mod alliance;
 pub mod backup;
 mod bench;
+pub mod bundle;
 pub mod cli;
 pub mod clock;
 pub mod config;

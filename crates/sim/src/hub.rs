@@ -244,7 +244,7 @@ impl World {
             News::Committed(committed) => self.committed(node, &committed),
             News::Answered { till, outcome } => self.reply(till, *outcome),
             News::Ingested { peer: OWN_HAND, .. } => {}
-            News::Ingested { peer, shop, outcome } => {
+            News::Ingested { peer, shop, outcome, .. } => {
                 self.notify(node, Notice::Ingested(peer, shop, link_outcome(outcome)));
             }
             News::Show { peer, shop, from_sequence } => {

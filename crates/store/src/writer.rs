@@ -90,6 +90,8 @@ pub enum News<T, P> {
         shop: ShopId,
         /// How far the log goes now, or why some of it was refused.
         outcome: Result<Head, Refused>,
+        /// How many were new, and at which rung the others were refused.
+        taken: Taken,
     },
     /// A peer's branch of a log leaves ours elsewhere: it is to show its records from this place on.
     Show {
@@ -120,10 +122,21 @@ pub enum Refused {
     Earlier,
 }
 
+/// What was taken of a peer's records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Taken {
+    /// Records that are new.
+    pub new_records: u64,
+    /// Why one run, and what came after it, was refused: [`IngestError::code`].
+    pub refused: Option<&'static str>,
+    /// The records are of another branch of the log than the one held.
+    pub contradicts: bool,
+}
+
 /// Who waits for the group's sync.
 enum Waiting<T, P> {
     Till(T, Box<Result<Executed, Refusal>>),
-    Peer(P, ShopId, Option<Refused>),
+    Peer(P, ShopId, Option<Refused>, Taken),
 }
 
 /// The writer of one ledger.
@@ -190,8 +203,8 @@ impl<V: Views> Writer<V> {
                 Ok(Some(Waiting::Till(till, Box::new(outcome))))
             }
             Job::Ingest { peer, shop, runs } => {
-                let refused = self.ingest(&peer, shop, runs, now, rng, tell)?;
-                Ok(Some(Waiting::Peer(peer, shop, refused)))
+                let (refused, taken) = self.ingest(&peer, shop, runs, now, rng, tell)?;
+                Ok(Some(Waiting::Peer(peer, shop, refused, taken)))
             }
             Job::Examine { peer, shop, runs } => {
                 self.examine(&peer, shop, runs, now(), rng, tell)?;
@@ -254,18 +267,23 @@ impl<V: Views> Writer<V> {
         now: &impl Fn() -> UnixMillis,
         rng: &mut impl CryptoRng,
         tell: &mut impl FnMut(&Ledger<V>, News<T, P>),
-    ) -> Result<Option<Refused>, LedgerError> {
+    ) -> Result<(Option<Refused>, Taken), LedgerError> {
+        let mut taken = Taken::default();
         for run in runs {
+            let staged = self.ledger.staged_count();
             if let Err(error) = self.ledger.ingest(run, now())? {
                 tracing::debug!(shop = shop.short(), %error, "records refused");
-                return Ok(Some(self.refuse(peer, shop, error, now(), rng, tell)?));
+                taken.refused = Some(error.code());
+                taken.contradicts = matches!(error, IngestError::Diverged(_));
+                return Ok((Some(self.refuse(peer, shop, error, now(), rng, tell)?), taken));
             }
+            taken.new_records += (self.ledger.staged_count() - staged) as u64;
             // One answer may bring more records than the journal takes at once.
             if self.ledger.staged_count() >= GROUP_RECORDS_MAX {
                 self.commit(tell)?;
             }
         }
-        Ok(None)
+        Ok((None, taken))
     }
 
     /// What a refused rung means for the link. A contradiction is looked into on the spot: it may prove a fork.
@@ -376,12 +394,12 @@ impl<V: Views> Writer<V> {
     fn answer<T, P>(&self, who: Waiting<T, P>) -> News<T, P> {
         match who {
             Waiting::Till(till, outcome) => News::Answered { till, outcome },
-            Waiting::Peer(peer, shop, refused) => {
+            Waiting::Peer(peer, shop, refused, taken) => {
                 let outcome = match refused {
                     Some(refused) => Err(refused),
                     None => self.ledger.head(shop).ok_or(Refused::Later),
                 };
-                News::Ingested { peer, shop, outcome }
+                News::Ingested { peer, shop, outcome, taken }
             }
         }
     }

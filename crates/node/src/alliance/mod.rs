@@ -29,7 +29,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub use folder::{AllianceFolder, Bootstrap, OpenError};
 pub use home::HomeAnswer;
-pub use writer::{IngestJob, Notice};
+pub use hutong_store::writer::Taken;
+pub use writer::{IngestJob, Notice, Source};
 
 use writer::{Job, Till};
 
@@ -174,6 +175,34 @@ impl Hosted {
     /// Hands a peer's records to the writer; the outcome comes as a [`Notice`]. False: the queue is full.
     pub fn ingest(&self, job: IngestJob) -> bool {
         self.jobs.put(Job::Ingest(job)).is_ok()
+    }
+
+    /// Hands a file's records of one log to the writer, when there is room; what became of them is told to the source.
+    ///
+    /// # Errors
+    /// `STOPPED`.
+    pub async fn take_in(
+        &self,
+        source: Source,
+        shop: ShopId,
+        runs: Vec<Vec<proto::Record>>,
+    ) -> Result<(), Refusal> {
+        let sent = self.jobs.send(Job::Import { source, shop, runs }).await;
+        sent.map_err(|_| Refusal::new(Reason::Stopped))
+    }
+
+    /// Has the writer look for a fork in a file's records of a log, when there is room.
+    ///
+    /// # Errors
+    /// `STOPPED`.
+    pub async fn look_into(
+        &self,
+        source: Source,
+        shop: ShopId,
+        runs: Vec<Vec<proto::Record>>,
+    ) -> Result<(), Refusal> {
+        let sent = self.jobs.send(Job::Inspect { source, shop, runs }).await;
+        sent.map_err(|_| Refusal::new(Reason::Stopped))
     }
 
     /// Has the writer weigh what peers say of this shop's own log. False: the queue is full.

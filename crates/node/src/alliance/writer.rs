@@ -10,7 +10,7 @@ use hutong_store::{
     journal::Lsn,
     ledger::{self, Committed, Executed, HeadAnswer, Ledger, LedgerError, Patience, ShopKeys, Signing},
     views::SledViews,
-    writer::{self, News, Refused},
+    writer::{self, News, Refused, Taken},
 };
 use hutong_sync::{IngestOutcome, LinkId, Refusal as LinkRefusal};
 use rand::{SeedableRng as _, TryRng as _, rngs::StdRng, rngs::SysRng};
@@ -54,6 +54,18 @@ pub(super) enum Job {
     },
     Ingest(IngestJob),
     Examine(IngestJob),
+    /// Take in a file's records of one log.
+    Import {
+        source: Source,
+        shop: ShopId,
+        runs: Vec<Vec<proto::Record>>,
+    },
+    /// Look for a fork in a file's records of one log.
+    Inspect {
+        source: Source,
+        shop: ShopId,
+        runs: Vec<Vec<proto::Record>>,
+    },
     Alarm {
         link: LinkId,
         proof: bytes::Bytes,
@@ -66,17 +78,32 @@ pub(super) enum Job {
     Tick,
 }
 
-impl From<Job> for writer::Job<Till, LinkId> {
+impl From<Job> for writer::Job<Till, Source> {
     fn from(job: Job) -> Self {
         match job {
             Job::Execute { command, till } => Self::Execute { command, till },
-            Job::Ingest(IngestJob { link, shop, runs }) => Self::Ingest { peer: link, shop, runs },
-            Job::Examine(IngestJob { link, shop, runs }) => Self::Examine { peer: link, shop, runs },
-            Job::Alarm { link, proof } => Self::Alarm { peer: link, proof },
+            Job::Ingest(IngestJob { link, shop, runs }) => {
+                Self::Ingest { peer: Source::Link(link), shop, runs }
+            }
+            Job::Examine(IngestJob { link, shop, runs }) => {
+                Self::Examine { peer: Source::Link(link), shop, runs }
+            }
+            Job::Import { source, shop, runs } => Self::Ingest { peer: source, shop, runs },
+            Job::Inspect { source, shop, runs } => Self::Examine { peer: source, shop, runs },
+            Job::Alarm { link, proof } => Self::Alarm { peer: Source::Link(link), proof },
             Job::Confirm { answers, patience } => Self::Confirm { answers, patience },
             Job::Tick => Self::Tick,
         }
     }
+}
+
+/// Where records come from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// A peer.
+    Link(LinkId),
+    /// A file; what became of its records is told here, once.
+    Bundle(mpsc::Sender<Taken>),
 }
 
 /// A peer's records of one log.
@@ -209,7 +236,7 @@ fn turn(
 }
 
 impl Outlets {
-    fn tell(&self, ledger: &Ledger<SledViews>, news: News<Till, LinkId>, told: &mut Turn) {
+    fn tell(&self, ledger: &Ledger<SledViews>, news: News<Till, Source>, told: &mut Turn) {
         match news {
             News::Committed(committed) => {
                 told.roster_changed |= committed.roster_changed;
@@ -222,16 +249,24 @@ impl Outlets {
                 self.count_answer(ledger, &till, &outcome, told);
                 drop(till.reply.send(*outcome));
             }
-            News::Ingested { peer, shop, outcome } => {
+            News::Ingested { peer, shop, outcome, taken } => {
                 told.later |= outcome == Err(Refused::Later);
                 let labels = IngestLabels { outcome: ingest_word(&outcome) };
                 self.telemetry.metrics.ingests.get_or_create(&labels).inc();
-                self.notify(Notice::Ingested { link: peer, shop, outcome: link_outcome(outcome) });
+                match peer {
+                    Source::Link(link) => {
+                        self.notify(Notice::Ingested { link, shop, outcome: link_outcome(outcome) });
+                    }
+                    // Whoever read the file may have gone; the records are here all the same.
+                    Source::Bundle(reader) => drop(reader.try_send(taken)),
+                }
             }
-            News::Show { peer, shop, from_sequence } => {
-                self.notify(Notice::Show { link: peer, shop, from_sequence });
+            News::Show { peer: Source::Link(link), shop, from_sequence } => {
+                self.notify(Notice::Show { link, shop, from_sequence });
             }
-            News::Disproved { peer } => self.notify(Notice::Disproved { link: peer }),
+            News::Disproved { peer: Source::Link(link) } => self.notify(Notice::Disproved { link }),
+            // A file has nothing more to show.
+            News::Show { peer: Source::Bundle(_), .. } | News::Disproved { peer: Source::Bundle(_) } => {}
         }
     }
 

@@ -50,6 +50,23 @@ impl NodeService for Nodes {
         Ok(Response::new(proto::GetStatusResponse { version: "9.9.9".to_owned(), ..Default::default() }))
     }
 
+    type ExportBundleStream = futures::stream::Empty<Result<proto::ExportBundleResponse, Status>>;
+    type ImportBundleStream = futures::stream::Empty<Result<proto::ImportBundleResponse, Status>>;
+
+    async fn export_bundle(
+        &self,
+        _request: Request<proto::ExportBundleRequest>,
+    ) -> Result<Response<Self::ExportBundleStream>, Status> {
+        Err(Status::unimplemented("not asked for here"))
+    }
+
+    async fn import_bundle(
+        &self,
+        _request: Request<tonic::Streaming<proto::ImportBundleRequest>>,
+    ) -> Result<Response<Self::ImportBundleStream>, Status> {
+        Err(Status::unimplemented("not asked for here"))
+    }
+
     async fn declare_nothing_lost(
         &self,
         _request: Request<proto::DeclareNothingLostRequest>,

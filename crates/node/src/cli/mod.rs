@@ -21,6 +21,7 @@ mod phrase;
 mod plain_file;
 mod problem;
 mod promotion;
+mod record_bundle;
 mod report;
 mod resolve;
 mod right;
@@ -165,6 +166,9 @@ enum Command {
     Backup(backup::BackupArgs),
     /// Bring a node back from a backup, or from its recovery phrase alone.
     Restore(backup::RestoreArgs),
+    /// Carry an alliance's records to a node that has no line, as a file.
+    #[command(subcommand)]
+    Bundle(record_bundle::RecordBundleCommand),
     /// Check that the recovery phrase on paper is this shop's.
     CheckPhrase(phrase::PhraseArgs),
     /// Gather what somebody who helps needs to see, without secrets.
@@ -284,6 +288,7 @@ async fn answer(Cli { globals, command }: Cli) -> anyhow::Result<Answer> {
         Command::Doctor => Box::pin(doctor::run(&globals)).await,
         Command::Backup(args) => backup::backup(&globals, args),
         Command::Restore(args) => Box::pin(backup::restore(&globals, args)).await,
+        Command::Bundle(command) => Box::pin(record_bundle::run(&globals, command)).await,
         Command::CheckPhrase(args) => phrase::run(&globals, &args),
         Command::SupportBundle(args) => Box::pin(bundle::run(&globals, args)).await,
         Command::Man(args) => pages::run(&args),

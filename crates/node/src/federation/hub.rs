@@ -571,7 +571,7 @@ fn records_bytes(frame: &Frame) -> usize {
 
 /// A run as it travels. An author's log has a signature at each record; the last one covers the run. Some of the others
 /// stay, since a proof of a fork needs one near the fork.
-fn sparsely_signed(records: &[Record]) -> RawRun {
+pub(crate) fn sparsely_signed(records: &[Record]) -> RawRun {
     let mut run: RawRun = records.iter().map(Record::to_message).collect();
     if let Some((_, covered)) = run.split_last_mut() {
         let others =

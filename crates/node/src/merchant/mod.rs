@@ -4,6 +4,7 @@
 mod activity;
 mod alliance;
 mod auth;
+mod bundle;
 mod calendar;
 mod call;
 mod channel;

@@ -7,15 +7,15 @@ use hutong_record::ShopId;
 use hutong_store::{journal::LogHead, views::SledViews};
 use hutong_wire::{
     merchant::v1::{
-        AllianceStatus, DeclareNothingLostRequest, DeclareNothingLostResponse, GetStatusRequest,
-        GetStatusResponse, Link, SetFederationRequest, SetFederationResponse,
-        node_service_server::NodeService,
+        AllianceStatus, DeclareNothingLostRequest, DeclareNothingLostResponse, ExportBundleRequest,
+        GetStatusRequest, GetStatusResponse, ImportBundleRequest, Link, SetFederationRequest,
+        SetFederationResponse, node_service_server::NodeService,
     },
     trade,
 };
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
-use super::{MerchantPort, names::shop_name, respond};
+use super::{MerchantPort, bundle, names::shop_name, respond};
 use crate::{
     alliance::Hosted,
     clock,
@@ -28,6 +28,23 @@ use crate::{
 
 #[tonic::async_trait]
 impl NodeService for MerchantPort {
+    type ExportBundleStream = bundle::Exported;
+    type ImportBundleStream = bundle::Imported;
+
+    async fn export_bundle(
+        &self,
+        request: Request<ExportBundleRequest>,
+    ) -> Result<Response<bundle::Exported>, Status> {
+        self.export(request)
+    }
+
+    async fn import_bundle(
+        &self,
+        request: Request<Streaming<ImportBundleRequest>>,
+    ) -> Result<Response<bundle::Imported>, Status> {
+        Ok(self.import(request))
+    }
+
     async fn get_status(
         &self,
         request: Request<GetStatusRequest>,

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Refusals that only a node gives: they are about connections, tokens, queues and its own alliances.
-const OF_THE_NODE: [Reason; 20] = [
+const OF_THE_NODE: [Reason; 24] = [
     Reason::AllianceUnknown,
     Reason::AllianceUnnamed,
     Reason::AllianceExists,
@@ -39,6 +39,10 @@ const OF_THE_NODE: [Reason; 20] = [
     Reason::TokenLimitReached,
     Reason::WebhookUnknown,
     Reason::WebhookLimitReached,
+    Reason::BundleInvalid,
+    Reason::BundleVersion,
+    Reason::BundleTruncated,
+    Reason::BundleDamaged,
 ];
 
 #[derive(Default)]

@@ -4208,6 +4208,59 @@ pub struct DeclareNothingLostRequest {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeclareNothingLostResponse {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExportBundleRequest {
+    /// Hex; empty: the only one.
+    #[prost(string, tag = "1")]
+    pub alliance_id: ::prost::alloc::string::String,
+}
+/// A piece of the file; the file is whole when the stream ends with OK.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExportBundleResponse {
+    /// The next bytes, at most 128 KiB.
+    #[prost(bytes = "vec", tag = "1")]
+    pub chunk: ::prost::alloc::vec::Vec<u8>,
+    /// Records written so far.
+    #[prost(uint64, tag = "2")]
+    pub record_count: u64,
+    /// Logs that end early in the file, since damage keeps this node from reading on.
+    #[prost(uint64, tag = "3")]
+    pub damaged_log_count: u64,
+}
+/// A piece of the file.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImportBundleRequest {
+    /// Hex, looked at in the first message only; empty: the alliance that the file names.
+    #[prost(string, tag = "1")]
+    pub alliance_id: ::prost::alloc::string::String,
+    /// The next bytes, at most 128 KiB.
+    #[prost(bytes = "vec", tag = "2")]
+    pub chunk: ::prost::alloc::vec::Vec<u8>,
+}
+/// What has come of the file so far; the last one, before OK, is the sum.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ImportBundleResponse {
+    /// Records that this node did not hold; they are durable.
+    #[prost(uint64, tag = "1")]
+    pub new_record_count: u64,
+    /// Records that it held.
+    #[prost(uint64, tag = "2")]
+    pub known_record_count: u64,
+    /// Records of runs that were refused, by reason, ascending.
+    #[prost(message, repeated, tag = "3")]
+    pub refused: ::prost::alloc::vec::Vec<RefusedRecords>,
+}
+/// Records that were not taken in.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RefusedRecords {
+    /// The rung of the ladder: LENGTH, SIZE, MALFORMED, OTHER_ALLIANCE, NOT_MEMBER, KEY_EPOCH, SEALED, GAP, EARLIER,
+    /// SUPERSEDED, DIVERGED, PAYLOAD_MISSING, RUN or HELD_BACK.
+    #[prost(string, tag = "1")]
+    pub reason: ::prost::alloc::string::String,
+    /// How many; a run is refused as a whole.
+    #[prost(uint64, tag = "2")]
+    pub record_count: u64,
+}
 /// Generated client implementations.
 pub mod node_service_client {
     #![allow(
@@ -4382,6 +4435,66 @@ pub mod node_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Every record that this node holds of an alliance, as its members get them, as the bytes of one file. Sealed payloads
+        /// stay sealed; there is no key in it.
+        pub async fn export_bundle(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ExportBundleRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ExportBundleResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hutong.merchant.v1.NodeService/ExportBundle",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("hutong.merchant.v1.NodeService", "ExportBundle"),
+                );
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Takes in the records of such a file as if a member had sent them. What is held already is passed over, so that a file
+        /// may be sent again. Each answer counts what has come so far. Refused with BUNDLE_INVALID, BUNDLE_VERSION,
+        /// BUNDLE_TRUNCATED or BUNDLE_DAMAGED where the file is not whole; records before the fault are kept, and `new`, `known`
+        /// and `refused` tell how many.
+        pub async fn import_bundle(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<
+                Message = super::ImportBundleRequest,
+            >,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ImportBundleResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hutong.merchant.v1.NodeService/ImportBundle",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("hutong.merchant.v1.NodeService", "ImportBundle"),
+                );
+            self.inner.streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -4419,6 +4532,38 @@ pub mod node_service_server {
             request: tonic::Request<super::DeclareNothingLostRequest>,
         ) -> std::result::Result<
             tonic::Response<super::DeclareNothingLostResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the ExportBundle method.
+        type ExportBundleStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ExportBundleResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Every record that this node holds of an alliance, as its members get them, as the bytes of one file. Sealed payloads
+        /// stay sealed; there is no key in it.
+        async fn export_bundle(
+            &self,
+            request: tonic::Request<super::ExportBundleRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::ExportBundleStream>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the ImportBundle method.
+        type ImportBundleStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ImportBundleResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Takes in the records of such a file as if a member had sent them. What is held already is passed over, so that a file
+        /// may be sent again. Each answer counts what has come so far. Refused with BUNDLE_INVALID, BUNDLE_VERSION,
+        /// BUNDLE_TRUNCATED or BUNDLE_DAMAGED where the file is not whole; records before the fault are kept, and `new`, `known`
+        /// and `refused` tell how many.
+        async fn import_bundle(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::ImportBundleRequest>>,
+        ) -> std::result::Result<
+            tonic::Response<Self::ImportBundleStream>,
             tonic::Status,
         >;
     }
@@ -4631,6 +4776,100 @@ pub mod node_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hutong.merchant.v1.NodeService/ExportBundle" => {
+                    #[allow(non_camel_case_types)]
+                    struct ExportBundleSvc<T: NodeService>(pub Arc<T>);
+                    impl<
+                        T: NodeService,
+                    > tonic::server::ServerStreamingService<super::ExportBundleRequest>
+                    for ExportBundleSvc<T> {
+                        type Response = super::ExportBundleResponse;
+                        type ResponseStream = T::ExportBundleStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ExportBundleRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NodeService>::export_bundle(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ExportBundleSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hutong.merchant.v1.NodeService/ImportBundle" => {
+                    #[allow(non_camel_case_types)]
+                    struct ImportBundleSvc<T: NodeService>(pub Arc<T>);
+                    impl<
+                        T: NodeService,
+                    > tonic::server::StreamingService<super::ImportBundleRequest>
+                    for ImportBundleSvc<T> {
+                        type Response = super::ImportBundleResponse;
+                        type ResponseStream = T::ImportBundleStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::ImportBundleRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NodeService>::import_bundle(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ImportBundleSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)
