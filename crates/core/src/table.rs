@@ -27,7 +27,6 @@ const STOCK: u8 = 0x16;
 const STOCK_MOVE: u8 = 0x17;
 pub(crate) const PROOF: u8 = 0x18;
 const FUNDING_CONSENT: u8 = 0x19;
-const RESUMED: u8 = 0x1a;
 pub(crate) const BALANCE: u8 = 0x20;
 pub(crate) const RUN: u8 = 0x21;
 const CONSENT: u8 = 0x22;
@@ -90,6 +89,7 @@ pub(crate) const PAYMENT_OF: u8 = 0xc4;
 const DOUBT: u8 = 0xcc;
 const LOST: u8 = 0xcd;
 const LOST_OF: u8 = 0xce;
+const RESUMED: u8 = 0xcf;
 
 /// What a record waits for before it can be folded: a promotion's or a member's id.
 pub(crate) type Need = [u8; 32];

@@ -187,8 +187,8 @@ impl Hosted {
         shop: ShopId,
         runs: Vec<Vec<proto::Record>>,
     ) -> Result<(), Refusal> {
-        let sent = self.jobs.send(Job::Import { source, shop, runs }).await;
-        sent.map_err(|_| Refusal::new(Reason::Stopped))
+        let put = self.jobs.put_when_room(Job::Import { source, shop, runs }).await;
+        put.ok_or_else(|| Refusal::new(Reason::Stopped))
     }
 
     /// Has the writer look for a fork in a file's records of a log, when there is room.
@@ -201,8 +201,8 @@ impl Hosted {
         shop: ShopId,
         runs: Vec<Vec<proto::Record>>,
     ) -> Result<(), Refusal> {
-        let sent = self.jobs.send(Job::Inspect { source, shop, runs }).await;
-        sent.map_err(|_| Refusal::new(Reason::Stopped))
+        let put = self.jobs.put_when_room(Job::Inspect { source, shop, runs }).await;
+        put.ok_or_else(|| Refusal::new(Reason::Stopped))
     }
 
     /// Has the writer weigh what peers say of this shop's own log. False: the queue is full.

@@ -4,12 +4,15 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use super::writer::Job;
 
 /// Jobs that wait in each line. Full: tills are told to come again (`BUSY`), peers likewise.
 pub(super) const JOBS_MAX: usize = 1_024;
+/// After so long who waits for room looks again.
+const ROOM_WAIT: Duration = Duration::from_millis(10);
 /// After so many tills in a row one job of a peer is taken: a busy till does not cut its shop off.
 const TILLS_IN_A_ROW: usize = 64;
 
@@ -75,13 +78,30 @@ pub(super) fn lines<T>() -> (Door<T>, Counter<T>) {
 impl<T: Lined> Door<T> {
     /// Puts a job at the end of its line.
     pub(super) fn put(&self, job: T) -> Result<(), NotTaken> {
+        self.offer(job).map_err(|(why, _)| why)
+    }
+
+    /// Puts a job at the end of its line once there is room. None: the writer has stopped.
+    pub(super) async fn put_when_room(&self, mut job: T) -> Option<()> {
+        loop {
+            match self.offer(job) {
+                Ok(()) => return Some(()),
+                Err((NotTaken::Stopped, _)) => return None,
+                Err((NotTaken::Full, back)) => job = back,
+            }
+            tokio::time::sleep(ROOM_WAIT).await;
+        }
+    }
+
+    /// Puts a job at the end of its line, or gives it back.
+    fn offer(&self, job: T) -> Result<(), (NotTaken, T)> {
         let mut lines = self.0.lock();
         if lines.stopped {
-            return Err(NotTaken::Stopped);
+            return Err((NotTaken::Stopped, job));
         }
         let line = if job.is_of_till() { &mut lines.tills } else { &mut lines.peers };
         if line.len() >= JOBS_MAX {
-            return Err(NotTaken::Full);
+            return Err((NotTaken::Full, job));
         }
         line.push_back(job);
         drop(lines);
