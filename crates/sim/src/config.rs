@@ -49,8 +49,6 @@ impl fmt::Display for Config {
         write!(f, "hutong sim --seed {seed} --shops {shops} --days {days} --redemptions {redemptions}")?;
         if *faults == FaultSet::NONE {
             f.write_str(" --faults none")?;
-        } else if *faults == FaultSet::all() {
-            f.write_str(" --faults all")?;
         } else if *faults != FaultSet::all() {
             let names: Vec<_> = faults.kinds().map(FaultKind::name).collect();
             write!(f, " --faults {}", names.join(","))?;

@@ -13,6 +13,7 @@ use std::{
         PoisonError, RwLock, RwLockReadGuard,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use hutong_core::view::{Batch, Reader, ViewError};
@@ -29,6 +30,9 @@ const POSITION_KEY: &[u8] = &[OWN, b'p'];
 const VERSION_KEY: &[u8] = &[OWN, b'v'];
 /// sled writes out at least so often. It must stay on: otherwise it never collects garbage.
 const FLUSH_EVERY_MS: u64 = 500;
+/// How often, and after what wait each time, sled is opened again where a database dropped before still ends.
+const OPEN_TRIES: usize = 100;
+const OPEN_WAIT: Duration = Duration::from_millis(20);
 /// The file in which sled keeps its log.
 const LOG_FILE: &str = "db";
 
@@ -142,7 +146,7 @@ fn open_existing(
         Err(error) => return Err(io_error(&error)),
     }
     let opened = guarded(|| {
-        let db = config(folder, cache_bytes).open()?;
+        let db = open_db(folder, cache_bytes)?;
         let (found, position) = (db.get(VERSION_KEY)?, db.get(POSITION_KEY)?);
         let is_used = db.range::<&[u8], _>(&[ENTRY][..]..).next().transpose()?.is_some();
         Ok((db, found, position, is_used))
@@ -167,6 +171,25 @@ fn open_existing(
     }
 }
 
+/// Opens sled's database. The folder's own lock is held, so whoever holds sled's is a database of this process that was
+/// dropped a moment ago, whose threads end with what they were at.
+fn open_db(folder: &Path, cache_bytes: u64) -> sled::Result<Db> {
+    let mut tries = 0;
+    loop {
+        match config(folder, cache_bytes).open() {
+            Err(sled::Error::Io(error)) if tries < OPEN_TRIES && is_held(&error) => {
+                tries += 1;
+                std::thread::sleep(OPEN_WAIT);
+            }
+            opened => return opened,
+        }
+    }
+}
+
+fn is_held(error: &std::io::Error) -> bool {
+    error.kind() == ErrorKind::WouldBlock || error.to_string().contains("could not acquire lock")
+}
+
 /// Empties the folder and begins a database in it.
 fn begin(folder: &Path, version: u32, cache_bytes: u64) -> Result<Db, ViewError> {
     match fs::remove_dir_all(folder) {
@@ -174,7 +197,7 @@ fn begin(folder: &Path, version: u32, cache_bytes: u64) -> Result<Db, ViewError>
         _ => {}
     }
     guarded(|| {
-        let db = config(folder, cache_bytes).open()?;
+        let db = open_db(folder, cache_bytes)?;
         db.insert(VERSION_KEY, &version.to_be_bytes())?;
         db.flush()?;
         Ok(db)
