@@ -58,7 +58,6 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         let key = shown.voucher.token.body().key;
         let right = &shown.voucher.right;
         let act = if right.holder == self.me() {
-            self.check_nothing_lost(&shown.voucher)?;
             Act::Use(shown.voucher.used_at_step + 1)
         } else {
             self.check_risk(&shown, redeem, price)?;
@@ -269,6 +268,9 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         }
         if voucher.uses_free(occasion.reservation, occasion.at) == 0 {
             return Err(Refusal::new(Reason::VoucherReserved).into());
+        }
+        if voucher.right.holder == self.me() {
+            self.check_nothing_lost(voucher)?;
         }
         Ok(())
     }
