@@ -5,7 +5,7 @@
 //! answer was durable), every other node one below it (from the arrival of the record until it was durable there).
 //!
 //! A redemption whose right is elsewhere takes three records: the question, the home's answer, the redemption. To the
-//! shops that can read them they are one trace ([`right`]): answer and redemption stand below the question.
+//! shops that can read them they are one trace (`right`): answer and redemption stand below the question.
 //!
 //! Spans wait in a bounded queue; what does not fit, or what the collector does not take, is dropped and counted. A
 //! till never waits for a collector.

@@ -1,6 +1,7 @@
 //! LOG-2: what a node said was durable is there after every start; and what a damaged disk still gives is what was
 //! written.
 
+use hutong_core::ingest::Head;
 use hutong_record::Record;
 use hutong_store::journal::{Journal as _, JournalError, JournalReader, Lsn, SegmentJournal};
 
@@ -12,13 +13,16 @@ const PAGE_RECORDS: usize = 256;
 const PAGE_BYTES: usize = 1 << 20;
 
 impl World {
-    /// After a start: every log reaches as far as it was told, with the same record there.
+    /// After a start: every log reaches as far as it was told, with the same record there, unless a later incarnation of it
+    /// was journaled before anybody was told.
     pub(crate) fn check_told(&mut self, node: NodeNumber) {
         let Some(ledger) = self.nodes[node].ledger() else { return };
         let reader = ledger.reader();
-        let lost = self.nodes[node].told.iter().find(
-            |(shop, head)| !matches!(reader.record_id(**shop, head.sequence), Ok(Some(id)) if id == head.id),
-        );
+        let kept = |shop, head: &Head| {
+            matches!(reader.record_id(shop, head.sequence), Ok(Some(id)) if id == head.id)
+                || reader.head_of(shop).is_some_and(|held| held.incarnation > head.incarnation)
+        };
+        let lost = self.nodes[node].told.iter().find(|(shop, head)| !kept(**shop, head));
         if let Some((shop, head)) = lost {
             let what = format!("node {node} lost record {} of {shop:?}, which it had", head.sequence);
             self.broken(Invariant::Log2, what);
