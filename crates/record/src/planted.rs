@@ -71,8 +71,6 @@ bugs! {
     SettleWithoutRight;
     /// Nobody is told of a shop that broke the rules. (`core/fold/voucher.rs`)
     HideProofs;
-    /// What may be used up by records that were lost is used again. (`core/doubt.rs`)
-    ForgetLostEnd;
     /// Every member's vote admits. (`core/roster.rs`)
     CountEveryVote;
 }

@@ -60,7 +60,7 @@ fn alliance_text(alliance: &proto::AllianceStatus) -> String {
         ("not folded yet", alliance.unfolded_count.to_string()),
         ("signing", show::signing(&alliance.signing_doubt, Language::En).to_owned()),
         ("standing", alliance.own_standing.clone()),
-        ("not used unless from after", show::time(alliance.doubtful_until_time.as_ref())),
+        ("vouchers in doubt until", show::time(alliance.doubtful_until_time.as_ref())),
         ("journal", show::bytes(alliance.journal_bytes)),
         ("views", show::bytes(alliance.views_bytes)),
     ]);
