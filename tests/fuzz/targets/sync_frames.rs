@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use hutong_record::{AllianceId, RecordId, ShopId, UnixMillis};
 use hutong_sync::{
-    Head, IngestOutcome, LinkId, Output, Refusal, Replica,
+    Head, IngestOutcome, LinkId, Output, Refusal, Replica, Side,
     limits::{INGEST_BYTES_MAX, LOGS_MAX, RUN_BYTES_MAX, WANT_BYTES, WANTS_MAX, WANTS_PER_LINK_MAX},
 };
 use hutong_wire::{frame, peer::v1 as wire};
@@ -20,8 +20,8 @@ const STEP_MS: i64 = 1_000;
 fuzz_target!(|bytes: &[u8]| {
     let mut replica = replica();
     let mut now = UnixMillis::EPOCH;
-    for (link, peer) in LINKS.into_iter().zip(2..) {
-        replica.link_up(link, ShopId::new([peer; 32]), now);
+    for ((link, side), peer) in LINKS.into_iter().zip([Side::Dialling, Side::Dialled]).zip(2..) {
+        replica.link_up(link, ShopId::new([peer; 32]), side, now);
     }
     let mut rest = bytes;
     for link in LINKS.into_iter().cycle() {
