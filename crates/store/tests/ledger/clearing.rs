@@ -9,10 +9,9 @@ use hutong_core::{
 };
 use hutong_record::{RecordId, proto, proto::Kind};
 use proto::settlement_setting::Setting;
-use rand::{SeedableRng as _, rngs::StdRng};
 
 use crate::{
-    convergence::{deliver, logs, replay, seeds},
+    convergence::{replay, seeds},
     street::Street,
 };
 
@@ -204,12 +203,7 @@ fn a_netting_takes_effect_in_any_order_of_arrival() {
         street.plant(2, Kind::Netting, &[], &consent);
         street.meet();
         street.check_agreement(&context);
-        let logs = logs(&street);
-        let mut rng = StdRng::seed_from_u64(seed);
-        for index in 0..street.shops.len() {
-            let mut fresh = street.fresh(index);
-            deliver(&logs, &mut fresh, &street, &mut rng);
-            assert_eq!(fresh.state(), street.shops[index].state(), "shop {index}: {context}");
+        for fresh in street.check_redelivered(seed, &context) {
             assert!(clearing::find(&*fresh.ledger.views(), run).unwrap().unwrap().in_effect, "{context}");
         }
     }

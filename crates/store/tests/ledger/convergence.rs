@@ -184,6 +184,21 @@ pub(crate) fn deliver(
     to.ledger.commit().unwrap();
 }
 
+impl Street {
+    /// Copies of all shops, to each of which all records are delivered in an order of its own, come to the same state. The
+    /// copies.
+    pub(crate) fn check_redelivered(&self, seed: u64, context: &str) -> Vec<Shop> {
+        let (logs, mut rng) = (logs(self), StdRng::seed_from_u64(seed));
+        let redelivered = |(index, shop): (usize, &Shop)| {
+            let mut fresh = self.fresh(index);
+            deliver(&logs, &mut fresh, self, &mut rng);
+            assert_eq!(fresh.state(), shop.state(), "shop {index}: {context}");
+            fresh
+        };
+        self.shops.iter().enumerate().map(redelivered).collect()
+    }
+}
+
 #[test]
 fn any_order_and_grouping_of_the_same_records_gives_the_same_state() {
     for seed in seeds() {
@@ -192,13 +207,7 @@ fn any_order_and_grouping_of_the_same_records_gives_the_same_state() {
         trade(&mut street, 120, 5);
         street.meet();
         street.check_agreement(&context);
-        let logs = logs(&street);
-        let mut rng = StdRng::seed_from_u64(seed);
-        for index in 0..street.shops.len() {
-            let mut fresh = street.fresh(index);
-            deliver(&logs, &mut fresh, &street, &mut rng);
-            assert_eq!(fresh.state(), street.shops[index].state(), "shop {index}: {context}");
-        }
+        street.check_redelivered(seed, &context);
         let doubles: u64 = street.shops.iter().map(|s| s.state().summary.double_redemptions).sum();
         assert_eq!(doubles, 0, "VOU-1: {context}");
     }
@@ -235,13 +244,7 @@ fn a_seal_or_a_fork_anywhere_gives_the_same_state_in_any_order() {
         cut_short(&mut street, seed);
         street.meet();
         street.check_agreement(&context);
-        let logs = logs(&street);
-        let mut rng = StdRng::seed_from_u64(seed);
-        for index in 0..street.shops.len() {
-            let mut fresh = street.fresh(index);
-            deliver(&logs, &mut fresh, &street, &mut rng);
-            assert_eq!(fresh.state(), street.shops[index].state(), "shop {index}: {context}");
-        }
+        street.check_redelivered(seed, &context);
     }
 }
 
@@ -253,13 +256,8 @@ fn rights_and_numbers_that_move_give_the_same_state_in_any_order() {
         let mut street = Street::new(seed, 5);
         move_rights(&mut street, 300);
         street.check_agreement(&context);
-        let logs = logs(&street);
-        kinds.extend(logs.values().flatten().map(|record| record.header().kind as i32));
-        let mut rng = StdRng::seed_from_u64(seed);
-        for index in 0..street.shops.len() {
-            let mut fresh = street.fresh(index);
-            deliver(&logs, &mut fresh, &street, &mut rng);
-            assert_eq!(fresh.state(), street.shops[index].state(), "shop {index}: {context}");
+        kinds.extend(logs(&street).values().flatten().map(|record| record.header().kind as i32));
+        for (index, fresh) in street.check_redelivered(seed, &context).iter().enumerate() {
             assert_eq!(fresh.ledger.duties(street.now, 10).unwrap(), [], "shop {index}: {context}");
         }
         let doubles: u64 = street.shops.iter().map(|s| s.state().summary.double_redemptions).sum();

@@ -255,13 +255,7 @@ fn a_redemption_at_another_shop_is_a_touch_for_its_parties_and_pays_nobody() {
     let idle = proto::Profile { name: "路过".into(), ..Default::default() };
     street.run(4, &Command::Profile(idle)).unwrap();
     street.meet();
-    let logs = logs(&street);
-    let mut rng = StdRng::seed_from_u64(520);
-    for index in 0..street.shops.len() {
-        let mut fresh = street.fresh(index);
-        deliver(&logs, &mut fresh, &street, &mut rng);
-        assert_eq!(fresh.state(), street.shops[index].state(), "shop {index}");
-    }
+    street.check_redelivered(520, "redemptions elsewhere");
 }
 
 #[test]

@@ -8,10 +8,8 @@ use hutong_core::{
 };
 use hutong_record::{Money, RecordId, proto, proto::Kind};
 use proto::bounty_terms::Terms;
-use rand::{SeedableRng as _, rngs::StdRng};
 
 use crate::{
-    convergence::{deliver, logs},
     street::{DAY_MS, Street},
     till::{card, receipt, yuan},
 };
@@ -275,12 +273,7 @@ fn consent_and_receipt_may_come_in_any_order() {
         consent(&mut street, 0, promotion).unwrap();
         street.meet();
         use_one(&mut street);
-        let (logs, mut rng) = (logs(&street), StdRng::seed_from_u64(seed));
-        for index in 0..street.shops.len() {
-            let mut fresh = street.fresh(index);
-            deliver(&logs, &mut fresh, &street, &mut rng);
-            assert_eq!(fresh.state(), street.shops[index].state(), "seed {seed}, shop {index}");
-        }
+        street.check_redelivered(seed, &format!("seed {seed}"));
     }
 }
 

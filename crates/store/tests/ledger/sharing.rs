@@ -7,10 +7,9 @@ use hutong_core::{
     voucher::Token,
 };
 use hutong_record::{RecordId, proto, proto::Kind};
-use rand::{SeedableRng as _, rngs::StdRng};
 
 use crate::{
-    convergence::{deliver, logs, replay, seeds, trade},
+    convergence::{replay, seeds, trade},
     street::{DAY_MS, Street},
     till::{card, receipt, yuan},
 };
@@ -57,16 +56,6 @@ fn shares(street: &Street) -> [i128; 3] {
     })
 }
 
-fn check_orders(street: &Street, seed: u64) {
-    let logs = logs(street);
-    let mut rng = StdRng::seed_from_u64(seed);
-    for index in 0..5 {
-        let mut fresh = street.fresh(index);
-        deliver(&logs, &mut fresh, street, &mut rng);
-        assert_eq!(fresh.state(), street.shops[index].state(), "shop {index}");
-    }
-}
-
 /// Shop 5 has nothing to do with it; what is said in its log makes it one that can be delivered.
 fn with_a_bystander(street: &mut Street) {
     let profile = proto::Profile { name: "隔壁".into(), ..Default::default() };
@@ -102,7 +91,7 @@ fn every_shop_of_the_path_gets_its_share_and_the_shares_are_the_bounty() {
         }
         assert_eq!(found, by_hand, "{model:?}");
         street.check_agreement("shared");
-        check_orders(&street, number);
+        street.check_redelivered(number, "shared bounties");
         let lines = report::bookings(&*street.shops[3].ledger.views(), street.id(3), &Span::ALWAYS, None, 10);
         let fees = lines.unwrap().0.into_iter().filter(|line| line.kind == BookingKind::ReferralFee);
         assert_eq!(fees.map(|line| line.amount.minor()).sum::<i64>(), 100, "an accountant's lines");
@@ -121,7 +110,7 @@ fn what_is_taken_back_in_part_or_whole_is_taken_back_from_all() {
         let left: i128 = if part.is_some() { 100 } else { 0 };
         assert_eq!(shares(&street).iter().sum::<i128>(), left, "a fixed bounty stays with what stays");
         street.check_agreement("taken back");
-        check_orders(&street, seed);
+        street.check_redelivered(seed, "shared bounties");
     }
 }
 
@@ -152,7 +141,26 @@ fn a_dispute_of_one_shop_holds_back_its_own_share_and_a_concession_takes_back_al
     with_a_bystander(&mut street);
     assert_eq!(shares(&street), [0, 0, 0]);
     street.check_agreement("conceded");
-    check_orders(&street, 712);
+    street.check_redelivered(712, "shared bounties");
+}
+
+/// A receipt of shop 2's for 40 yuan, 3 off and 1 for who is paid, with shop 4's touch an hour ago as the one that is credited.
+fn crafted(street: &Street, token: &Token, paid_touches: Vec<proto::PaidTouch>) -> proto::Redemption {
+    let now = street.now.ms();
+    let cny = |minor| Some(proto::Money { currency_code: "CNY".into(), minor });
+    proto::Redemption {
+        request: Some(proto::Request { id: "crafted".into(), hash: vec![1; 32].into() }),
+        token: token.bytes().to_vec().into(),
+        redeemed_unix_ms: now,
+        purchase: cny(4_000),
+        discount: cny(300),
+        card_id: card(1).as_bytes().to_vec().into(),
+        credited_id: street.bytes(4),
+        touched_unix_ms: now - HOUR_MS,
+        bounty: cny(100),
+        paid_touches,
+        ..Default::default()
+    }
 }
 
 #[test]
@@ -165,20 +173,7 @@ fn a_receipt_whose_list_does_not_hold_is_ignored_by_all() {
     };
     let (first, hand_out) = (touch(&street, 0, 3 * HOUR_MS), touch(&street, 1, 2 * HOUR_MS));
     let last = touch(&street, 4, HOUR_MS);
-    let cny = |minor| Some(proto::Money { currency_code: "CNY".into(), minor });
-    let good = proto::Redemption {
-        request: Some(proto::Request { id: "crafted".into(), hash: vec![1; 32].into() }),
-        token: token.bytes().to_vec().into(),
-        redeemed_unix_ms: now,
-        purchase: cny(4_000),
-        discount: cny(300),
-        card_id: card(1).as_bytes().to_vec().into(),
-        credited_id: street.bytes(4),
-        touched_unix_ms: now - HOUR_MS,
-        bounty: cny(100),
-        paid_touches: vec![first.clone(), hand_out.clone(), last.clone()],
-        ..Default::default()
-    };
+    let good = crafted(&street, &token, vec![first.clone(), hand_out.clone(), last.clone()]);
     let with = |paid_touches| proto::Redemption { paid_touches, ..good.clone() };
     let own = touch(&street, 2, 2 * HOUR_MS);
     let old = touch(&street, 0, 60 * DAY_MS);
@@ -208,21 +203,8 @@ fn a_receipt_whose_list_does_not_hold_is_ignored_by_all() {
 fn where_one_shop_is_paid_no_list_counts() {
     let (mut street, token) = touched(714, proto::PayingModel::Last);
     let now = street.now.ms();
-    let cny = |minor| Some(proto::Money { currency_code: "CNY".into(), minor });
     let last = proto::PaidTouch { shop_id: street.bytes(4), touched_unix_ms: now - HOUR_MS };
-    let receipt = proto::Redemption {
-        request: Some(proto::Request { id: "crafted".into(), hash: vec![1; 32].into() }),
-        token: token.bytes().to_vec().into(),
-        redeemed_unix_ms: now,
-        purchase: cny(4_000),
-        discount: cny(300),
-        card_id: card(1).as_bytes().to_vec().into(),
-        credited_id: street.bytes(4),
-        touched_unix_ms: now - HOUR_MS,
-        bounty: cny(100),
-        paid_touches: vec![last],
-        ..Default::default()
-    };
+    let receipt = crafted(&street, &token, vec![last]);
     street.plant(2, Kind::Redemption, &[1, 2, 3, 4], &receipt);
     street.meet();
     assert_eq!(shares(&street), [0, 0, 0]);
@@ -241,12 +223,6 @@ fn shared_bounties_in_any_order_of_arrival_come_to_the_same() {
         trade(&mut street, 120, 5);
         street.meet();
         street.check_agreement(&context);
-        let logs = logs(&street);
-        let mut rng = StdRng::seed_from_u64(seed);
-        for index in 0..street.shops.len() {
-            let mut fresh = street.fresh(index);
-            deliver(&logs, &mut fresh, &street, &mut rng);
-            assert_eq!(fresh.state(), street.shops[index].state(), "shop {index}: {context}");
-        }
+        street.check_redelivered(seed, &context);
     }
 }
