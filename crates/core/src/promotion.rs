@@ -17,7 +17,6 @@ mod conditions;
 mod funding;
 mod risk;
 
-pub(crate) use bounty::day_start_ms;
 pub use bounty::{Basis, Bounty, Period, Scale, Tier};
 pub use conditions::{Conditions, Purchase, PurchaseLine, WeeklyHours};
 pub use funding::{FUNDERS_MAX, Share as FundingShare, bearers, split};

@@ -32,7 +32,7 @@ pub use money::{Currency, MINOR_MAX, Money, MoneyError};
 pub use payload::{PAYLOAD_BYTES_MAX, Payload, PayloadError, Place, SALT_BYTES};
 pub use record::{Draft, Record, RecordError, sign};
 pub use run::{RUN_RECORDS_MAX, RunError, VerifiedRun, verify_run};
-pub use time::{TimeError, UnixMillis};
+pub use time::{DAY_MS, TimeError, UnixMillis, day_start_ms};
 
 pub use hash::{alliance_id, motion_id, request_hash, voucher_body_hash};
 

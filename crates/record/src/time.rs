@@ -4,6 +4,9 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// A day of 24 hours, ms.
+pub const DAY_MS: i64 = 86_400_000;
+
 /// Milliseconds since 1970-01-01T00:00:00Z, never before it and never after the year 9999 (the range of
 /// `google.protobuf.Timestamp` that every language can show).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -13,6 +16,12 @@ pub struct UnixMillis(i64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the time {0} ms lies outside the years 1970 to 9999")]
 pub struct TimeError(pub i64);
+
+/// The first moment of a day since 1970-01-01, where the clock is `utc_offset_minutes` ahead of UTC, ms since the epoch: what
+/// [`UnixMillis::day`] counts, back again.
+pub fn day_start_ms(day: i64, utc_offset_minutes: i32) -> i64 {
+    day * DAY_MS - i64::from(utc_offset_minutes) * 60_000
+}
 
 impl UnixMillis {
     /// 1970-01-01T00:00:00Z.
@@ -42,7 +51,6 @@ impl UnixMillis {
 
     /// The day that this moment falls on, counted from 1970-01-01, where the clock is `utc_offset_minutes` ahead of UTC.
     pub fn day(self, utc_offset_minutes: i32) -> i64 {
-        const DAY_MS: i64 = 86_400_000;
         (self.0 + i64::from(utc_offset_minutes) * 60_000).div_euclid(DAY_MS)
     }
 }

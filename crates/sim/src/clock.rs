@@ -1,9 +1,8 @@
 //! Time: that of the street, and what a shop's clock makes of it.
 
+pub(crate) use hutong_record::DAY_MS;
 use hutong_record::UnixMillis;
 
-/// One day.
-pub(crate) const DAY_MS: i64 = 86_400_000;
 /// One hour.
 pub(crate) const HOUR_MS: i64 = 3_600_000;
 /// One minute.

@@ -1,8 +1,8 @@
 //! The charter's rules of settlement: how long a period is, and how long a receipt can be disputed.
 
-use hutong_record::{UnixMillis, proto};
+use hutong_record::{DAY_MS, UnixMillis, day_start_ms, proto};
 
-use crate::{bounds, promotion::day_start_ms, refusal::Refusal};
+use crate::{bounds, refusal::Refusal};
 
 /// Days of a settlement period where the charter does not say: street shops pay their suppliers by the month.
 const PERIOD_DAYS_DEFAULT: u32 = 30;
@@ -10,7 +10,6 @@ const PERIOD_DAYS_DEFAULT: u32 = 30;
 const DISPUTE_DAYS_DEFAULT: u32 = 14;
 /// Most days of either: a statement tells as many days apart (`settlement::statement::DAYS_MAX`).
 const DAYS_MAX: u32 = 180;
-const DAY_MS: i64 = 86_400_000;
 
 /// How long shops have to settle. What is agreed depends on it, so it is fixed when the alliance is founded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

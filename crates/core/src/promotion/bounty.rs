@@ -9,7 +9,6 @@ use crate::{bounds, refusal::Refusal};
 
 /// Steps of one scale; more would fit on no contract.
 const TIERS_MAX: usize = 8;
-const DAY_MS: i64 = 86_400_000;
 
 /// How a bounty is reckoned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -274,13 +273,9 @@ impl Basis {
     }
 }
 
-/// The first moment of a day since 1970-01-01, where noon is so far from UTC.
-pub(crate) fn day_start_ms(day: i64, utc_offset_minutes: i32) -> i64 {
-    day * DAY_MS - i64::from(utc_offset_minutes) * 60_000
-}
-
 #[cfg(test)]
 mod tests {
+    use hutong_record::DAY_MS;
     use proptest::prelude::*;
 
     use super::*;

@@ -2,7 +2,7 @@
 
 use alloc::{string::String, vec::Vec};
 
-use hutong_record::{Currency, Money, UnixMillis, proto};
+use hutong_record::{Currency, Money, UnixMillis, day_start_ms, proto};
 
 use crate::{
     bounds,
@@ -15,7 +15,6 @@ const HOURS_MAX: usize = 14;
 const CATEGORIES_MAX: usize = 16;
 pub(crate) const CATEGORY_CHARS_MAX: usize = 40;
 const MINUTES_PER_DAY: u32 = 1_440;
-const DAY_MS: i64 = 86_400_000;
 
 /// When, for what and how often vouchers are redeemed. The default has no conditions.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -76,7 +75,7 @@ impl WeeklyHours {
     /// Whether a moment lies within, in a place so far from UTC.
     fn contains(self, at: UnixMillis, utc_offset_minutes: i32) -> bool {
         let day = at.day(utc_offset_minutes);
-        let midnight_ms = day * DAY_MS - i64::from(utc_offset_minutes) * 60_000;
+        let midnight_ms = day_start_ms(day, utc_offset_minutes);
         let minute = (at.ms() - midnight_ms) / 60_000;
         // 1970-01-01 was a Thursday.
         let weekday = (day + 3).rem_euclid(7);

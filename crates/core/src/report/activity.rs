@@ -2,13 +2,13 @@
 
 use alloc::{collections::BTreeMap, string::String};
 
-use hutong_record::{RecordId, ShopId, UnixMillis};
+use hutong_record::{RecordId, ShopId, UnixMillis, day_start_ms};
 
 use super::{
     span::{self, Promotions, Span},
     *,
 };
-use crate::{alliance::Alliance, evidence::Touch, promotion, voucher::Use};
+use crate::{alliance::Alliance, evidence::Touch, voucher::Use};
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -103,7 +103,7 @@ impl Rows<'_> {
     fn hour(&self, at: UnixMillis) -> ActivityKey {
         let offset = self.alliance.charter().utc_offset_minutes;
         let day = at.day(offset);
-        let hour = (at.ms() - promotion::day_start_ms(day, offset)) / HOUR_MS;
+        let hour = (at.ms() - day_start_ms(day, offset)) / HOUR_MS;
         // 1970-01-01 was a Thursday.
         let weekday = (day + 3).rem_euclid(7);
         ActivityKey::Hour {

@@ -2,14 +2,13 @@
 
 use alloc::collections::BTreeMap;
 
-use hutong_record::{CardId, UnixMillis};
+use hutong_record::{CardId, DAY_MS, UnixMillis};
 
 use super::{span::Span, *};
 use crate::alliance::Alliance;
 
 /// After how many days one looks whether a newcomer came back.
 pub const RETURN_DAYS: [i64; 3] = [7, 30, 90];
-const DAY_MS: i64 = 86_400_000;
 const PAGE: usize = 1_000;
 
 /// The newcomers of one week.

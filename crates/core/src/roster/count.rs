@@ -8,7 +8,7 @@ use alloc::{
     vec::Vec,
 };
 
-use hutong_record::{ShopId, UnixMillis};
+use hutong_record::{DAY_MS, ShopId, UnixMillis};
 
 use super::{
     Act, Cuts, Entry, Government, Looked, Motion, MotionId, MotionState, Strike, Suspension, Tally,
@@ -18,8 +18,6 @@ use super::{
     season::Seasons,
 };
 use crate::charter::{Charter, Settings};
-
-const DAY_MS: i64 = 86_400_000;
 
 /// Admissions of one shop, in one round and under one trade: their votes add up, whether to be core or not.
 type Candidacy = (ShopId, u32, String);

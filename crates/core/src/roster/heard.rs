@@ -5,16 +5,14 @@ use alloc::collections::BTreeMap;
 
 use hutong_record::{ShopId, UnixMillis};
 
-const DAY_MS: i64 = 86_400_000;
-
 /// Days of each shop, as ranges without gaps: first and last day.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Heard(BTreeMap<ShopId, BTreeMap<i64, i64>>);
 
 impl Heard {
     /// The day of a moment.
-    pub(crate) const fn day(at: UnixMillis) -> i64 {
-        at.ms() / DAY_MS
+    pub(crate) fn day(at: UnixMillis) -> i64 {
+        at.day(0)
     }
 
     /// Notes a day; false: it was known.

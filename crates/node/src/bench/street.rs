@@ -11,8 +11,8 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use hutong_core::{charter::Charter, command::Command};
 use hutong_record::{
-    AllianceId, Audience, DecryptionKey, Draft, Header, Identity, Payload, Place, RUN_RECORDS_MAX, RecordId,
-    RecoverySeed, SigningKey, proto, proto::Kind, sign,
+    AllianceId, Audience, DAY_MS, DecryptionKey, Draft, Header, Identity, Payload, Place, RUN_RECORDS_MAX,
+    RecordId, RecoverySeed, SigningKey, proto, proto::Kind, sign,
 };
 use hutong_store::ledger::ShopKeys;
 use hutong_sync::{LinkId, RawRun, limits::WANT_BYTES, raw_run_bytes};
@@ -32,7 +32,6 @@ pub(super) const CACHE_BYTES: u64 = 64 << 20;
 /// A name that makes a profile's record 300 bytes long, header and payload, at the sequence numbers measured.
 const NAME_CHARS: usize = 64;
 const ADDRESS: &str = "a-shop-in-the-lane-with-quite-a-long-name.example.com:7710";
-const DAY_MS: i64 = 86_400_000;
 
 /// What the records of a log say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -46,7 +46,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use hutong_record::UnixMillis;
+use hutong_record::{DAY_MS, UnixMillis};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::{sync::mpsc, time::Instant};
 
@@ -61,7 +61,7 @@ use self::{
     replay::{Span, Street},
     report::{Report, Times},
     settlement::Settlement,
-    street::{DAY_MS, DAYS_ALL, EmbeddedVisits, FIRST_DAY, Shop},
+    street::{DAYS_ALL, EmbeddedVisits, FIRST_DAY, Shop},
 };
 
 /// Days that are replayed unless told otherwise: January 2017.

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use hutong_record::UnixMillis;
+use hutong_record::{DAY_MS, UnixMillis};
 use hutong_wire::merchant::v1 as pb;
 
-use super::street::{DAY_MS, FIRST_DAY, SHOP_COUNT, Shop, Visit};
+use super::street::{FIRST_DAY, SHOP_COUNT, Shop, Visit};
 
 /// The alliance's currency: the data's amounts are US cents.
 pub(super) const CURRENCY: &str = "USD";

@@ -3,7 +3,7 @@
 use std::{io::Read, str::FromStr};
 
 use flate2::read::GzDecoder;
-use hutong_record::UnixMillis;
+use hutong_record::{DAY_MS, UnixMillis};
 
 /// The visits, gzipped CSV. Small enough (1.8 MB) to travel in the binary, so that the demo needs no download.
 const VISITS_GZ: &[u8] =
@@ -14,9 +14,6 @@ pub(super) const FIRST_DAY: i64 = 1_483_228_800_000;
 
 /// Days from the first to the last visit, both included.
 pub(super) const DAYS_ALL: u32 = 181;
-
-/// Milliseconds in a day.
-pub(super) const DAY_MS: i64 = 86_400_000;
 
 /// Shops on the street.
 pub(super) const SHOP_COUNT: usize = 13;

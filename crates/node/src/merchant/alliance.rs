@@ -6,7 +6,7 @@ use hutong_core::{
     report,
     roster::{Member as RosterMember, Standing},
 };
-use hutong_record::{ShopId, proto};
+use hutong_record::{DAY_MS, ShopId, proto};
 use hutong_wire::{
     merchant::v1::{
         Alliance, ApproveMemberRequest, ApproveMemberResponse, CreateAllianceRequest, CreateAllianceResponse,
@@ -32,7 +32,6 @@ use crate::{
     join::{self, Founding},
 };
 
-const DAY_MS: i64 = 86_400_000;
 const LATE_ENTRY_MS_DEFAULT: i64 = 3 * DAY_MS;
 const ATTRIBUTION_WINDOW_MS_DEFAULT: i64 = 30 * DAY_MS;
 const INVITATION_MS_DEFAULT: i64 = 7 * DAY_MS;

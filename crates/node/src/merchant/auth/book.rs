@@ -14,7 +14,7 @@ use hutong_core::{
     answer::RequestTag,
     refusal::{Reason, Refusal},
 };
-use hutong_record::UnixMillis;
+use hutong_record::{DAY_MS, UnixMillis};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
@@ -38,7 +38,6 @@ const TOKENS_MAX: usize = 1_024;
 const DESCENDANTS_MAX: usize = 64;
 /// How long an ended token is told apart from one that never was.
 const ENDED_KEPT_MS: i64 = 30 * DAY_MS;
-const DAY_MS: i64 = 86_400_000;
 /// The form of the file.
 const VERSION: u32 = 1;
 /// A token takes up to 1,700 bytes.
