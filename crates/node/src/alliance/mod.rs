@@ -187,8 +187,7 @@ impl Hosted {
         shop: ShopId,
         runs: Vec<Vec<proto::Record>>,
     ) -> Result<(), Refusal> {
-        let put = self.jobs.put_when_room(Job::Import { source, shop, runs }).await;
-        put.ok_or_else(|| Refusal::new(Reason::Stopped))
+        self.put_when_room(Job::Import { source, shop, runs }).await
     }
 
     /// Has the writer look for a fork in a file's records of a log, when there is room.
@@ -201,8 +200,11 @@ impl Hosted {
         shop: ShopId,
         runs: Vec<Vec<proto::Record>>,
     ) -> Result<(), Refusal> {
-        let put = self.jobs.put_when_room(Job::Inspect { source, shop, runs }).await;
-        put.ok_or_else(|| Refusal::new(Reason::Stopped))
+        self.put_when_room(Job::Inspect { source, shop, runs }).await
+    }
+
+    async fn put_when_room(&self, job: Job) -> Result<(), Refusal> {
+        self.jobs.put_when_room(job).await.ok_or_else(|| Refusal::new(Reason::Stopped))
     }
 
     /// Has the writer weigh what peers say of this shop's own log. False: the queue is full.

@@ -41,38 +41,40 @@ impl MerchantPort {
         let hosted = hosted.map_err(|refusal| refused(&refusal, call.language))?;
         let export = Export::new(hosted.id(), hosted.reader().clone());
         let (replies, stream) = mpsc::channel(PIECES_AHEAD_MAX);
+        self.answer(call, replies.clone(), send_pieces(export, replies));
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+
+    /// Does the work behind a stream of replies, until it is done, its time is up or the node stops.
+    fn answer<T: Send + 'static>(
+        &self,
+        call: Call,
+        replies: Replies<T>,
+        work: impl Future<Output = Result<(), Refusal>> + Send + 'static,
+    ) {
         let stop = self.node.stop().clone();
         tokio::spawn(async move {
             let ended = tokio::select! {
                 () = stop.cancelled() => Err(Refusal::new(Reason::Stopped)),
                 () = call.expired() => return,
-                ended = send_pieces(export, &replies) => ended,
+                ended = work => ended,
             };
             tell_end(&replies, ended, call.language).await;
         });
-        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
 
     pub(super) fn import(&self, request: Request<Streaming<ImportBundleRequest>>) -> Response<Imported> {
         let call = Call::of(&request);
-        let (port, pieces) = (self.clone(), request.into_inner());
+        let pieces = request.into_inner();
         let (replies, stream) = mpsc::channel(PIECES_AHEAD_MAX);
-        let stop = self.node.stop().clone();
-        tokio::spawn(async move {
-            let ended = tokio::select! {
-                () = stop.cancelled() => Err(Refusal::new(Reason::Stopped)),
-                () = call.expired() => return,
-                ended = port.take_pieces(pieces, &replies) => ended,
-            };
-            tell_end(&replies, ended, call.language).await;
-        });
+        self.answer(call, replies.clone(), self.clone().take_pieces(pieces, replies));
         Response::new(Box::pin(ReceiverStream::new(stream)))
     }
 
     async fn take_pieces(
-        &self,
+        self,
         mut pieces: Streaming<ImportBundleRequest>,
-        replies: &Replies<ImportBundleResponse>,
+        replies: Replies<ImportBundleResponse>,
     ) -> Result<(), Refusal> {
         let Some(mut piece) = next_piece(&mut pieces).await? else {
             return Err(Refusal::field("chunk", "is missing"));
@@ -148,7 +150,7 @@ fn told(counts: &Counts) -> ImportBundleResponse {
 }
 
 /// Sends pieces until the bundle is whole or the caller is gone.
-async fn send_pieces(mut export: Export, replies: &Replies<ExportBundleResponse>) -> Result<(), Refusal> {
+async fn send_pieces(mut export: Export, replies: Replies<ExportBundleResponse>) -> Result<(), Refusal> {
     loop {
         let read = tokio::task::spawn_blocking(move || {
             let piece = export.next_piece();
