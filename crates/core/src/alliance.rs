@@ -90,7 +90,7 @@ impl Alliance {
     /// Whether a core member has been unheard for so long that its voice is not waited for.
     pub fn is_dormant(&self, shop: ShopId, now: UnixMillis) -> bool {
         let days = self.government().settings.dormancy_days;
-        days != 0 && !self.council.heard.within(shop, Heard::day(now), days)
+        days != 0 && !self.council.heard.within(shop, Heard::day(now), days, None)
     }
 
     /// This shop's place in it; refused unless it is a member in good standing.

@@ -147,12 +147,13 @@ impl Alliance {
         message: Option<&Bytes>,
     ) -> bool {
         let header = record.header();
-        let (shop, day) = (header.shop, Heard::day(header.time));
+        let (shop, day, sequence) = (header.shop, Heard::day(header.time), header.sequence);
         let mut changes = false;
-        if !self.council.heard.within(shop, day, 0) {
+        // Almost every record is one of several of its day.
+        if !self.council.heard.within(shop, day, 0, Some(sequence)) {
             changes = self.roster.wakes(shop, day, &self.council);
-            self.council.heard.insert(shop, day);
-            view.put(table::heard(shop, day), Vec::new());
+            self.council.heard.insert(shop, day, sequence);
+            view.put(table::heard(shop, day), sequence.to_be_bytes().to_vec());
         }
         let message = message.filter(|_| header.audience.named().is_empty());
         let raised =

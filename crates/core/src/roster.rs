@@ -261,7 +261,7 @@ impl Roster {
         }
         let covers = |days: u32| {
             let mut looked = self.looked.days.range(day..=day + i64::from(days));
-            looked.any(|then| !council.heard.within(shop, *then, days))
+            looked.any(|then| !council.heard.within(shop, *then, days, self.counts_up_to(shop)))
         };
         dormancies().any(covers)
     }

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Version of keys, values and meaning of all tables. Another one on disk: the views are rebuilt from the journal.
-pub const VIEWS_VERSION: u32 = 8;
+pub const VIEWS_VERSION: u32 = 9;
 
 /// Tables that every member folds alike, first and last.
 pub(crate) const PUBLIC: core::ops::RangeInclusive<u8> = 0x10..=0x3f;
@@ -117,7 +117,7 @@ pub(crate) fn parse_voice(key: &[u8]) -> Option<(ShopId, u64)> {
     Some((ShopId::try_from(shop).ok()?, u64::from_be_bytes(sequence.try_into().ok()?)))
 }
 
-/// That a shop was heard on a day.
+/// That a shop was heard on a day; the value is the sequence number of the first record that names it.
 pub(crate) fn heard(shop: ShopId, day: i64) -> Vec<u8> {
     key(HEARD, &[shop.as_bytes(), &day.to_be_bytes()])
 }

@@ -66,9 +66,10 @@ impl Council {
             council.voices.entry(shop).or_default().insert(sequence, table::decode(key, value)?);
             Ok(true)
         })?;
-        table::walk(view, &[table::HEARD], None, |key, _| {
+        table::walk(view, &[table::HEARD], None, |key, first| {
             let (shop, day) = table::parse_heard(key).ok_or_else(damaged)?;
-            council.heard.insert(shop, day);
+            let first = first.try_into().map_err(|_| damaged())?;
+            council.heard.insert(shop, day, u64::from_be_bytes(first));
             Ok(true)
         })?;
         Ok(council)

@@ -245,7 +245,7 @@ impl<'c> Count<'c> {
         days == 0
             || self.spoke.get(&shop).is_some_and(lately)
             || self.entries.get(&shop).is_some_and(|entry| lately(&entry.at))
-            || self.council.heard.within(shop, Heard::day(at), days)
+            || self.council.heard.within(shop, Heard::day(at), days, self.cuts.get(&shop).copied())
     }
 
     fn is_barred(&self, shop: ShopId, at: UnixMillis) -> bool {

@@ -155,7 +155,7 @@ fn five_hundred_shops_come_to_the_same_roster_in_any_order() {
             assert!(council.add(*author, *sequence, raised.clone()));
         }
         for (shop, day) in days {
-            council.heard.insert(*shop, *day);
+            council.heard.insert(*shop, *day, 1);
         }
         council
     };

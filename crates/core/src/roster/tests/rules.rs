@@ -47,8 +47,11 @@ impl Street {
     }
 
     fn removal(&self, shop: usize) -> proto::motion::Motion {
-        let removal =
-            proto::Removal { shop_id: self.id_bytes(shop), last_sequence: 99, reason: String::new() };
+        self.removal_after(shop, 99)
+    }
+
+    fn removal_after(&self, shop: usize, last_sequence: u64) -> proto::motion::Motion {
+        let removal = proto::Removal { shop_id: self.id_bytes(shop), last_sequence, reason: String::new() };
         proto::motion::Motion::Removal(removal)
     }
 
@@ -87,7 +90,7 @@ impl Street {
         let bytes = message.encode_to_vec().into();
         let raised = self.council.hear(kind, at, &bytes, &self.shops.1).unwrap().unwrap();
         self.next[shop] += 1;
-        self.council.heard.insert(self.shops.id(shop), Heard::day(at));
+        self.council.heard.insert(self.shops.id(shop), Heard::day(at), self.next[shop]);
         assert!(self.council.add(self.shops.id(shop), self.next[shop], raised));
     }
 
@@ -120,7 +123,8 @@ impl Street {
 
     /// A sale or anything else: the shop is heard.
     fn trade(&mut self, day: i64, shop: usize) {
-        self.council.heard.insert(self.shops.id(shop), day);
+        self.next[shop] += 1;
+        self.council.heard.insert(self.shops.id(shop), day, self.next[shop]);
     }
 
     fn roster(&self) -> Roster {
@@ -241,6 +245,26 @@ fn who_is_unheard_is_not_waited_for_until_it_is_heard_again() {
     assert_eq!(street.roster().government().motions[&id].needed, 3);
     street.vote(41, 2, removal);
     assert_eq!(carried_at(street.state(&id)), Some(carried(41)));
+}
+
+/// Nodes that heard of the removal first never take such a record in.
+#[test]
+fn what_lies_past_a_seal_shows_nobody_awake() {
+    let rules = proto::Governance { dormancy_days: Some(30), ..NONE };
+    let mut street = Street::of(5, 4, |charter| {
+        charter.removal_votes = 3;
+        charter.governance = Some(rules);
+    });
+    let removal = street.removal(4);
+    street.vote(40, 0, removal.clone());
+    let id = street.vote(40, 1, removal);
+    street.trade(20, 2);
+    assert_eq!(street.state(&id), MotionState::Open);
+    let before_the_trade = street.removal_after(2, street.next[2] - 1);
+    for voter in [0, 1, 3] {
+        street.vote(45, voter, before_the_trade.clone());
+    }
+    assert_eq!(carried_at(street.state(&id)), Some(carried(40)));
 }
 
 #[test]
