@@ -1,7 +1,11 @@
 //! Redemptions over gRPC at a node that is a process of its own, durable when answered, from 1, 16 and 64 tills. Another
-//! node handed the vouchers out, and gets the receipts while the tills are at work.
+//! node handed the vouchers out. It is off while the tills are at work, as it would be on a machine of its own; once more
+//! with 64 tills it runs beside them and takes the receipts in at once.
 
-use std::time::{Duration, Instant};
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, ensure};
 use futures::{StreamExt as _, TryStreamExt as _, future::try_join_all, stream};
@@ -16,41 +20,68 @@ use super::{
 };
 use crate::process::{self, NodeProcess, free_ports};
 
-const TILLS: [usize; 3] = [1, 16, 64];
-/// Redemptions of one run, for each number of tills.
-const REDEMPTIONS: [usize; 3] = [300, 3_000, 6_000];
+const LOADS: [Load; 4] = [
+    Load { name: "tills_1", tills: 1, redemptions: 300, giver: Giver::Off },
+    Load { name: "tills_16", tills: 16, redemptions: 3_000, giver: Giver::Off },
+    Load { name: "tills_64", tills: 64, redemptions: 6_000, giver: Giver::Off },
+    Load { name: "tills_64_beside_the_giver", tills: 64, redemptions: 6_000, giver: Giver::Beside },
+];
 const ISSUED_AT_ONCE: usize = 64;
 const BARE_SYNCS: usize = 500;
 const CATCH_UP_MAX: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 const QUOTA: u32 = 1_000_000;
 
+/// What one row of figures is about.
+struct Load {
+    name: &'static str,
+    tills: usize,
+    /// Of one run.
+    redemptions: usize,
+    giver: Giver,
+}
+
+/// Where the node that handed out is while the other redeems.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Giver {
+    Off,
+    /// On the same cores.
+    Beside,
+}
+
 /// The shop that hands out and the shop that redeems.
 struct Street {
     giver: (NodeProcess, Client),
+    giver_folder: PathBuf,
     taker: (NodeProcess, Client),
     promotion_id: String,
 }
 
 pub(super) async fn measure(plan: &Plan) -> anyhow::Result<Value> {
-    let street = Street::open(plan).await?;
+    let mut street = Street::open(plan).await?;
     let mut figures = Map::new();
-    for (tills, redemptions) in TILLS.into_iter().zip(REDEMPTIONS) {
+    for load in LOADS {
         let mut series: [Series; 4] = Default::default();
         for run in 0..plan.runs {
-            let run = format!("{tills}-{run}");
-            let codes = street.hand_out(redemptions, &run).await?;
+            let run = format!("{}-{run}", load.name);
+            let codes = street.hand_out(load.redemptions, &run).await?;
+            if load.giver == Giver::Off {
+                street.giver.0.kill().await?;
+            }
             let bare = bare_syncs(&plan.home, BARE_SYNCS)?;
             let start = Instant::now();
-            let took = street.redeem(codes, tills, &run).await?;
+            let took = street.redeem(codes, load.tills, &run).await?;
             let rate = rate(took.count(), start.elapsed());
+            if load.giver == Giver::Off {
+                street.giver = start_node(&street.giver_folder).await?;
+            }
             for (series, value) in series.iter_mut().zip([rate, took.ms(0.5), took.ms(0.99), bare.ms(0.99)]) {
                 series.push(value);
             }
         }
         let [rates, p50, p99, bare] = series;
         figures.insert(
-            format!("tills_{tills}"),
+            load.name.to_owned(),
             json!({
                 "redemptions_per_s": rates.json(),
                 "p50_ms": p50.json(),
@@ -68,8 +99,9 @@ pub(super) async fn measure(plan: &Plan) -> anyhow::Result<Value> {
 impl Street {
     async fn open(plan: &Plan) -> anyhow::Result<Self> {
         let ports = free_ports(2)?;
-        let giver = node(plan, "giver", ports[0]).await?;
-        let taker = node(plan, "taker", ports[1]).await?;
+        let giver_folder = folder(plan, "giver", ports[0]).await?;
+        let giver = start_node(&giver_folder).await?;
+        let taker = start_node(&folder(plan, "taker", ports[1]).await?).await?;
         let founded = pb::CreateAllianceRequest {
             name: "bench".into(),
             currency_code: "CNY".into(),
@@ -89,7 +121,7 @@ impl Street {
         };
         let published = giver.1.create_promotion(request).await?;
         let promotion_id = published.promotion.context("no promotion in the answer")?.id;
-        Ok(Self { giver, taker, promotion_id })
+        Ok(Self { giver, giver_folder, taker, promotion_id })
     }
 
     /// Vouchers that the redeemer has heard of: their typed codes.
@@ -155,10 +187,14 @@ impl Street {
     }
 }
 
-async fn node(plan: &Plan, name: &str, port: u16) -> anyhow::Result<(NodeProcess, Client)> {
+async fn folder(plan: &Plan, name: &str, port: u16) -> anyhow::Result<PathBuf> {
     let folder = plan.home.folder(name)?;
     process::init(&folder, name, "bench", port).await?;
-    let process = NodeProcess::start(&folder).await?;
+    Ok(folder)
+}
+
+async fn start_node(folder: &Path) -> anyhow::Result<(NodeProcess, Client)> {
+    let process = NodeProcess::start(folder).await?;
     let client = connect(&process)?;
     Ok((process, client))
 }
