@@ -4,7 +4,7 @@
 //! Included by the `vectors` test of each crate that owns a format.
 #![allow(dead_code, reason = "no crate uses all of it")]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use data_encoding::HEXLOWER;
 use serde_json::Value;
@@ -54,7 +54,7 @@ impl Stored {
 
 /// Compares a file with its cases, and gives it back as it is stored.
 pub(crate) fn check(name: &str, cases: Vec<Case>) -> Vec<Stored> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors").join(name);
+    let path = path(name);
     let fresh = render(&cases);
     if std::env::var("HUTONG_VECTORS").is_ok_and(|value| value == "write") {
         std::fs::write(&path, &fresh).expect("the vector file is written");
@@ -64,8 +64,18 @@ pub(crate) fn check(name: &str, cases: Vec<Case>) -> Vec<Stored> {
         stored, fresh,
         "{name}: the bytes have changed, and so the protocol; see tests/vectors/README.md"
     );
+    read(name)
+}
+
+/// A file as it is stored; for bytes that nothing makes any more.
+pub(crate) fn read(name: &str) -> Vec<Stored> {
+    let stored = std::fs::read_to_string(path(name)).unwrap_or_default();
     let Ok(Value::Array(cases)) = serde_json::from_str(&stored) else { panic!("{name} is a list") };
     cases.into_iter().map(Stored).collect()
+}
+
+fn path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors").join(name)
 }
 
 fn render(cases: &[Case]) -> String {

@@ -83,7 +83,7 @@ impl Node {
         stop: CancellationToken,
     ) -> Arc<Self> {
         let Secrets { signing, decryption, identity } = secrets;
-        let keys = Arc::new(ShopKeys { signing: Arc::new(signing), decryption });
+        let keys = Arc::new(ShopKeys::new(Arc::new(signing), decryption));
         let connections = Connections::new();
         let lan_port = peer_address.filter(|at| config.peer.lan && !at.ip().is_loopback());
         Arc::new(Self {

@@ -20,13 +20,16 @@ pub(crate) const RECOVERY_SEED: &str = "hutong 2026 v1 recovery key";
 pub(crate) const RECOVERY: &str = "hutong 2026 v1 recovery key hash";
 const MOTION: &str = "hutong 2026 v1 motion id";
 const REQUEST: &str = "hutong 2026 v1 request";
+const SESSION: &str = "hutong 2026 v1 sealed session id";
 const VOUCHER_BODY: &str = "hutong 2026 v1 voucher body";
 
 pub(crate) const SIGN_HEADER: &[u8] = b"hutong v1 header\0";
 pub(crate) const SIGN_IDENTITY: &[u8] = b"hutong v1 identity\0";
 pub(crate) const SIGN_VOUCHER_CLAIM: &[u8] = b"hutong v1 voucher claim\0";
 pub(crate) const SIGN_VOUCHER_RIGHT: &[u8] = b"hutong v1 voucher right\0";
+/// Of a key that seals one payload, as it was done at first.
 pub(crate) const SEAL_INFO: &[u8] = b"hutong v1 sealed payload\0";
+pub(crate) const SEAL_SESSION: &[u8] = b"hutong v1 sealed session\0";
 
 /// A domain tag's own hash, made beforehand: every record is hashed twice, and its tags would cost as much again. A test
 /// makes them anew.
@@ -55,6 +58,20 @@ fn keyed(key: &ContextKey, bytes: &[u8]) -> [u8; 32] {
 
 pub(crate) fn tagged(tag: &str, bytes: &[u8]) -> [u8; 32] {
     blake3::derive_key(tag, bytes)
+}
+
+/// A payload's content key and its commitment, one after the other.
+pub(crate) fn content_key(session: &[u8; 32], salt: &[u8; 16], place: &[u8], derived: &mut [u8; 64]) {
+    Hasher::new_keyed(session).update(salt).update(place).finalize_xof().fill(derived);
+}
+
+/// Names a sealed session key.
+pub(crate) fn session(parts: &[&[u8]]) -> [u8; 32] {
+    let mut hasher = Hasher::new_derive_key(SESSION);
+    for part in parts {
+        hasher.update(part);
+    }
+    *hasher.finalize().as_bytes()
 }
 
 /// The alliance that a charter founds: the hash of its exact bytes.

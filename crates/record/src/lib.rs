@@ -29,7 +29,10 @@ pub use key::{
     SignatureError, SigningKey, StatementKind,
 };
 pub use money::{Currency, MINOR_MAX, Money, MoneyError};
-pub use payload::{PAYLOAD_BYTES_MAX, Payload, PayloadError, Place, SALT_BYTES};
+pub use payload::{
+    OpenedSessions, PAYLOAD_BYTES_MAX, Payload, PayloadError, Place, RecentSessions, SALT_BYTES,
+    SESSION_PAYLOADS_MAX, SESSIONS_MAX, Sealer, SessionId, SessionKey,
+};
 pub use record::{Draft, Record, RecordError, sign};
 pub use run::{RUN_RECORDS_MAX, RunError, VerifiedRun, verify_run};
 pub use time::{DAY_MS, TimeError, UnixMillis, day_start_ms};

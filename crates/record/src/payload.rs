@@ -1,21 +1,22 @@
 //! Payloads: a salt, then a message in clear for the alliance, or sealed to named parties.
 
-use alloc::vec::Vec;
+mod session;
+mod wrap;
 
 use bytes::{Bytes, BytesMut};
 use chacha20poly1305::{ChaCha20Poly1305, KeyInit as _, aead::Aead as _, aead::Payload as AeadPayload};
-use hpke::{
-    Deserializable as _, OpModeR, OpModeS, Serializable as _, aead::ChaCha20Poly1305 as HpkeAead,
-    kdf::HkdfSha256, kem::X25519HkdfSha256 as Kem,
-};
 use prost::Message as _;
 use rand_core::CryptoRng;
-use zeroize::Zeroizing;
+
+pub use session::{
+    OpenedSessions, RecentSessions, SESSION_PAYLOADS_MAX, SESSIONS_MAX, Sealer, SessionId, SessionKey,
+};
 
 use crate::{
     AllianceId, Audience, DecryptionKey, EncryptionKey, ShopId, hash,
     proto::{self, Kind},
 };
+use session::ContentKey;
 
 /// Length of the random salt before each message, so that a hash never reveals a small payload.
 pub const SALT_BYTES: usize = 16;
@@ -86,10 +87,12 @@ impl Payload {
 
     /// A message that the whole alliance can read.
     pub fn clear(message: &[u8], rng: &mut impl CryptoRng) -> Result<Self, PayloadError> {
-        let mut salt = [0; SALT_BYTES];
-        rng.fill_bytes(&mut salt);
+        Self::salted(&salt(rng), message)
+    }
+
+    fn salted(salt: &[u8; SALT_BYTES], message: &[u8]) -> Result<Self, PayloadError> {
         let mut bytes = BytesMut::with_capacity(SALT_BYTES + message.len());
-        bytes.extend_from_slice(&salt);
+        bytes.extend_from_slice(salt);
         bytes.extend_from_slice(message);
         Self::from_bytes(bytes.freeze())
     }
@@ -99,20 +102,22 @@ impl Payload {
         message: &[u8],
         place: &Place,
         keys: &[&EncryptionKey],
+        sealer: &mut Sealer,
         rng: &mut impl CryptoRng,
     ) -> Result<Self, PayloadError> {
-        let mut content_key = Zeroizing::new([0; 32]);
-        rng.fill_bytes(content_key.as_mut());
-        let data = place.associated_data();
-        let cipher = ChaCha20Poly1305::new((&*content_key).into());
-        // The key is fresh for each payload, so the nonce may be zero.
-        let ciphertext = cipher
-            .encrypt(&[0; 12].into(), AeadPayload { msg: message, aad: &data })
+        let salt = salt(rng);
+        let (session, slots) = sealer.session(place, keys, rng)?;
+        let content = ContentKey::derive(&session, &salt, place);
+        // The key is this payload's alone, so the nonce may be zero.
+        let ciphertext = ChaCha20Poly1305::new((&*content.key).into())
+            .encrypt(&[0; 12].into(), AeadPayload { msg: message, aad: &place.associated_data() })
             .map_err(|_| PayloadError::Size(message.len()))?;
-        let wrap = |key: &&EncryptionKey| wrap_key(&content_key, key, &data, rng);
-        let keys = keys.iter().map(wrap).collect::<Result<_, _>>()?;
-        let sealed = proto::Sealed { keys, ciphertext: ciphertext.into() };
-        Self::clear(&sealed.encode_to_vec(), rng)
+        let sealed = proto::Sealed {
+            keys: slots,
+            ciphertext: ciphertext.into(),
+            commitment: Bytes::copy_from_slice(&content.commitment),
+        };
+        Self::salted(&salt, &sealed.encode_to_vec())
     }
 
     /// The message of a payload for all.
@@ -120,13 +125,14 @@ impl Payload {
         self.0.slice(SALT_BYTES..)
     }
 
-    /// The message of a sealed payload, for the party `me`.
+    /// The message of a sealed payload, for the party `me`; `sessions` spares opening the same key again.
     pub fn open(
         &self,
         place: &Place,
         audience: &Audience,
         me: ShopId,
         key: &DecryptionKey,
+        sessions: &impl OpenedSessions,
     ) -> Result<Bytes, PayloadError> {
         let Audience::Parties(parties) = audience else { return Ok(self.message()) };
         let slot = parties.binary_search(&me).map_err(|_| PayloadError::NotAParty)?;
@@ -134,14 +140,41 @@ impl Payload {
         if sealed.keys.len() != parties.len() {
             return Err(PayloadError::Unopenable);
         }
-        let data = place.associated_data();
-        let content_key = unwrap_key(&sealed.keys[slot], key, &data).ok_or(PayloadError::Unopenable)?;
-        let content_key: &[u8; 32] =
-            content_key.as_slice().try_into().map_err(|_| PayloadError::Unopenable)?;
-        ChaCha20Poly1305::new(content_key.into())
-            .decrypt(&[0; 12].into(), AeadPayload { msg: &sealed.ciphertext, aad: &data })
+        let content_key = if sealed.commitment.is_empty() {
+            wrap::open(&sealed.keys[slot], key, hash::SEAL_INFO, &place.associated_data())
+        } else {
+            self.content_key(place, &sealed, slot, key, sessions)
+        };
+        let content_key = content_key.ok_or(PayloadError::Unopenable)?;
+        ChaCha20Poly1305::new((&*content_key).into())
+            .decrypt(&[0; 12].into(), AeadPayload { msg: &sealed.ciphertext, aad: &place.associated_data() })
             .map(Bytes::from)
             .map_err(|_| PayloadError::Unopenable)
+    }
+
+    /// By the session's key, which is remembered only after it has served.
+    fn content_key(
+        &self,
+        place: &Place,
+        sealed: &proto::Sealed,
+        slot: usize,
+        key: &DecryptionKey,
+        sessions: &impl OpenedSessions,
+    ) -> Option<SessionKey> {
+        let salt = self.0.first_chunk().expect("no payload is shorter than its salt");
+        let derive = |session: &SessionKey| {
+            let content = ContentKey::derive(session, salt, place);
+            (content.commitment[..] == sealed.commitment[..]).then_some(content.key)
+        };
+        let (slot, bound_to) = (&sealed.keys[slot], session::bound_to(place.alliance, place.shop));
+        let id = SessionId::of(slot, &bound_to);
+        if let Some(session) = sessions.get(&id) {
+            return derive(&session);
+        }
+        let session = wrap::open(slot, key, hash::SEAL_SESSION, &bound_to)?;
+        let content_key = derive(&session)?;
+        sessions.put(id, &session);
+        Some(content_key)
     }
 
     /// The bytes as they travel.
@@ -155,39 +188,10 @@ impl Payload {
     }
 }
 
-fn wrap_key(
-    content_key: &[u8; 32],
-    party: &EncryptionKey,
-    data: &[u8],
-    rng: &mut impl CryptoRng,
-) -> Result<proto::SealedKey, PayloadError> {
-    let (encapsulated, wrapped) = hpke::single_shot_seal_with_rng::<HpkeAead, HkdfSha256, Kem>(
-        &OpModeS::Base,
-        party.hpke(),
-        hash::SEAL_INFO,
-        content_key,
-        data,
-        rng,
-    )
-    .map_err(|_| PayloadError::Unsealable)?;
-    Ok(proto::SealedKey {
-        encapsulated: Bytes::copy_from_slice(&encapsulated.to_bytes()),
-        wrapped: Bytes::from(wrapped),
-    })
-}
-
-fn unwrap_key(slot: &proto::SealedKey, key: &DecryptionKey, data: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    let encapsulated = <Kem as hpke::Kem>::EncappedKey::from_bytes(&slot.encapsulated).ok()?;
-    hpke::single_shot_open::<HpkeAead, HkdfSha256, Kem>(
-        &OpModeR::Base,
-        key.hpke(),
-        &encapsulated,
-        hash::SEAL_INFO,
-        &slot.wrapped,
-        data,
-    )
-    .ok()
-    .map(Zeroizing::new)
+fn salt(rng: &mut impl CryptoRng) -> [u8; SALT_BYTES] {
+    let mut salt = [0; SALT_BYTES];
+    rng.fill_bytes(&mut salt);
+    salt
 }
 
 #[cfg(test)]
@@ -209,32 +213,90 @@ mod tests {
     fn sealed() -> (Payload, Audience, [DecryptionKey; 2]) {
         let keys = [DecryptionKey::from_seed(&[1; 32]), DecryptionKey::from_seed(&[2; 32])];
         let audience = Audience::parties([ShopId::new([1; 32]), ShopId::new([2; 32])]).unwrap();
-        let mut rng = StdRng::seed_from_u64(7);
-        let payload =
-            Payload::seal(b"42 yuan", &place(1), &[keys[0].public(), keys[1].public()], &mut rng).unwrap();
+        let public = [keys[0].public(), keys[1].public()];
+        let (mut sealer, mut rng) = (Sealer::default(), StdRng::seed_from_u64(7));
+        let payload = Payload::seal(b"42 yuan", &place(1), &public, &mut sealer, &mut rng).unwrap();
         (payload, audience, keys)
+    }
+
+    /// Remembers without bound.
+    #[derive(Default)]
+    struct Remembered(core::cell::RefCell<RecentSessions>);
+
+    impl OpenedSessions for Remembered {
+        fn get(&self, id: &SessionId) -> Option<SessionKey> {
+            self.0.borrow_mut().get(id)
+        }
+
+        fn put(&self, id: SessionId, key: &SessionKey) {
+            self.0.borrow_mut().put(id, key);
+        }
     }
 
     #[test]
     fn each_party_can_read_and_nobody_else() {
         let (payload, audience, keys) = sealed();
         for (shop, key) in [1, 2].into_iter().zip(&keys) {
-            let opened = payload.open(&place(1), &audience, ShopId::new([shop; 32]), key);
+            let opened = payload.open(&place(1), &audience, ShopId::new([shop; 32]), key, &());
             assert_eq!(opened.as_deref(), Ok(&b"42 yuan"[..]));
         }
         let stranger = DecryptionKey::from_seed(&[3; 32]);
         let third = ShopId::new([3; 32]);
-        assert_eq!(payload.open(&place(1), &audience, third, &stranger), Err(PayloadError::NotAParty));
+        assert_eq!(payload.open(&place(1), &audience, third, &stranger, &()), Err(PayloadError::NotAParty));
         let first = ShopId::new([1; 32]);
-        assert_eq!(payload.open(&place(1), &audience, first, &stranger), Err(PayloadError::Unopenable));
+        assert_eq!(payload.open(&place(1), &audience, first, &stranger, &()), Err(PayloadError::Unopenable));
         assert!(!payload.bytes().windows(7).any(|w| w == b"42 yuan"));
     }
 
     #[test]
     fn a_sealed_payload_does_not_open_in_another_place() {
         let (payload, audience, keys) = sealed();
-        let moved = payload.open(&place(2), &audience, ShopId::new([1; 32]), &keys[0]);
+        let moved = payload.open(&place(2), &audience, ShopId::new([1; 32]), &keys[0], &());
         assert_eq!(moved, Err(PayloadError::Unopenable));
+    }
+
+    #[test]
+    fn payloads_of_one_session_are_read_with_and_without_remembering_it() {
+        let (_, audience, keys) = sealed();
+        let public = [keys[0].public(), keys[1].public()];
+        let (mut sealer, mut rng) = (Sealer::default(), StdRng::seed_from_u64(7));
+        let mut seal =
+            |sequence| Payload::seal(b"42 yuan", &place(sequence), &public, &mut sealer, &mut rng).unwrap();
+        let [first, second] = [seal(1), seal(2)].map(|p| proto::Sealed::decode(p.message()).unwrap());
+        assert_eq!(first.keys, second.keys);
+        assert_ne!(first.ciphertext, second.ciphertext);
+        assert_ne!(first.commitment, second.commitment);
+        let (me, remembered) = (ShopId::new([1; 32]), Remembered::default());
+        for sequence in 3..6 {
+            let payload = seal(sequence);
+            for opened in [
+                payload.open(&place(sequence), &audience, me, &keys[0], &()),
+                payload.open(&place(sequence), &audience, me, &keys[0], &remembered),
+            ] {
+                assert_eq!(opened.as_deref(), Ok(&b"42 yuan"[..]));
+            }
+            let elsewhere = payload.open(&place(9), &audience, me, &keys[0], &remembered);
+            assert_eq!(elsewhere, Err(PayloadError::Unopenable));
+        }
+    }
+
+    /// An author that hands two parties two session keys, and a ciphertext that would open under both, is told apart.
+    #[test]
+    fn whoever_was_given_another_session_key_reads_nothing() {
+        let (payload, audience, keys) = sealed();
+        let mut sealed = proto::Sealed::decode(payload.message()).unwrap();
+        let (place, mut rng) = (place(1), StdRng::seed_from_u64(8));
+        let data = session::bound_to(place.alliance, place.shop);
+        sealed.keys[1] = wrap::seal(&[9; 32], keys[1].public(), hash::SEAL_SESSION, &data, &mut rng).unwrap();
+        let payload = Payload::salted(payload.0.first_chunk().unwrap(), &sealed.encode_to_vec()).unwrap();
+        let open = |n: usize, key| payload.open(&place, &audience, ShopId::new([n as u8; 32]), key, &());
+        assert_eq!(open(1, &keys[0]).as_deref(), Ok(&b"42 yuan"[..]));
+        assert_eq!(open(2, &keys[1]), Err(PayloadError::Unopenable));
+        // Nor does it help to commit to nothing.
+        sealed.commitment = Bytes::new();
+        let payload = Payload::salted(payload.0.first_chunk().unwrap(), &sealed.encode_to_vec()).unwrap();
+        let opened = payload.open(&place, &audience, ShopId::new([1; 32]), &keys[0], &());
+        assert_eq!(opened, Err(PayloadError::Unopenable));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use hutong_record::{
     AllianceId, Audience, DecryptionKey, Draft, ForkProof, Header, Identity, PairId, Payload, Place, Record,
-    RecordId, RecoverySeed, ShopId, SigningKey, UnixMillis, motion_id,
+    RecordId, RecoverySeed, Sealer, ShopId, SigningKey, UnixMillis, motion_id,
     proto::{self, Kind},
     request_hash, sign, verify_run,
 };
@@ -11,7 +11,7 @@ use prost::Message as _;
 #[path = "../../../tests/vectors/golden.rs"]
 mod golden;
 
-use golden::{Case, Counting, check};
+use golden::{Case, Counting, Stored, check, read};
 
 const ALLIANCE: AllianceId = AllianceId::new([0xa1; 32]);
 const AUTHOR: ShopId = ShopId::new([1; 32]);
@@ -122,26 +122,49 @@ fn record_in_clear() {
     }
 }
 
-#[test]
-fn record_sealed_to_two_parties() {
-    let keys = [DecryptionKey::from_seed(&[0x11; 32]), DecryptionKey::from_seed(&[0x22; 32])];
-    let audience = Audience::parties([AUTHOR, ALLY]).unwrap();
-    let place = Place { alliance: ALLIANCE, shop: AUTHOR, incarnation: 3, sequence: 1, kind: Kind::Profile };
-    let mut rng = Counting::from_zero();
-    let payload =
-        Payload::seal(b"for two alone", &place, &[keys[0].public(), keys[1].public()], &mut rng).unwrap();
-    let sealed = sign(draft(1, None, audience.clone()), payload, &key());
-    let case = record_case("sealed to two parties; all randomness is 00 01 02 and so on", &sealed)
-        .text("message", "for two alone")
-        .hex("first_party_seed", [0x11; 32])
-        .hex("second_party_seed", [0x22; 32]);
-    let stored = &check("sealed_record.json", vec![case])[0];
+const PARTY_SEEDS: [[u8; 32]; 2] = [[0x11; 32], [0x22; 32]];
+
+/// Both parties read what a stored record says.
+fn both_read(stored: &Stored, sequence: u64) {
     let read = Record::parse(proto::Record::decode(stored.bytes("record").as_slice()).unwrap()).unwrap();
     read.check_payload().unwrap();
-    for (shop, key) in [AUTHOR, ALLY].into_iter().zip(&keys) {
-        let opened = read.payload().unwrap().open(&place, &audience, shop, key).unwrap();
+    let place = Place { alliance: ALLIANCE, shop: AUTHOR, incarnation: 3, sequence, kind: Kind::Profile };
+    for (shop, seed) in [AUTHOR, ALLY].into_iter().zip(&PARTY_SEEDS) {
+        let (audience, key) = (&read.header().audience, DecryptionKey::from_seed(seed));
+        let opened = read.payload().unwrap().open(&place, audience, shop, &key, &()).unwrap();
         assert_eq!(opened, stored.text("message"));
     }
+}
+
+#[test]
+fn records_sealed_to_two_parties_in_one_session() {
+    let keys = PARTY_SEEDS.map(|seed| DecryptionKey::from_seed(&seed));
+    let parties = [keys[0].public(), keys[1].public()];
+    let audience = Audience::parties([AUTHOR, ALLY]).unwrap();
+    let (mut sealer, mut rng) = (Sealer::default(), Counting::from_zero());
+    let mut previous = None;
+    let cases = [(1, "for two alone"), (2, "and for them again")].map(|(sequence, text)| {
+        let place = Place { alliance: ALLIANCE, shop: AUTHOR, incarnation: 3, sequence, kind: Kind::Profile };
+        let payload = Payload::seal(text.as_bytes(), &place, &parties, &mut sealer, &mut rng).unwrap();
+        let sealed = sign(draft(sequence, previous, audience.clone()), payload, &key());
+        previous = Some(sealed.id());
+        record_case(
+            "sealed to two parties; all randomness is 00 01 02 and so on, one record after the other",
+            &sealed,
+        )
+        .text("message", text)
+        .hex("first_party_seed", PARTY_SEEDS[0])
+        .hex("second_party_seed", PARTY_SEEDS[1])
+    });
+    for (stored, sequence) in check("sealed_session.json", cases.into()).iter().zip(1..) {
+        both_read(stored, sequence);
+    }
+}
+
+/// As payloads were sealed before there were sessions; nobody makes them any more.
+#[test]
+fn a_record_sealed_without_a_session_is_still_read() {
+    both_read(&read("sealed_record.json")[0], 1);
 }
 
 #[test]

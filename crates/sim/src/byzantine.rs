@@ -7,10 +7,10 @@ use hutong_core::{
     voucher::{Presented, Token, VoucherBody, VoucherKey},
 };
 use hutong_record::{
-    Audience, Currency, Draft, ForkProof, Payload, Place, Record, RecordId, SigningKey, UnixMillis, proto,
-    proto::Kind, sign,
+    Audience, Currency, Draft, ForkProof, Payload, Place, Record, RecordId, Sealer, SigningKey, UnixMillis,
+    proto, proto::Kind, sign,
 };
-use hutong_store::{ledger::open_payload, writer::Job};
+use hutong_store::writer::Job;
 use hutong_sync::Frame;
 use prost::Message as _;
 use rand::RngExt as _;
@@ -105,7 +105,8 @@ impl World {
         }
         let key = |party| self.shops.iter().find(|s| s.id() == party).map(|s| s.identity.encryption_key());
         let keys: Vec<_> = parties.iter().filter_map(|party| key(*party)).collect();
-        Payload::seal(message, place, &keys, &mut self.rng).ok()
+        // A cheat's hand keeps no sessions.
+        Payload::seal(message, place, &keys, &mut Sealer::default(), &mut self.rng).ok()
     }
 
     /// A redeeming cheat books a voucher that it has booked before.
@@ -133,7 +134,7 @@ impl World {
         for from in (0..=head / 64).rev().map(|page| page * 64 + 1) {
             let records = ledger.reader().read_log(shop.id(), from, 64 << 10).ok()?;
             for record in records.into_iter().rev().filter(|r| r.header().kind == Kind::Redemption) {
-                let opened = open_payload(&record, shop.id(), &shop.keys.decryption)?;
+                let opened = shop.keys.open(&record, shop.id())?;
                 let message = proto::Redemption::decode(opened).ok()?;
                 let key = Token::parse(&message.token).ok()?.body().key;
                 let voucher = report::voucher(&*views, &key).ok()??;

@@ -7,7 +7,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use hutong_core::{VIEWS_VERSION, charter::Charter, command::Command};
 use hutong_record::{
     AllianceId, Audience, DecryptionKey, Draft, Identity, Payload, Place, RUN_RECORDS_MAX, Record, RecordId,
-    RecoverySeed, ShopId, SigningKey, UnixMillis, proto, proto::Kind, sign, verify_run,
+    RecoverySeed, Sealer, ShopId, SigningKey, UnixMillis, proto, proto::Kind, sign, verify_run,
 };
 use hutong_store::{
     disk::OsDisk,
@@ -38,7 +38,7 @@ impl Shop {
         let signing = Arc::new(SigningKey::from_seed(&seed.signing_seed()));
         let decryption = DecryptionKey::from_seed(&seed.encryption_seed());
         let identity = Identity::create(&seed, now(), rng);
-        Self { identity, keys: Arc::new(ShopKeys { signing, decryption }) }
+        Self { identity, keys: Arc::new(ShopKeys::new(signing, decryption)) }
     }
 
     fn id(&self) -> ShopId {
@@ -48,6 +48,7 @@ impl Shop {
     /// Sales, sealed to the shop itself.
     fn sales(&self, alliance: AllianceId, count: usize, rng: &mut StdRng) -> Vec<Record> {
         let shop = self.id();
+        let mut sealer = Sealer::default();
         let mut previous: Option<RecordId> = None;
         let mut records = Vec::with_capacity(count);
         for sequence in 1..=count as u64 {
@@ -58,7 +59,8 @@ impl Shop {
             };
             let place = Place { alliance, shop, incarnation: 0, sequence, kind: Kind::Sale };
             let key = self.identity.encryption_key();
-            let payload = Payload::seal(&sale.encode_to_vec(), &place, &[key], rng).expect("a payload");
+            let payload = Payload::seal(&sale.encode_to_vec(), &place, &[key], &mut sealer, rng);
+            let payload = payload.expect("a payload");
             let draft = Draft {
                 alliance,
                 shop,

@@ -5,6 +5,7 @@
 
 mod error;
 mod forks;
+mod keys;
 mod recovery;
 mod signing;
 mod staged;
@@ -23,13 +24,13 @@ use hutong_core::{
     refusal::{Reason, Refusal},
 };
 use hutong_record::{
-    AllianceId, DecryptionKey, Draft, Payload, Place, Record, RecordId, ShopId, SigningKey, UnixMillis,
-    proto, sign,
+    AllianceId, Draft, Payload, Place, Record, RecordId, Sealer, ShopId, UnixMillis, proto, sign,
 };
 use rand_core::CryptoRng;
 
 pub use error::{ExecuteError, LedgerError};
 pub use forks::{Examined, KnownFork, ProofTaken, known_forks};
+pub use keys::ShopKeys;
 pub use signing::{CONFIRMING_PEERS, Doubt, HeadAnswer, Patience, QUESTION_MS, Seat, Signing};
 
 use crate::{
@@ -37,15 +38,6 @@ use crate::{
     views::Views,
 };
 use staged::Staged;
-
-/// The keys with which a shop signs and reads.
-#[derive(Debug)]
-pub struct ShopKeys {
-    /// Signs records and vouchers.
-    pub signing: Arc<SigningKey>,
-    /// Opens what is sealed to the shop.
-    pub decryption: DecryptionKey,
-}
 
 /// One shop's copy of one alliance.
 pub struct Ledger<V> {
@@ -56,6 +48,7 @@ pub struct Ledger<V> {
     views: Arc<V>,
     staged: Staged,
     signing: Signing,
+    sealer: Sealer,
     /// The next record of this shop's log begins an incarnation.
     next_incarnation: bool,
     /// Proofs of forks, by shop, that wait until this shop may sign.
@@ -115,6 +108,7 @@ impl<V: Views> Ledger<V> {
             views,
             staged: Staged::default(),
             signing,
+            sealer: Sealer::default(),
             next_incarnation: false,
             waiting_proofs: BTreeMap::new(),
         };
@@ -186,7 +180,7 @@ impl<V: Views> Ledger<V> {
             return Ok(Ok(true));
         }
         for record in run.into_records() {
-            let message = open_payload(&record, self.alliance.me(), &self.keys.decryption);
+            let message = self.keys.open(&record, self.alliance.me());
             self.stage(record, message)?;
         }
         Ok(Ok(true))
@@ -303,7 +297,7 @@ impl<V: Views> Ledger<V> {
     }
 
     fn sign(
-        &self,
+        &mut self,
         draft: &DraftRecord,
         head: Option<Head>,
         now: UnixMillis,
@@ -319,7 +313,8 @@ impl<V: Views> Ledger<V> {
                 let key =
                     |shop: &ShopId| self.alliance.roster().shop(*shop).map(|m| m.identity.encryption_key());
                 let keys: Option<Vec<_>> = parties.iter().map(key).collect();
-                Payload::seal(&draft.message, &place, &keys.ok_or(LedgerError::UnknownParty)?, rng)?
+                let keys = keys.ok_or(LedgerError::UnknownParty)?;
+                Payload::seal(&draft.message, &place, &keys, &mut self.sealer, rng)?
             }
         };
         let header = Draft {
@@ -382,17 +377,4 @@ impl<V: Views> Ledger<V> {
 
 fn head(head: LogHead) -> Head {
     Head { sequence: head.sequence, id: head.id, incarnation: head.incarnation }
-}
-
-/// What a record says, if this shop can read it.
-pub fn open_payload(record: &Record, me: ShopId, key: &DecryptionKey) -> Option<Bytes> {
-    let header = record.header();
-    let place = Place {
-        alliance: header.alliance,
-        shop: header.shop,
-        incarnation: header.incarnation,
-        sequence: header.sequence,
-        kind: header.kind,
-    };
-    record.payload()?.open(&place, &header.audience, me, key).ok()
 }

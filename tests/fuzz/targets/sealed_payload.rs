@@ -20,7 +20,7 @@ fuzz_target!(|bytes: &[u8]| {
         kind: Kind::Sale,
     };
     let audience = Audience::parties([me, ShopId::new([3; 32])]).expect("two parties");
-    if let Ok(message) = payload.open(&place, &audience, me, &KEY) {
+    if let Ok(message) = payload.open(&place, &audience, me, &KEY, &()) {
         // Whoever altered what was sealed had the shop's own key: none has.
         assert!(message.len() < bytes.len());
     }

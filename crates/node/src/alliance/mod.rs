@@ -138,7 +138,7 @@ impl Hosted {
 
     /// What a record says, if this shop can read it.
     pub fn open_payload(&self, record: &hutong_record::Record) -> Option<bytes::Bytes> {
-        hutong_store::ledger::open_payload(record, self.me, &self.keys.decryption)
+        self.keys.open(record, self.me)
     }
 
     /// Carries out a command. When it returns, its records are durable. While members are asked how far this shop's log

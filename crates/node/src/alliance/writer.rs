@@ -8,7 +8,7 @@ use hutong_core::{alliance::Alliance, command::Command, ingest::Head, refusal::R
 use hutong_record::{Record, RecordId, ShopId, UnixMillis, proto};
 use hutong_store::{
     journal::Lsn,
-    ledger::{self, Committed, Executed, HeadAnswer, Ledger, LedgerError, Patience, ShopKeys, Signing},
+    ledger::{Committed, Executed, HeadAnswer, Ledger, LedgerError, Patience, ShopKeys, Signing},
     views::SledViews,
     writer::{self, News, Refused, Taken},
 };
@@ -321,7 +321,7 @@ impl Outlets {
                 continue;
             }
             for record in &new_records(ledger, *shop, before + 1, head.sequence) {
-                let open = |record: &Record| ledger::open_payload(record, me, &self.keys.decryption);
+                let open = |record: &Record| self.keys.open(record, me);
                 let (place, kind) = (turn.rights.place(record, open), record.header().kind);
                 let answers = matches!(kind, proto::Kind::VoucherTransfer | proto::Kind::RightDenial);
                 let step = match (*shop == me, place) {

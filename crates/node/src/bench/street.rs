@@ -1,18 +1,14 @@
 //! A street to measure on: shops with real keys, an alliance that all are in, and logs as they travel in catching up,
 //! signed at the end of each run of 256.
 
-use std::{
-    ops::RangeInclusive,
-    sync::Arc,
-    thread::{self, available_parallelism},
-};
+use std::{ops::RangeInclusive, sync::Arc};
 
 use anyhow::Context as _;
 use bytes::Bytes;
 use hutong_core::{charter::Charter, command::Command};
 use hutong_record::{
     AllianceId, Audience, DAY_MS, DecryptionKey, Draft, Header, Identity, Payload, Place, RUN_RECORDS_MAX,
-    RecordId, RecoverySeed, SigningKey, proto, proto::Kind, sign,
+    RecordId, RecoverySeed, Sealer, SigningKey, proto, proto::Kind, sign,
 };
 use hutong_store::ledger::ShopKeys;
 use hutong_sync::{LinkId, RawRun, limits::WANT_BYTES, raw_run_bytes};
@@ -62,7 +58,7 @@ impl Shop {
         let signing = Arc::new(SigningKey::from_seed(&seed.signing_seed()));
         let decryption = DecryptionKey::from_seed(&seed.encryption_seed());
         let identity = Identity::create(&seed, clock::now(), rng);
-        Self { identity, keys: Arc::new(ShopKeys { signing, decryption }), head: None }
+        Self { identity, keys: Arc::new(ShopKeys::new(signing, decryption)), head: None }
     }
 
     /// The next `count` records of its log, in runs.
@@ -119,35 +115,27 @@ impl Shop {
         message
     }
 
-    /// Sealing costs more than all the rest, so every core does its share.
     fn payloads(
         &self,
         alliance: AllianceId,
         content: Content,
         sequences: RangeInclusive<u64>,
     ) -> anyhow::Result<Vec<Payload>> {
-        let cores = available_parallelism().map_or(1, usize::from);
-        let all: Vec<u64> = sequences.collect();
-        let share = all.len().div_ceil(cores).max(1);
-        let write = |sequences: &[u64]| -> anyhow::Result<Vec<Payload>> {
-            let mut rng = StdRng::seed_from_u64(sequences[0]);
-            let payload = |sequence: &u64| match content {
-                Content::Public => Ok(Payload::clear(&profile(*sequence).encode_to_vec(), &mut rng)?),
-                Content::Sealed => self.sale(alliance, *sequence, &mut rng),
-            };
-            sequences.iter().map(payload).collect()
+        let (mut sealer, mut rng) = (Sealer::default(), StdRng::seed_from_u64(*sequences.start()));
+        let payload = |sequence| match content {
+            Content::Public => Ok(Payload::clear(&profile(sequence).encode_to_vec(), &mut rng)?),
+            Content::Sealed => self.sale(alliance, sequence, &mut sealer, &mut rng),
         };
-        thread::scope(|scope| {
-            let threads: Vec<_> = all.chunks(share).map(|share| scope.spawn(move || write(share))).collect();
-            let mut payloads = Vec::with_capacity(all.len());
-            for thread in threads {
-                payloads.extend(thread.join().map_err(|_| anyhow::anyhow!("a thread panicked"))??);
-            }
-            Ok(payloads)
-        })
+        sequences.map(payload).collect()
     }
 
-    fn sale(&self, alliance: AllianceId, sequence: u64, rng: &mut StdRng) -> anyhow::Result<Payload> {
+    fn sale(
+        &self,
+        alliance: AllianceId,
+        sequence: u64,
+        sealer: &mut Sealer,
+        rng: &mut StdRng,
+    ) -> anyhow::Result<Payload> {
         let sale = proto::Sale {
             request: Some(proto::Request { id: format!("sale-{sequence}"), hash: vec![7; 32].into() }),
             sold_unix_ms: clock::now().ms(),
@@ -156,7 +144,8 @@ impl Shop {
         };
         let shop = self.identity.id();
         let place = Place { alliance, shop, incarnation: 0, sequence, kind: Kind::Sale };
-        Ok(Payload::seal(&sale.encode_to_vec(), &place, &[self.identity.encryption_key()], rng)?)
+        let parties = [self.identity.encryption_key()];
+        Ok(Payload::seal(&sale.encode_to_vec(), &place, &parties, sealer, rng)?)
     }
 }
 
@@ -176,7 +165,7 @@ fn profile(sequence: u64) -> proto::Profile {
 impl From<Secrets> for Shop {
     fn from(secrets: Secrets) -> Self {
         let Secrets { signing, decryption, identity } = secrets;
-        Self { identity, keys: Arc::new(ShopKeys { signing: Arc::new(signing), decryption }), head: None }
+        Self { identity, keys: Arc::new(ShopKeys::new(Arc::new(signing), decryption)), head: None }
     }
 }
 

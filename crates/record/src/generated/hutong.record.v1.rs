@@ -629,15 +629,22 @@ pub struct Sealed {
     /// associated data.
     #[prost(bytes = "bytes", tag = "2")]
     pub ciphertext: ::prost::bytes::Bytes,
+    /// 32 bytes that bind the author to one content key. The keys hold a session key, the same for many payloads of one
+    /// author to the same parties; BLAKE3 keyed with it, over the payload's salt and the record's place, gives the content
+    /// key (32 bytes) and this commitment (the next 32). Empty in payloads of early versions: the keys hold the content key
+    /// itself.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub commitment: ::prost::bytes::Bytes,
 }
-/// The content key for one party, sealed by HPKE (RFC 9180, base mode, DHKEM(X25519, HKDF-SHA256),
-/// HKDF-SHA256, ChaCha20-Poly1305).
+/// A session key for one party, sealed by HPKE (RFC 9180, base mode, DHKEM(X25519, HKDF-SHA256),
+/// HKDF-SHA256, ChaCha20-Poly1305) with alliance and author as associated data. Of an early version: the content key,
+/// with the record's place as associated data.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SealedKey {
     /// The encapsulated key, 32 bytes.
     #[prost(bytes = "bytes", tag = "1")]
     pub encapsulated: ::prost::bytes::Bytes,
-    /// The sealed content key, 48 bytes.
+    /// The sealed key, 48 bytes.
     #[prost(bytes = "bytes", tag = "2")]
     pub wrapped: ::prost::bytes::Bytes,
 }

@@ -7,8 +7,8 @@ use hutong_core::{
     report::Summary, roster::Standing, settlement::book,
 };
 use hutong_record::{
-    Audience, DecryptionKey, Draft, Identity, Payload, Place, Record, RecoverySeed, ShopId, SigningKey,
-    UnixMillis, proto, proto::Kind, sign,
+    Audience, DecryptionKey, Draft, Identity, Payload, Place, Record, RecoverySeed, Sealer, ShopId,
+    SigningKey, UnixMillis, proto, proto::Kind, sign,
 };
 use hutong_store::{
     disk::MemDisk,
@@ -130,7 +130,7 @@ pub(crate) fn keys(rng: &mut StdRng, now: UnixMillis) -> (Identity, Arc<ShopKeys
     let seed = RecoverySeed::new(rng.random());
     let signing = Arc::new(SigningKey::from_seed(&seed.signing_seed()));
     let decryption = DecryptionKey::from_seed(&seed.encryption_seed());
-    (Identity::create(&seed, now, rng), Arc::new(ShopKeys { signing, decryption }))
+    (Identity::create(&seed, now, rng), Arc::new(ShopKeys::new(signing, decryption)))
 }
 
 impl Street {
@@ -324,7 +324,7 @@ impl Street {
         let payload = if keys.is_empty() {
             Payload::clear(message, &mut self.rng).unwrap()
         } else {
-            Payload::seal(message, &place, &keys, &mut self.rng).unwrap()
+            Payload::seal(message, &place, &keys, &mut Sealer::default(), &mut self.rng).unwrap()
         };
         sign(draft, payload, &self.shops[shop].keys.signing)
     }
