@@ -5,12 +5,13 @@ use alloc::collections::BTreeSet;
 use super::*;
 use crate::{
     fold,
-    netting::{self, Debt},
+    netting::{self, CreditLine, Debt, Netting},
     pair,
     promotion::{Mode, Promotion},
     report,
     settlement::{
         clearing::{self, Backed, RUN_DEBTS_MAX, RUN_SHOPS_MAX, RUNS_MAX, Run},
+        credit::{DRAWINGS_MAX, Drawing},
         exposure::{self, Level},
         payment::{self, DENIAL_CHARS_MAX, Outcome, PAYMENT_REFERENCE_CHARS_MAX},
         response::{self, Answered, DISPUTE_TEXT_CHARS_MAX, EVIDENCE_BYTES_MAX},
@@ -19,6 +20,9 @@ use crate::{
     table,
     voucher::{Use, UseStanding, copy},
 };
+
+/// What a run's message needs beside the run.
+const RUN_FRAME_BYTES: usize = 64;
 
 /// A party's word on a receipt.
 #[derive(Debug, Clone)]
@@ -154,7 +158,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         response::in_time(self.view, &self.alliance.charter().settlement, receipt, at)
     }
 
-    fn check_ally(&self, ally: ShopId) -> Result<(), Refusal> {
+    pub(super) fn check_ally(&self, ally: ShopId) -> Result<(), Refusal> {
         self.alliance.own_membership()?;
         let known = self.alliance.roster().shop(ally).is_some_and(crate::roster::Member::was_admitted);
         if known && ally != self.me() {
@@ -302,31 +306,28 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             Some(period) => period,
             None => clearing::latest_period(self.view)?.ok_or_else(nothing)?,
         };
-        let mut matching = clearing::balances(self.view, period)?.matching();
-        let debts: Vec<Debt<ShopId>> = matching.iter().map(|(debt, _)| debt.clone()).collect();
-        let netting = netting::net(&debts).map_err(|_| too_many_debts())?;
-        if netting.cleared == 0 {
+        let backed = clearing::balances(self.view, period)?.matching();
+        let debts: Vec<Debt<ShopId>> = backed.iter().map(|(debt, _)| debt.clone()).collect();
+        let lines = self.open_lines(period)?;
+        let result = netting::net_with_lines(&debts, &lines).map_err(|_| too_many_debts())?;
+        if result.cleared == 0 {
             return Err(nothing().into());
         }
-        let left = |debt: &Debt<ShopId>| {
-            let same = |o: &&Debt<ShopId>| (o.debtor, o.creditor) == (debt.debtor, debt.creditor);
-            netting.obligations.iter().find(same).map_or(0, |obligation| obligation.minor)
-        };
-        // What does not change can be left out: what is cancelled stays the most among the rest.
-        if !fits(&matching) {
-            matching.retain(|(debt, _)| left(debt) < debt.minor);
+        let mut draft = RunDraft { period, backed, lines, result };
+        if !draft.fits() {
+            draft.keep_changed();
         }
-        if !fits(&matching) {
+        if !draft.fits() {
             return Err(too_many_debts().into());
         }
-        let run = run_message(period, &matching, left);
         let known = clearing::runs_of(self.view, period)?;
-        if known.iter().any(|known| is_same(known, &matching, left)) {
+        if known.iter().any(|known| draft.is_of(known)) {
             return Ok(Vec::new());
         }
         if known.iter().filter(|known| known.author == self.me()).count() >= RUNS_MAX {
             return Err(Refusal::field("period_end_time", "this shop has proposed too often").into());
         }
+        let run = draft.message();
         let message = proto::Netting { netting: Some(proto::netting::Netting::Run(run)) };
         Ok(alloc::vec![Self::for_all(Kind::Netting, &message)])
     }
@@ -352,8 +353,12 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         if !clearing::is_backed(self.view, run, Some(self.me()))? || !self.still_owes(run)? {
             return Err(Refusal::new(Reason::BalanceDiffers).into());
         }
-        let consent =
-            proto::NettingConsent { run_id: copy(run.id.as_bytes()), period_end_unix_ms: run.period.ms() };
+        self.check_drawings(run)?;
+        let consent = proto::NettingConsent {
+            run_id: copy(run.id.as_bytes()),
+            period_end_unix_ms: run.period.ms(),
+            drawings: run.drawings_of(self.me()).iter().map(Drawing::message).collect(),
+        };
         let message = proto::Netting { netting: Some(proto::netting::Netting::Consent(consent)) };
         Ok(alloc::vec![Self::for_all(Kind::Netting, &message)])
     }
@@ -433,43 +438,86 @@ fn too_many_debts() -> Refusal {
     Refusal::field("period_end_time", "more debts cancel than one run can hold")
 }
 
-fn shops_of(debts: &[Backed]) -> Vec<ShopId> {
-    let shops: BTreeSet<ShopId> = debts.iter().flat_map(|(debt, _)| [debt.debtor, debt.creditor]).collect();
-    shops.into_iter().collect()
-}
-
-fn fits(debts: &[Backed]) -> bool {
-    debts.len() <= RUN_DEBTS_MAX && shops_of(debts).len() <= RUN_SHOPS_MAX
-}
-
-fn run_message(
+/// A run to be proposed.
+struct RunDraft {
     period: UnixMillis,
-    debts: &[Backed],
-    left: impl Fn(&Debt<ShopId>) -> i64,
-) -> proto::NettingRun {
-    let shops = shops_of(debts);
-    let place = |shop: ShopId| {
-        let place = shops.binary_search(&shop).expect("all shops are there");
-        u32::try_from(place).expect("a run has few shops")
-    };
-    let debt = |(debt, _): &Backed| proto::NettedDebt {
-        debtor: place(debt.debtor),
-        creditor: place(debt.creditor),
-        minor: debt.minor,
-        left_minor: left(debt),
-    };
-    proto::NettingRun {
-        period_end_unix_ms: period.ms(),
-        shop_ids: shops.iter().map(|shop| copy(shop.as_bytes())).collect(),
-        debts: debts.iter().map(debt).collect(),
-        balances_digest: copy(&clearing::digest(debts.iter().map(|(_, records)| records))),
+    backed: Vec<Backed>,
+    /// By debtor and creditor, as the debts.
+    lines: Vec<CreditLine<ShopId>>,
+    result: Netting<ShopId>,
+}
+
+impl RunDraft {
+    fn left(&self, debt: &Debt<ShopId>) -> i64 {
+        amount_of(&self.result.obligations, debt.debtor, debt.creditor)
+    }
+
+    fn drawn(&self, line: &CreditLine<ShopId>) -> i64 {
+        amount_of(&self.result.new_debts, line.debtor, line.creditor)
+    }
+
+    /// What does not change can be left out: what is cancelled, less what is drawn, stays the most among the rest.
+    fn keep_changed(&mut self) {
+        let (mut backed, mut lines) = (self.backed.clone(), self.lines.clone());
+        backed.retain(|(debt, _)| self.left(debt) < debt.minor);
+        lines.retain(|line| self.drawn(line) > 0);
+        (self.backed, self.lines) = (backed, lines);
+    }
+
+    fn shops(&self) -> Vec<ShopId> {
+        let in_debts = self.backed.iter().flat_map(|(debt, _)| [debt.debtor, debt.creditor]);
+        let in_lines = self.lines.iter().flat_map(|line| [line.debtor, line.creditor]);
+        in_debts.chain(in_lines).collect::<BTreeSet<ShopId>>().into_iter().collect()
+    }
+
+    fn fits(&self) -> bool {
+        self.lines.len() <= DRAWINGS_MAX
+            && self.backed.len() + self.lines.len() <= RUN_DEBTS_MAX
+            && self.shops().len() <= RUN_SHOPS_MAX
+            && self.message().encoded_len() < fold::MESSAGE_BYTES_MAX - RUN_FRAME_BYTES
+    }
+
+    fn message(&self) -> proto::NettingRun {
+        let shops = self.shops();
+        let place = |shop: ShopId| {
+            let place = shops.binary_search(&shop).expect("all shops are there");
+            u32::try_from(place).expect("a run has few shops")
+        };
+        let debt = |(debt, _): &Backed| proto::NettedDebt {
+            debtor: place(debt.debtor),
+            creditor: place(debt.creditor),
+            minor: debt.minor,
+            left_minor: self.left(debt),
+        };
+        let line = |line: &CreditLine<ShopId>| proto::NettedLine {
+            debtor: place(line.debtor),
+            creditor: place(line.creditor),
+            limit_minor: line.limit_minor,
+            drawn_minor: self.drawn(line),
+        };
+        proto::NettingRun {
+            period_end_unix_ms: self.period.ms(),
+            shop_ids: shops.iter().map(|shop| copy(shop.as_bytes())).collect(),
+            debts: self.backed.iter().map(debt).collect(),
+            balances_digest: copy(&clearing::digest(self.backed.iter().map(|(_, records)| records))),
+            lines: self.lines.iter().map(line).collect(),
+        }
+    }
+
+    /// Whether it was proposed before: the same debts come to the same, by the same drawings.
+    fn is_of(&self, known: &Run) -> bool {
+        let same = |(known, (debt, _)): (&clearing::RunDebt, &Backed)| {
+            (known.debtor, known.creditor, known.minor, known.left_minor)
+                == (debt.debtor, debt.creditor, debt.minor, self.left(debt))
+        };
+        known.debts.len() == self.backed.len()
+            && known.debts.iter().zip(&self.backed).all(same)
+            && known.result().new_debts == self.result.new_debts
     }
 }
 
-fn is_same(known: &Run, debts: &[Backed], left: impl Fn(&Debt<ShopId>) -> i64) -> bool {
-    let same = |(known, (debt, _)): (&clearing::RunDebt, &Backed)| {
-        (known.debtor, known.creditor, known.minor, known.left_minor)
-            == (debt.debtor, debt.creditor, debt.minor, left(debt))
-    };
-    known.debts.len() == debts.len() && known.debts.iter().zip(debts).all(same)
+/// What stands between two shops in a list of debts that has each pair once, ascending.
+fn amount_of(debts: &[Debt<ShopId>], debtor: ShopId, creditor: ShopId) -> i64 {
+    let place = debts.binary_search_by_key(&(debtor, creditor), |debt| (debt.debtor, debt.creditor));
+    place.map_or(0, |place| debts[place].minor)
 }
