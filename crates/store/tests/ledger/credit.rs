@@ -97,7 +97,11 @@ fn a_chain_with_a_line_takes_the_shop_between_out() {
     assert!(street.offer(3, 1, LIMIT).unwrap());
     assert!(!street.offer(3, 1, LIMIT).unwrap(), "said before");
     street.meet();
-    assert_eq!(street.propose_run(0).unwrap_err().reason, Reason::NothingToNet, "the debtor has not accepted");
+    assert_eq!(
+        street.propose_run(0).unwrap_err().reason,
+        Reason::NothingToNet,
+        "the debtor has not accepted"
+    );
     assert!(street.accept(1, 3).unwrap());
     assert!(!street.accept(1, 3).unwrap(), "said before");
     street.meet();
