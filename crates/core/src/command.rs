@@ -22,6 +22,7 @@ mod credit;
 mod governance;
 mod issue;
 mod motion;
+mod netting;
 mod note;
 mod qualify;
 mod redeem;

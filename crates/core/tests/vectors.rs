@@ -8,7 +8,8 @@ use hutong_core::{
     voucher::{Presented, Token, VoucherBody, VoucherKey},
 };
 use hutong_record::{
-    CardId, Identity, RecordId, RecoverySeed, SigningKey, StatementKind, UnixMillis, proto, voucher_body_hash,
+    CardId, Identity, RecordId, RecoverySeed, SigningKey, StatementKind, UnixMillis, proto, proto::Kind,
+    voucher_body_hash,
 };
 use prost::Message as _;
 
@@ -154,10 +155,14 @@ fn invitation_link() {
 }
 
 /// One message of a settlement's records, as it is signed, and read back.
-fn message_case<M: prost::Message + Default + PartialEq + std::fmt::Debug>(name: &str, message: &M) -> Case {
+fn message_case<M: prost::Message + Default + PartialEq + std::fmt::Debug>(
+    name: &str,
+    kind: Kind,
+    message: &M,
+) -> Case {
     let bytes = message.encode_to_vec();
     assert_eq!(M::decode(bytes.as_slice()).as_ref(), Ok(message), "{name}");
-    Case::new(name).hex("message", bytes)
+    Case::new(name).number("kind", i32::from(kind)).hex("message", bytes)
 }
 
 #[test]
@@ -182,17 +187,14 @@ fn credit_lines_and_what_is_drawn_on_them() {
     let drawing = proto::LineDrawing { debtor_id: id(1), creditor_id: id(3), minor: 20_000 };
     let consent =
         proto::NettingConsent { run_id: id(0x9e), period_end_unix_ms: TIME_UNIX_MS, drawings: vec![drawing] };
+    let taken_back = proto::CreditLine { limit_minor: 0, until_unix_ms: 0, ..word.clone() };
+    let run = proto::Netting { netting: Some(N::Run(run)) };
+    let consent = proto::Netting { netting: Some(N::Consent(consent)) };
     let cases = vec![
-        message_case("a creditor's word on a line (CreditLine)", &word),
-        message_case(
-            "a word taken back (CreditLine)",
-            &proto::CreditLine { limit_minor: 0, until_unix_ms: 0, ..word },
-        ),
-        message_case("a run that draws on a line (Netting)", &proto::Netting { netting: Some(N::Run(run)) }),
-        message_case(
-            "a consent that draws on a line (Netting)",
-            &proto::Netting { netting: Some(N::Consent(consent)) },
-        ),
+        message_case("a creditor's word on a line (CreditLine)", Kind::CreditLine, &word),
+        message_case("a word taken back (CreditLine)", Kind::CreditLine, &taken_back),
+        message_case("a run that draws on a line (Netting)", Kind::Netting, &run),
+        message_case("a consent that draws on a line (Netting)", Kind::Netting, &consent),
     ];
     check("credit_line.json", cases);
 }

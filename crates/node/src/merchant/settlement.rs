@@ -4,14 +4,12 @@ use std::sync::Arc;
 
 use hutong_core::{
     answer::Answer,
-    command::{
-        AnswerPaymentCommand, Command, LineCommand, LineSide, PayCommand, RespondCommand, SignCommand,
-    },
+    command::{AnswerPaymentCommand, Command, PayCommand, RespondCommand, SignCommand},
     refusal::{Reason, Refusal},
     settlement::{
         book,
         clearing::{self, Run},
-        compare, credit, exposure, payment,
+        compare, exposure, payment,
         statement::{self, Case},
     },
     view::ViewError,
@@ -22,16 +20,16 @@ use hutong_wire::{
     merchant::v1::{
         AcceptCreditLineRequest, AcceptCreditLineResponse, CompareStatementRequest, CompareStatementResponse,
         ConfirmPaymentRequest, ConfirmPaymentResponse, ConsentToNettingRequest, ConsentToNettingResponse,
-        CreditLineSide, GetNettingRequest, GetNettingResponse, GetStatementRequest, GetStatementResponse,
-        LineOfCredit, ListBookLinesRequest, ListBookLinesResponse, ListCreditLinesRequest,
-        ListCreditLinesResponse, ListExposuresRequest, ListExposuresResponse, ListNettingsRequest,
-        ListNettingsResponse, ListPaymentsRequest, ListPaymentsResponse, ListStatementsRequest,
-        ListStatementsResponse, NettingRun, OfferCreditLineRequest, OfferCreditLineResponse,
-        ProposeNettingRequest, ProposeNettingResponse, PublishBalanceRequest, PublishBalanceResponse,
-        RecordPaymentRequest, RecordPaymentResponse, RespondToReceiptRequest, RespondToReceiptResponse,
-        SetExposureRequest, SetExposureResponse, SetNettingRuleRequest, SetNettingRuleResponse,
-        SignStatementRequest, SignStatementResponse, Statement, WithdrawCreditLineRequest,
-        WithdrawCreditLineResponse, settlement_service_server::SettlementService,
+        GetNettingRequest, GetNettingResponse, GetStatementRequest, GetStatementResponse,
+        ListBookLinesRequest, ListBookLinesResponse, ListCreditLinesRequest, ListCreditLinesResponse,
+        ListExposuresRequest, ListExposuresResponse, ListNettingsRequest, ListNettingsResponse,
+        ListPaymentsRequest, ListPaymentsResponse, ListStatementsRequest, ListStatementsResponse, NettingRun,
+        OfferCreditLineRequest, OfferCreditLineResponse, ProposeNettingRequest, ProposeNettingResponse,
+        PublishBalanceRequest, PublishBalanceResponse, RecordPaymentRequest, RecordPaymentResponse,
+        RespondToReceiptRequest, RespondToReceiptResponse, SetExposureRequest, SetExposureResponse,
+        SetNettingRuleRequest, SetNettingRuleResponse, SignStatementRequest, SignStatementResponse,
+        Statement, WithdrawCreditLineRequest, WithdrawCreditLineResponse,
+        settlement_service_server::SettlementService,
     },
     trade::{self, Sides},
 };
@@ -82,7 +80,7 @@ calls! {
 
 impl MerchantPort {
     /// The alliance, and this shop and an ally in it.
-    fn between(&self, alliance_id: &str, ally_id: &str) -> Result<(Arc<Hosted>, Sides), Refusal> {
+    pub(super) fn between(&self, alliance_id: &str, ally_id: &str) -> Result<(Arc<Hosted>, Sides), Refusal> {
         let hosted = self.hosted(alliance_id)?;
         let ally = trade::shop("ally_id", ally_id)?;
         let alliance = hosted.alliance();
@@ -263,11 +261,11 @@ impl MerchantPort {
         let run = hosted
             .query(move |view| match (records.first(), period) {
                 (Some(id), _) => clearing::find(view, *id),
-                (None, Some(period)) => Ok(clearing::runs_of(view, period)?.pop()),
+                (None, Some(period)) => Ok(best(clearing::runs_of(view, period)?)),
                 (None, None) => {
                     let latest = clearing::latest_period(view)?;
                     let runs = latest.map(|period| clearing::runs_of(view, period)).transpose()?;
-                    Ok(runs.and_then(|mut runs| runs.pop()))
+                    Ok(runs.and_then(best))
                 }
             })
             .await?;
@@ -362,87 +360,14 @@ impl MerchantPort {
         hosted.execute(Command::SetSettlement(Setting::NettingRule(rule))).await?;
         Ok(SetNettingRuleResponse {})
     }
-
-    async fn offer_credit_line(
-        &self,
-        request: OfferCreditLineRequest,
-    ) -> Result<OfferCreditLineResponse, Refusal> {
-        let (hosted, sides) = self.between(&request.alliance_id, &request.ally_id)?;
-        let limit = trade::money("limit", request.limit.as_ref(), sides.currency)?;
-        let until = trade::optional_time("until_time", request.until_time.as_ref())?;
-        let command = LineCommand::Offer { debtor: sides.ally, limit, until };
-        hosted.execute(Command::CreditLine(command)).await?;
-        Ok(OfferCreditLineResponse { line: Some(tell_line(&hosted, (sides.me, sides.ally)).await?) })
-    }
-
-    async fn accept_credit_line(
-        &self,
-        request: AcceptCreditLineRequest,
-    ) -> Result<AcceptCreditLineResponse, Refusal> {
-        let (hosted, sides) = self.between(&request.alliance_id, &request.ally_id)?;
-        let limit = match request.limit.as_ref() {
-            None => None,
-            limit => Some(trade::money("limit", limit, sides.currency)?),
-        };
-        let until = trade::optional_time("until_time", request.until_time.as_ref())?;
-        let command = LineCommand::Accept { creditor: sides.ally, limit, until };
-        hosted.execute(Command::CreditLine(command)).await?;
-        Ok(AcceptCreditLineResponse { line: Some(tell_line(&hosted, (sides.ally, sides.me)).await?) })
-    }
-
-    async fn withdraw_credit_line(
-        &self,
-        request: WithdrawCreditLineRequest,
-    ) -> Result<WithdrawCreditLineResponse, Refusal> {
-        let (hosted, sides) = self.between(&request.alliance_id, &request.ally_id)?;
-        let side = match CreditLineSide::try_from(request.side) {
-            Ok(CreditLineSide::Unspecified) => None,
-            Ok(CreditLineSide::Creditor) => Some(LineSide::Creditor),
-            Ok(CreditLineSide::Debtor) => Some(LineSide::Debtor),
-            Err(_) => return Err(Refusal::field("side", "is no side that is known")),
-        };
-        let command = LineCommand::Withdraw { ally: sides.ally, side };
-        hosted.execute(Command::CreditLine(command)).await?;
-        Ok(WithdrawCreditLineResponse {})
-    }
-
-    async fn list_credit_lines(
-        &self,
-        request: ListCreditLinesRequest,
-    ) -> Result<ListCreditLinesResponse, Refusal> {
-        let hosted = self.hosted(&request.alliance_id)?;
-        let (me, currency) = (hosted.me(), hosted.alliance().charter().currency);
-        let size = page_size(request.page_size)?;
-        let after = line_place(&request.page_token)?;
-        let of = request.own.then_some(me);
-        let mut lines = hosted.query(move |view| credit::lines(view, of, after, size + 1)).await?;
-        let place = |line: &credit::Line| format!("{}{}", line.creditor, line.debtor);
-        let next_page_token = cut_page(&mut lines, size, place);
-        let now = clock::now();
-        let lines = lines.iter().map(|line| trade::credit_line_message(line, now, currency)).collect();
-        Ok(ListCreditLinesResponse { lines, next_page_token })
-    }
 }
 
-/// The line between a creditor and a debtor, on which this shop has just given its word.
-async fn tell_line(
-    hosted: &Arc<Hosted>,
-    (creditor, debtor): (ShopId, ShopId),
-) -> Result<LineOfCredit, Refusal> {
-    let currency = hosted.alliance().charter().currency;
-    let line = hosted.query(move |view| credit::line(view, creditor, debtor)).await?;
-    Ok(trade::credit_line_message(&line, clock::now(), currency))
-}
-
-/// Creditor and debtor of the last line of a page.
-fn line_place(token: &str) -> Result<Option<(ShopId, ShopId)>, Refusal> {
-    if token.is_empty() {
-        return Ok(None);
-    }
-    let parts = token.split_at_checked(token.len() / 2);
-    let (creditor, debtor) =
-        parts.ok_or_else(|| Refusal::field("page_token", "is not one of this node's"))?;
-    Ok(Some((trade::shop("page_token", creditor)?, trade::shop("page_token", debtor)?)))
+/// The run that gains the most; of several, one that draws the least. What was proposed before is the best there is.
+fn best(runs: Vec<Run>) -> Option<Run> {
+    runs.into_iter().max_by_key(|run| {
+        let result = run.result();
+        (result.cleared - result.drawn, -result.drawn)
+    })
 }
 
 /// Runs on one page.
@@ -496,7 +421,7 @@ async fn tell_run(hosted: &Arc<Hosted>, id: RecordId) -> Result<NettingRun, Refu
 }
 
 /// Takes the one that was read too many off, and names the place to go on from.
-fn cut_page<T>(items: &mut Vec<T>, size: usize, token: impl Fn(&T) -> String) -> String {
+pub(super) fn cut_page<T>(items: &mut Vec<T>, size: usize, token: impl Fn(&T) -> String) -> String {
     if items.len() <= size {
         return String::new();
     }
