@@ -1,5 +1,6 @@
 #!/bin/bash
-# Checks attribution and netting against independent packages, which are installed at test time and never vendored.
+# Checks attribution, netting and exported reports against independent packages, which are installed at test time and never
+# vendored.
 # usage: tests/attribution/run.sh PATH-TO-HUTONG [WORK-FOLDER]
 # Needs Python 3.11 with venv, and a package index. Ends with 1 at the first difference.
 set -euo pipefail
@@ -30,3 +31,4 @@ fi
 
 "$PYTHON" compare_attribution.py "$HUTONG" "$WORK/paths.csv"
 "$PYTHON" compare_netting.py "$HUTONG"
+"$PYTHON" check_exports.py "$HUTONG"

@@ -20,6 +20,12 @@ def conversation(cases: list[dict]) -> bytes:
     return b"".join(2 * (len(frame).to_bytes(2, "little") + frame) for frame in frames)
 
 
+def records(cases: list[dict]) -> bytes:
+    """All messages, each after its kind, its audience (all) and its length: what the target `fold` reads."""
+    messages = [(case["kind"], bytes.fromhex(case["message"])) for case in cases]
+    return b"".join(bytes([kind, 0]) + len(message).to_bytes(2, "little") + message for kind, message in messages)
+
+
 def main() -> None:
     vectors = pathlib.Path(__file__).parent.parent / "vectors"
     seeds = pathlib.Path(sys.argv[1])
@@ -31,6 +37,8 @@ def main() -> None:
             (seeds / hashlib.sha256(data).hexdigest()[:16]).write_bytes(data)
         if file.name == "frame.json":
             (seeds / "conversation").write_bytes(conversation(cases))
+        if file.name == "credit_line.json":
+            (seeds / "records").write_bytes(records(cases))
 
 
 main()

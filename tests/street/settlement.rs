@@ -159,6 +159,84 @@ async fn a_receipt_is_disputed_and_a_limit_stops_hand_outs() {
     assert_eq!(baozi.refused(&["settlement", "withdraw", &"00".repeat(32)]), "REDEMPTION_UNKNOWN");
 }
 
+/// Each debtor comes to owe its creditor a bounty, and all of it is agreed and disclosed.
+async fn owe_and_disclose(debts: &[(&Shop, &Shop)]) {
+    for (funder, distributor) in debts {
+        owe(funder, distributor).await;
+        until("the receipt arrives", async || {
+            (balance(distributor, funder).await == BOUNTY_MINOR).then_some(())
+        })
+        .await;
+    }
+    let period = end();
+    for (debtor, creditor) in debts {
+        agree(debtor, creditor, period).await;
+        debtor.cli(&["settlement", "publish", creditor.name()]);
+        until("the creditor knows that it is agreed", async || {
+            creditor.try_cli(&["settlement", "publish", debtor.name()]).ok()
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_credit_line_takes_the_shop_between_out() {
+    let street = Street::new();
+    let shops = [street.shop("baozi").await, street.shop("teahouse").await, street.shop("florist").await];
+    let [baozi, teahouse, florist] = &shops;
+    baozi.found("street");
+    baozi.admit(teahouse).await;
+    baozi.admit(florist).await;
+    owe_and_disclose(&[(teahouse, baozi), (baozi, florist)]).await;
+    let line = |shop: &Shop, rest: &[&str]| shop.try_cli(&[&["settlement", "line"], rest].concat());
+
+    assert_eq!(teahouse.refused(&["settlement", "line", "accept", "florist"]), "LINE_UNKNOWN");
+    florist.cli(&["settlement", "exposure", "set", "--ally", "teahouse", "--stop", "0.50"]);
+    let offer = ["settlement", "line", "offer", "teahouse", "--limit", "0.60"];
+    assert_eq!(florist.refused(&offer), "LINE_OVER_LIMIT");
+    florist.cli(&["settlement", "exposure", "set", "--ally", "teahouse", "--stop", "0.60"]);
+    let offered = florist.cli(&offer);
+    assert_eq!((&offered["offered"]["minor"], &offered["available"]["minor"]), (&60.into(), &0.into()));
+    let accepted = until("the offer arrives", async || line(teahouse, &["accept", "florist"]).ok()).await;
+    assert_eq!(accepted["available"]["minor"], 60);
+    for shop in [teahouse, florist] {
+        shop.cli(&["settlement", "net", "auto", "on"]);
+    }
+    let run =
+        until("line and balances arrive", async || baozi.try_cli(&["settlement", "net", "propose"]).ok());
+    let run = run.await;
+    assert_eq!((&run["cleared"]["minor"], &run["drawn"]["minor"]), (&120.into(), &60.into()));
+    for (debtor, creditor, left) in [(teahouse, baozi, 40), (baozi, florist, 40), (teahouse, florist, 60)] {
+        until("it is booked", async || (balance(creditor, debtor).await == left).then_some(())).await;
+        until("on both sides", async || (balance(debtor, creditor).await == -left).then_some(())).await;
+    }
+    let id = run["id"].as_str().expect("an id");
+    for (shop, ally) in [(teahouse, "florist"), (florist, "teahouse")] {
+        let book = shop.cli(&["settlement", "book", ally]);
+        assert_eq!(
+            (book[0]["type"].as_str(), book[0]["record_id"].as_str()),
+            (Some("credit_line"), Some(id))
+        );
+    }
+    let file = |name: &str| street.path().join(name).to_str().expect("a path").to_owned();
+    let (debts, lines, result) = (file("debts.csv"), file("lines.csv"), file("netting.json"));
+    let export = ["settlement", "net", "export", id, "--debts", &debts, "--result", &result];
+    assert_eq!(florist.refused(&export), "USAGE");
+    florist.cli(&[&export[..], &["--lines", &lines]].concat());
+    let verified =
+        florist.cli(&["netting", "verify", "--input", &debts, "--lines", &lines, "--result", &result]);
+    assert_eq!(verified["drawn"], 60);
+    let told = agree(florist, teahouse, end()).await;
+    assert_eq!((told.closing.expect("it").minor, told.line_count), (60, 1));
+
+    line(florist, &["withdraw", "teahouse"]).expect("withdrawn");
+    let listed = line(florist, &["list", "--own"]).expect("listed");
+    assert_eq!(
+        (&listed[0]["offered"], &listed[0]["available"]["minor"]),
+        (&serde_json::Value::Null, &0.into())
+    );
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_circle_of_debts_is_netted_to_nothing() {
     let street = Street::new();
@@ -168,22 +246,7 @@ async fn a_circle_of_debts_is_netted_to_nothing() {
     baozi.admit(teahouse).await;
     baozi.admit(florist).await;
     let circle = [(teahouse, baozi), (florist, teahouse), (baozi, florist)];
-    for (funder, distributor) in circle {
-        owe(funder, distributor).await;
-        until("the receipt arrives", async || {
-            (balance(distributor, funder).await == BOUNTY_MINOR).then_some(())
-        })
-        .await;
-    }
-    let period = end();
-    for (debtor, creditor) in circle {
-        agree(debtor, creditor, period).await;
-        debtor.cli(&["settlement", "publish", creditor.name()]);
-        until("the creditor knows that it is agreed", async || {
-            creditor.try_cli(&["settlement", "publish", debtor.name()]).ok()
-        })
-        .await;
-    }
+    owe_and_disclose(&circle).await;
     for shop in [teahouse, florist] {
         shop.cli(&["settlement", "net", "auto", "on"]);
     }

@@ -177,6 +177,14 @@ repeated! {
     settlements.list_exposures(ListExposuresRequest) -> ListExposuresResponse;
     /// Whether the node consents to netting runs by itself.
     settlements.set_netting_rule(SetNettingRuleRequest) -> SetNettingRuleResponse;
+    /// Takes on new debts of an ally, up to a limit; doing it twice changes nothing.
+    settlements.offer_credit_line(OfferCreditLineRequest) -> OfferCreditLineResponse;
+    /// Agrees to the credit line that an ally offers; doing it twice changes nothing.
+    settlements.accept_credit_line(AcceptCreditLineRequest) -> AcceptCreditLineResponse;
+    /// Takes this shop's word on credit lines back; doing it twice changes nothing.
+    settlements.withdraw_credit_line(WithdrawCreditLineRequest) -> WithdrawCreditLineResponse;
+    /// One page of credit lines.
+    settlements.list_credit_lines(ListCreditLinesRequest) -> ListCreditLinesResponse;
     /// The node itself.
     node.get_status(GetStatusRequest) -> GetStatusResponse;
     /// The caller's own token.
@@ -290,12 +298,26 @@ all_pages! {
     all_payments: list_payments(ListPaymentsRequest { alliance_id, ally_id }).payments -> SettlementPayment;
     /// All netting runs of an alliance.
     all_nettings: list_nettings(ListNettingsRequest { alliance_id }).runs -> NettingRun;
+    /// All credit lines of an alliance.
+    all_credit_lines: list_credit_lines(ListCreditLinesRequest { alliance_id }).lines -> LineOfCredit;
     /// All allies and how they stand to their limits.
     all_exposures: list_exposures(ListExposuresRequest { alliance_id }).exposures -> Exposure;
     /// All channels of this shop.
     all_channels: list_channels(ListChannelsRequest { alliance_id }).channels -> crate::proto::Channel;
     /// This shop and each of its allies.
     all_pairs: list_pairs(ListPairsRequest { alliance_id }).pairs -> Pair;
+}
+
+impl Client {
+    /// All credit lines that this shop is in.
+    pub async fn own_credit_lines(&self, alliance_id: &str) -> Result<Vec<LineOfCredit>, Error> {
+        follow_pages(async |page_token| {
+            let alliance_id = alliance_id.to_owned();
+            let request = ListCreditLinesRequest { alliance_id, own: true, page_size: PAGE_SIZE, page_token };
+            self.list_credit_lines(request).await.map(|page| (page.lines, page.next_page_token))
+        })
+        .await
+    }
 }
 
 /// Listings over a span of time that follow the pages to the end.

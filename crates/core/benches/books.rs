@@ -4,7 +4,7 @@
 use criterion::{Criterion, criterion_group, criterion_main};
 use hutong_core::{
     attribution::{Model, Nulls, Order, Path, ShopIndex, Tally, attribute},
-    netting::{Debt, net, verify},
+    netting::{CreditLine, Debt, net, net_with_lines, verify, verify_with_lines},
 };
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
@@ -55,6 +55,25 @@ fn netting(criterion: &mut Criterion) {
     group.bench_function("500 shops, 20000 debts", |bencher| bencher.iter(|| net(&debts)));
     group
         .bench_function("verify 500 shops, 20000 debts", |bencher| bencher.iter(|| verify(&debts, &netting)));
+    let lines = lines(&mut random);
+    let netting = net_with_lines(&debts, &lines).expect("good lines");
+    group.bench_function("500 shops, 20000 debts, 2000 lines", |bencher| {
+        bencher.iter(|| net_with_lines(&debts, &lines));
+    });
+    group.bench_function("verify 500 shops, 20000 debts, 2000 lines", |bencher| {
+        bencher.iter(|| verify_with_lines(&debts, &lines, &netting));
+    });
+}
+
+fn lines(random: &mut StdRng) -> Vec<CreditLine<u32>> {
+    let mut limits = std::collections::BTreeMap::new();
+    while limits.len() < 2_000 {
+        let creditor = random.random_range(0..500);
+        let debtor = (creditor + random.random_range(1..500)) % 500;
+        limits.insert((creditor, debtor), random.random_range(1..1_000_000));
+    }
+    let line = |((creditor, debtor), limit_minor)| CreditLine { creditor, debtor, limit_minor };
+    limits.into_iter().map(line).collect()
 }
 
 criterion_group!(benches, attribution, netting);

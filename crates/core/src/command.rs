@@ -18,9 +18,11 @@ use crate::{
     voucher::Presented,
 };
 
+mod credit;
 mod governance;
 mod issue;
 mod motion;
+mod netting;
 mod note;
 mod qualify;
 mod redeem;
@@ -30,6 +32,7 @@ mod stock;
 mod touch;
 mod void;
 
+pub use credit::{LineCommand, LineSide};
 pub use governance::open_invitations;
 pub use motion::GovernCommand;
 pub use qualify::{Applies, QUALIFY_MAX, Qualified, Qualify};
@@ -126,6 +129,8 @@ pub enum Command {
     ProposeNetting(Option<UnixMillis>),
     /// Agree to a netting run.
     ConsentToNetting(RecordId),
+    /// Give this shop's word on a credit line, or take it back.
+    CreditLine(LineCommand),
     /// Say that no record was lost when this shop's disk was set back.
     DeclareNothingLost,
     /// Set how this shop settles.
@@ -459,6 +464,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             Command::ProposeNetting(period) => self.propose_netting(*period),
             Command::ConsentToNetting(run) => self.consent_to(*run),
             Command::SetSettlement(setting) => self.set(setting),
+            Command::CreditLine(line) => self.credit_line(line),
             Command::DeclareNothingLost => self.declare_nothing_lost(),
             Command::Fulfil(duty) => self.fulfil(duty),
             Command::ConsentFunding { request, promotion } => self.consent(request, *promotion),

@@ -378,6 +378,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
             Kind::Payment => self.payment(),
             Kind::AgreedBalance => self.agreed_balance(),
             Kind::Netting => self.netting(),
+            Kind::CreditLine => self.credit_line(),
             Kind::SettlementSetting => self.settlement_setting(),
             Kind::FundingConsent => self.funding_consent(),
             Kind::Note => self.note(),

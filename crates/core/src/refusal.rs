@@ -267,6 +267,12 @@ reasons! {
     ConsentGiven, "CONSENT_GIVEN", State, "本店已同意该期的另一次轧差", "this shop has consented to another run of that period";
     /// The run takes other balances than both shops disclosed.
     BalanceDiffers, "BALANCE_DIFFERS", State, "轧差所用余额与双方公布的不符", "the run takes other balances than were disclosed";
+    /// The shop offers no credit line, or none any more.
+    LineUnknown, "LINE_UNKNOWN", NotFound, "对方没有提供信用额度", "that shop offers no credit line";
+    /// A word on the credit line is missing, past its time, or leaves too little.
+    LineNotOpen, "LINE_NOT_OPEN", State, "与 {ally} 之间的信用额度未获双方同意、已到期或余额不足", "the credit line with {ally} is not agreed to by both, past its time, or too small by now";
+    /// By the credit line an ally would come to owe more than this shop's limit.
+    LineOverLimit, "LINE_OVER_LIMIT", State, "{ally} 将欠本店 {owed}，超过上限 {stop}", "{ally} would come to owe this shop {owed}, more than the limit of {stop}";
     /// An ally owes more than this shop's limit.
     ExposureStop, "EXPOSURE_STOP", State, "{ally} 已欠本店 {owed}，超过上限 {stop}，暂停发券", "{ally} owes this shop {owed}, more than the limit of {stop}";
     /// No such motion.

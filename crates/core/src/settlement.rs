@@ -8,11 +8,13 @@
 //! | `compare` | which records make two statements differ |
 //! | `payment` | payments that both sides sign |
 //! | `clearing` | disclosed balances, netting runs, consents |
+//! | `credit` | credit lines, on which runs can draw |
 //! | `exposure` | how much an ally may come to owe |
 
 pub mod book;
 pub mod clearing;
 pub mod compare;
+pub mod credit;
 pub mod exposure;
 pub mod payment;
 pub mod response;

@@ -30,6 +30,7 @@ const FUNDING_CONSENT: u8 = 0x19;
 pub(crate) const BALANCE: u8 = 0x20;
 pub(crate) const RUN: u8 = 0x21;
 const CONSENT: u8 = 0x22;
+pub(crate) const CREDIT_WORD: u8 = 0x24;
 const ROSTER: u8 = 0x26;
 const PAIR: u8 = 0x40;
 const LINE: u8 = 0x48;
@@ -631,6 +632,32 @@ pub(crate) fn parse_run(key: &[u8]) -> Option<RecordId> {
 /// The run that a shop consented to for a period.
 pub(crate) fn consent(period: UnixMillis, shop: ShopId) -> Vec<u8> {
     key(CONSENT, &[&period.ms().to_be_bytes(), shop.as_bytes()])
+}
+
+pub(crate) fn consents(period: UnixMillis) -> Vec<u8> {
+    key(CONSENT, &[&period.ms().to_be_bytes()])
+}
+
+/// The shop in a key of [`consent`].
+pub(crate) fn parse_consent(key: &[u8]) -> Option<ShopId> {
+    ShopId::try_from(key.get(9..)?).ok()
+}
+
+/// One shop's word on a credit line that it is in: the creditor's first.
+pub(crate) fn credit_word(creditor: ShopId, debtor: ShopId, author: ShopId) -> Vec<u8> {
+    let by_debtor = u8::from(author == debtor);
+    key(CREDIT_WORD, &[creditor.as_bytes(), debtor.as_bytes(), &[by_debtor]])
+}
+
+/// After this key come the words on later lines.
+pub(crate) fn credit_words_end(creditor: ShopId, debtor: ShopId) -> Vec<u8> {
+    key(CREDIT_WORD, &[creditor.as_bytes(), debtor.as_bytes(), &[0xff]])
+}
+
+/// Creditor, debtor, and whether the debtor speaks, in a key of [`credit_word`].
+pub(crate) fn parse_credit_word(key: &[u8]) -> Option<(ShopId, ShopId, bool)> {
+    let shop = |at: usize| ShopId::try_from(key.get(at..at + 32)?).ok();
+    Some((shop(1)?, shop(33)?, *key.get(65)? == 1))
 }
 
 pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {

@@ -8,7 +8,8 @@ use hutong_core::{
     voucher::{Presented, Token, VoucherBody, VoucherKey},
 };
 use hutong_record::{
-    CardId, Identity, RecordId, RecoverySeed, SigningKey, StatementKind, UnixMillis, proto, voucher_body_hash,
+    CardId, Identity, RecordId, RecoverySeed, SigningKey, StatementKind, UnixMillis, proto, proto::Kind,
+    voucher_body_hash,
 };
 use prost::Message as _;
 
@@ -151,4 +152,49 @@ fn invitation_link() {
     assert_eq!((read.charter, read.inviter, read.addresses), (charter(), founder(), link.addresses));
     assert_eq!(read.guest_seed.to_vec(), stored.bytes("guest_secret"));
     assert_eq!(read.expires, link.expires);
+}
+
+/// One message of a settlement's records, as it is signed, and read back.
+fn message_case<M: prost::Message + Default + PartialEq + std::fmt::Debug>(
+    name: &str,
+    kind: Kind,
+    message: &M,
+) -> Case {
+    let bytes = message.encode_to_vec();
+    assert_eq!(M::decode(bytes.as_slice()).as_ref(), Ok(message), "{name}");
+    Case::new(name).number("kind", i32::from(kind)).hex("message", bytes)
+}
+
+#[test]
+fn credit_lines_and_what_is_drawn_on_them() {
+    use proto::netting::Netting as N;
+    let id = |n: u8| Bytes::from(vec![n; 32]);
+    let word = proto::CreditLine {
+        creditor_id: id(3),
+        debtor_id: id(1),
+        limit_minor: 30_000,
+        until_unix_ms: TIME_UNIX_MS,
+    };
+    let debt =
+        |debtor, creditor, minor, left_minor| proto::NettedDebt { debtor, creditor, minor, left_minor };
+    let run = proto::NettingRun {
+        period_end_unix_ms: TIME_UNIX_MS,
+        shop_ids: vec![id(1), id(2), id(3)],
+        debts: vec![debt(0, 1, 50_000, 30_000), debt(1, 2, 20_000, 0)],
+        balances_digest: id(0xd1),
+        lines: vec![proto::NettedLine { debtor: 0, creditor: 2, limit_minor: 30_000, drawn_minor: 20_000 }],
+    };
+    let drawing = proto::LineDrawing { debtor_id: id(1), creditor_id: id(3), minor: 20_000 };
+    let consent =
+        proto::NettingConsent { run_id: id(0x9e), period_end_unix_ms: TIME_UNIX_MS, drawings: vec![drawing] };
+    let taken_back = proto::CreditLine { limit_minor: 0, until_unix_ms: 0, ..word.clone() };
+    let run = proto::Netting { netting: Some(N::Run(run)) };
+    let consent = proto::Netting { netting: Some(N::Consent(consent)) };
+    let cases = vec![
+        message_case("a creditor's word on a line (CreditLine)", Kind::CreditLine, &word),
+        message_case("a word taken back (CreditLine)", Kind::CreditLine, &taken_back),
+        message_case("a run that draws on a line (Netting)", Kind::Netting, &run),
+        message_case("a consent that draws on a line (Netting)", Kind::Netting, &consent),
+    ];
+    check("credit_line.json", cases);
 }

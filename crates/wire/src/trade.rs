@@ -32,8 +32,9 @@ pub use governance::{
 pub use promotion::{promotion, promotion_message};
 pub use report::{offence_message, share_message};
 pub use settlement::{
-    Sides, differences_message, dispute_reason, exposure_message, line_message, payment_message,
-    receipt_answer, run_message, settlement_rules, settlement_rules_message, statement_message,
+    Sides, credit_line_message, differences_message, dispute_reason, exposure_message, line_message,
+    payment_message, receipt_answer, run_message, settlement_rules, settlement_rules_message,
+    statement_message,
 };
 pub use voucher::{handed_out_message, qualified_message, redeemed_message, token_message, voucher_message};
 

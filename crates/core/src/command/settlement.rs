@@ -1,16 +1,13 @@
-//! Deciding on receipts that are answered, statements, payments, netting, and this shop's own limits.
+//! Deciding on receipts that are answered, statements, payments, and this shop's own limits.
 
 use alloc::collections::BTreeSet;
 
 use super::*;
 use crate::{
     fold,
-    netting::{self, Debt},
-    pair,
     promotion::{Mode, Promotion},
     report,
     settlement::{
-        clearing::{self, Backed, RUN_DEBTS_MAX, RUN_SHOPS_MAX, RUNS_MAX, Run},
         exposure::{self, Level},
         payment::{self, DENIAL_CHARS_MAX, Outcome, PAYMENT_REFERENCE_CHARS_MAX},
         response::{self, Answered, DISPUTE_TEXT_CHARS_MAX, EVIDENCE_BYTES_MAX},
@@ -154,7 +151,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         response::in_time(self.view, &self.alliance.charter().settlement, receipt, at)
     }
 
-    fn check_ally(&self, ally: ShopId) -> Result<(), Refusal> {
+    pub(super) fn check_ally(&self, ally: ShopId) -> Result<(), Refusal> {
         self.alliance.own_membership()?;
         let known = self.alliance.roster().shop(ally).is_some_and(crate::roster::Member::was_admitted);
         if known && ally != self.me() {
@@ -277,102 +274,6 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         Ok(alloc::vec![Self::for_parties(Kind::Payment, [self.me(), payment.payer], &message)])
     }
 
-    pub(super) fn publish_balance(&self, ally: ShopId) -> Decided {
-        self.check_ally(ally)?;
-        let cases = statement::cases(self.view, self.me(), ally)?;
-        let agreed = cases.iter().rev().find_map(|case| case.agreed.as_ref());
-        let content = &agreed.ok_or(Refusal::new(Reason::StatementNotAgreed))?.content;
-        let (low, high) = if self.me() < ally { (self.me(), ally) } else { (ally, self.me()) };
-        if self.view.get(&table::balance(content.end, low, high, self.me()))?.is_some() {
-            return Ok(Vec::new());
-        }
-        let message = proto::AgreedBalance {
-            ally_id: copy(ally.as_bytes()),
-            number: content.number,
-            period_end_unix_ms: content.end.ms(),
-            balance_minor: content.closing_minor,
-        };
-        Ok(alloc::vec![Self::for_all(Kind::AgreedBalance, &message)])
-    }
-
-    pub(super) fn propose_netting(&self, period: Option<UnixMillis>) -> Decided {
-        self.alliance.own_membership()?;
-        let nothing = || Refusal::new(Reason::NothingToNet);
-        let period = match period {
-            Some(period) => period,
-            None => clearing::latest_period(self.view)?.ok_or_else(nothing)?,
-        };
-        let mut matching = clearing::balances(self.view, period)?.matching();
-        let debts: Vec<Debt<ShopId>> = matching.iter().map(|(debt, _)| debt.clone()).collect();
-        let netting = netting::net(&debts).map_err(|_| too_many_debts())?;
-        if netting.cleared == 0 {
-            return Err(nothing().into());
-        }
-        let left = |debt: &Debt<ShopId>| {
-            let same = |o: &&Debt<ShopId>| (o.debtor, o.creditor) == (debt.debtor, debt.creditor);
-            netting.obligations.iter().find(same).map_or(0, |obligation| obligation.minor)
-        };
-        // What does not change can be left out: what is cancelled stays the most among the rest.
-        if !fits(&matching) {
-            matching.retain(|(debt, _)| left(debt) < debt.minor);
-        }
-        if !fits(&matching) {
-            return Err(too_many_debts().into());
-        }
-        let run = run_message(period, &matching, left);
-        let known = clearing::runs_of(self.view, period)?;
-        if known.iter().any(|known| is_same(known, &matching, left)) {
-            return Ok(Vec::new());
-        }
-        if known.iter().filter(|known| known.author == self.me()).count() >= RUNS_MAX {
-            return Err(Refusal::field("period_end_time", "this shop has proposed too often").into());
-        }
-        let message = proto::Netting { netting: Some(proto::netting::Netting::Run(run)) };
-        Ok(alloc::vec![Self::for_all(Kind::Netting, &message)])
-    }
-
-    pub(super) fn consent_to(&self, id: RecordId) -> Decided {
-        self.alliance.own_membership()?;
-        let run = clearing::find(self.view, id)?.ok_or(Refusal::new(Reason::NettingUnknown))?;
-        self.consent_to_run(&run)
-    }
-
-    pub(super) fn fulfil_consent(&self, period: UnixMillis, id: RecordId) -> Decided {
-        let run: Option<Run> = table::read(self.view, &table::run(period, id))?;
-        self.consent_to_run(&run.ok_or(Refusal::new(Reason::NettingUnknown))?)
-    }
-
-    fn consent_to_run(&self, run: &Run) -> Decided {
-        match clearing::consent(self.view, run.period, self.me())? {
-            Some(before) if before == run.id => return Ok(Vec::new()),
-            Some(_) => return Err(Refusal::new(Reason::ConsentGiven).into()),
-            None if !run.touched().contains(&self.me()) => return Ok(Vec::new()),
-            None => {}
-        }
-        if !clearing::is_backed(self.view, run, Some(self.me()))? || !self.still_owes(run)? {
-            return Err(Refusal::new(Reason::BalanceDiffers).into());
-        }
-        let consent =
-            proto::NettingConsent { run_id: copy(run.id.as_bytes()), period_end_unix_ms: run.period.ms() };
-        let message = proto::Netting { netting: Some(proto::netting::Netting::Consent(consent)) };
-        Ok(alloc::vec![Self::for_all(Kind::Netting, &message)])
-    }
-
-    /// Whether what a run cancels of this shop's debts and claims is still owed: one that was paid, or netted in another
-    /// period, is not cancelled again.
-    fn still_owes(&self, run: &Run) -> Result<bool, ViewError> {
-        let me = self.me();
-        for debt in run.debts.iter().filter(|debt| debt.is_of(me)) {
-            let ally = if debt.debtor == me { debt.creditor } else { debt.debtor };
-            let owed_to_me = pair::report(self.view, me, ally)?.balance_minor;
-            let owed = if debt.creditor == me { owed_to_me } else { -owed_to_me };
-            if i128::from(debt.minor) - i128::from(debt.left_minor) > owed.max(0) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
     pub(super) fn set(&self, setting: &proto::settlement_setting::Setting) -> Decided {
         use proto::settlement_setting::Setting as S;
         self.alliance.own_membership()?;
@@ -427,49 +328,4 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             .with("stop", currency.amount_text(stop.into()));
         Err(refusal.into())
     }
-}
-
-fn too_many_debts() -> Refusal {
-    Refusal::field("period_end_time", "more debts cancel than one run can hold")
-}
-
-fn shops_of(debts: &[Backed]) -> Vec<ShopId> {
-    let shops: BTreeSet<ShopId> = debts.iter().flat_map(|(debt, _)| [debt.debtor, debt.creditor]).collect();
-    shops.into_iter().collect()
-}
-
-fn fits(debts: &[Backed]) -> bool {
-    debts.len() <= RUN_DEBTS_MAX && shops_of(debts).len() <= RUN_SHOPS_MAX
-}
-
-fn run_message(
-    period: UnixMillis,
-    debts: &[Backed],
-    left: impl Fn(&Debt<ShopId>) -> i64,
-) -> proto::NettingRun {
-    let shops = shops_of(debts);
-    let place = |shop: ShopId| {
-        let place = shops.binary_search(&shop).expect("all shops are there");
-        u32::try_from(place).expect("a run has few shops")
-    };
-    let debt = |(debt, _): &Backed| proto::NettedDebt {
-        debtor: place(debt.debtor),
-        creditor: place(debt.creditor),
-        minor: debt.minor,
-        left_minor: left(debt),
-    };
-    proto::NettingRun {
-        period_end_unix_ms: period.ms(),
-        shop_ids: shops.iter().map(|shop| copy(shop.as_bytes())).collect(),
-        debts: debts.iter().map(debt).collect(),
-        balances_digest: copy(&clearing::digest(debts.iter().map(|(_, records)| records))),
-    }
-}
-
-fn is_same(known: &Run, debts: &[Backed], left: impl Fn(&Debt<ShopId>) -> i64) -> bool {
-    let same = |(known, (debt, _)): (&clearing::RunDebt, &Backed)| {
-        (known.debtor, known.creditor, known.minor, known.left_minor)
-            == (debt.debtor, debt.creditor, debt.minor, left(debt))
-    };
-    known.debts.len() == debts.len() && known.debts.iter().zip(debts).all(same)
 }

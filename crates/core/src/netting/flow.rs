@@ -1,10 +1,15 @@
-//! The cheapest flow that carries all net positions, where each edge costs one a unit.
+//! The cheapest flow that carries all net positions, where each edge costs one a unit, debt or line. Of the cheapest ones,
+//! one that draws the least on lines.
 //!
 //! The primal-dual method (Ford and Fulkerson; Ahuja, Magnanti and Orlin, "Network Flows", section 9.8): potentials keep all
 //! reduced costs at zero or above. Each phase finds by Dijkstra's method how far the nearest shop with a claim is from the
 //! shops with a debt, raises the potentials by as much, and then sends as much as it can over edges of reduced cost zero
 //! (Dinic's method). That distance grows from phase to phase and cannot pass the number of shops, so there are few phases.
-//! Everything is an integer and every list has a fixed order: the same debts give the same flow.
+//!
+//! What draws least is found by the same method again, among the cheapest flows alone: by complementary slackness these are
+//! the flows that differ only on edges of reduced cost zero. There a debt costs nothing, and a line one a unit.
+//!
+//! Everything is an integer and every list has a fixed order: the same debts and lines give the same flow.
 
 use alloc::{
     collections::{BinaryHeap, VecDeque},
@@ -13,12 +18,22 @@ use alloc::{
 };
 use core::cmp::Reverse;
 
+/// What a flow goes over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Carrier {
+    /// A debt, which is there from the beginning.
+    Debt,
+    /// A credit line, on which nothing is drawn in the beginning.
+    Line,
+}
+
 /// At most `capacity` can flow from one shop to another.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Edge {
     pub(super) from: usize,
     pub(super) to: usize,
     pub(super) capacity: i64,
+    pub(super) carrier: Carrier,
 }
 
 /// An edge, or the way back over it. Those of one edge stand at `2 * edge` and `2 * edge + 1`.
@@ -30,16 +45,25 @@ struct Arc {
 
 const NOWHERE: usize = usize::MAX;
 
-/// The cheapest flow with the same balance at each shop as if all edges were full, by edge. Capacities are above zero, and
-/// their sum fits an `i64`.
+/// The cheapest flow with the same balance at each shop as if all debts were full and all lines empty, by edge; of several,
+/// one that draws the least on lines. Capacities are above zero, and those of the debts add up to no more than an `i64`.
 pub(super) fn cheapest(shops: usize, edges: &[Edge]) -> Vec<i64> {
-    let mut network = Network::new(shops, edges);
-    while network.raise_potentials() {
-        while network.find_levels() {
-            network.fill_levels();
-        }
+    let debts = edges.iter().filter(|edge| edge.carrier == Carrier::Debt);
+    let mut network = Network::new(balances(shops, debts.map(|edge| (edge, edge.capacity))));
+    edges.iter().for_each(|edge| network.add(edge, 1));
+    network.solve();
+    let mut drawn = network.flows().zip(edges).filter(|(_, edge)| edge.carrier == Carrier::Line);
+    if drawn.any(|(flow, _)| flow > 0) { network.drawing_least(edges) } else { network.flows().collect() }
+}
+
+/// What flows out of each shop, less what flows in.
+fn balances<'e>(shops: usize, flows: impl Iterator<Item = (&'e Edge, i64)>) -> Vec<i64> {
+    let mut balances = vec![0; shops];
+    for (edge, flow) in flows {
+        balances[edge.from] += flow;
+        balances[edge.to] -= flow;
     }
-    network.arcs.chunks_exact(2).map(|both| both[1].left).collect()
+    balances
 }
 
 struct Network {
@@ -56,24 +80,56 @@ struct Network {
 }
 
 impl Network {
-    fn new(shops: usize, edges: &[Edge]) -> Self {
-        let mut network = Self {
-            arcs: Vec::with_capacity(2 * edges.len()),
+    /// No edges yet, and so much that must leave each shop or reach it.
+    fn new(excess: Vec<i64>) -> Self {
+        let shops = excess.len();
+        Self {
+            arcs: Vec::new(),
             leaving: vec![Vec::new(); shops],
-            excess: vec![0; shops],
+            excess,
             potential: vec![0; shops],
             level: vec![NOWHERE; shops],
             next: vec![0; shops],
-        };
-        for &Edge { from, to, capacity } in edges {
-            network.leaving[from].push(network.arcs.len());
-            network.arcs.push(Arc { to, left: capacity, cost: 1 });
-            network.leaving[to].push(network.arcs.len());
-            network.arcs.push(Arc { to: from, left: 0, cost: -1 });
-            network.excess[from] += capacity;
-            network.excess[to] -= capacity;
         }
-        network
+    }
+
+    /// An edge on which nothing flows yet; `cost` is not below zero.
+    fn add(&mut self, edge: &Edge, cost: i64) {
+        self.leaving[edge.from].push(self.arcs.len());
+        self.arcs.push(Arc { to: edge.to, left: edge.capacity, cost });
+        self.leaving[edge.to].push(self.arcs.len());
+        self.arcs.push(Arc { to: edge.from, left: 0, cost: -cost });
+    }
+
+    fn solve(&mut self) {
+        while self.raise_potentials() {
+            while self.find_levels() {
+                self.fill_levels();
+            }
+        }
+    }
+
+    /// By edge.
+    fn flows(&self) -> impl Iterator<Item = i64> + '_ {
+        self.arcs.chunks_exact(2).map(|both| both[1].left)
+    }
+
+    /// Of all flows as cheap as the one found, one that draws the least on lines. Edges of other reduced costs are empty, or
+    /// full, in every one of them.
+    fn drawing_least(&self, edges: &[Edge]) -> Vec<i64> {
+        let mut flows: Vec<i64> = self.flows().collect();
+        let is_free = |edge: &usize| self.reduced_cost(edges[*edge].from, &self.arcs[2 * edge]) == 0;
+        let free: Vec<usize> = (0..edges.len()).filter(is_free).collect();
+        let mut network =
+            Self::new(balances(self.excess.len(), free.iter().map(|&edge| (&edges[edge], flows[edge]))));
+        for &edge in &free {
+            network.add(&edges[edge], i64::from(edges[edge].carrier == Carrier::Line));
+        }
+        network.solve();
+        for (edge, flow) in free.into_iter().zip(network.flows()) {
+            flows[edge] = flow;
+        }
+        flows
     }
 
     /// Not below zero where the arc has room.
@@ -115,7 +171,7 @@ impl Network {
                 }
             }
         }
-        // The full edges are such a flow, so what must leave always finds its way.
+        // There is such a flow to begin with, so what must leave always finds its way.
         debug_assert!(self.excess.iter().all(|excess| *excess == 0), "a claim nobody can reach");
         false
     }

@@ -30,6 +30,15 @@ pub enum Matter {
     Payment,
     /// Cancelled around the circle.
     Netted,
+    /// New by a credit line, on which a netting run drew.
+    CreditLine,
+}
+
+impl Matter {
+    /// Whether a netting run books it: then its line's record is the run.
+    pub(crate) const fn is_of_run(self) -> bool {
+        matches!(self, Self::Netted | Self::CreditLine)
+    }
 }
 
 /// Where a debt comes from.

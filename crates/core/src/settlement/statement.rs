@@ -12,7 +12,7 @@ use hutong_record::{PairId, RecordId, ShopId, UnixMillis, proto};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    book::{self, Entry, Matter, Shown, sides},
+    book::{self, Entry, Shown, sides},
     response::{self, Responses},
 };
 use crate::{
@@ -369,7 +369,7 @@ pub(crate) fn nettings(
 ) -> Result<BTreeSet<RecordId>, ViewError> {
     let mut runs = BTreeSet::new();
     each_line(view, PairId::of(me, ally), &mut |_, entry| {
-        if entry.matter == Matter::Netted {
+        if entry.matter.is_of_run() {
             runs.insert(entry.record);
         }
         Ok(())
@@ -393,7 +393,7 @@ pub(crate) fn cut_now(
     let mut nettings = BTreeSet::new();
     each_line(view, PairId::of(me, ally), &mut |at, entry| {
         match entry.matter {
-            Matter::Netted => drop(nettings.insert(entry.record)),
+            matter if matter.is_of_run() => drop(nettings.insert(entry.record)),
             _ => drop(shops.insert(at.author)),
         }
         Ok(())
@@ -599,7 +599,7 @@ fn place_of(
 ) -> Result<Place, ViewError> {
     let covers = |shop, sequence| cut.covers(shop, sequence);
     let covered = match (entry.matter, entry.subject) {
-        (Matter::Netted, _) => cut.nettings.contains(&entry.record),
+        (matter, _) if matter.is_of_run() => cut.nettings.contains(&entry.record),
         (_, None) => covers(at.author, at.sequence),
         (_, Some(subject)) => {
             // Of several records that show the same, the first that is covered: one that tells of a later period must not

@@ -94,3 +94,69 @@ async fn anybody_can_check_a_result() {
     assert!(error["message"].as_str().unwrap().contains("net position"), "{error}");
     assert_eq!(verify(CIRCLE, "{").await.unwrap_err()["reason"], "FILE_MALFORMED");
 }
+
+const CHAIN: &str = "debtor,creditor,amount\n面馆,水果店,500\n水果店,茶馆,300\n";
+
+async fn with_lines(lines: &str) -> anyhow::Result<Answer> {
+    let (csv, lines) = (file(CHAIN), file(lines));
+    let [csv, lines] = [&csv, &lines].map(|file| file.path().to_str().unwrap());
+    let command = ["hutong", "netting", "run", "--input", csv, "--lines", lines];
+    run_cli(Cli::try_parse_from(command).unwrap()).await
+}
+
+#[tokio::test]
+async fn a_credit_line_takes_the_shop_between_out() {
+    let answer = with_lines("creditor,debtor,limit,note\n茶馆,面馆,200,老客户\n").await.unwrap();
+    let expected = json!({
+        "total": 800,
+        "cleared": 400,
+        "remainder": 400,
+        "obligations": [
+            { "debtor": "面馆", "creditor": "水果店", "amount": 300 },
+            { "debtor": "水果店", "creditor": "茶馆", "amount": 100 },
+        ],
+        "drawn": 200,
+        "new_debts": [{ "debtor": "面馆", "creditor": "茶馆", "amount": 200 }],
+    });
+    assert_eq!(answer.json(), &expected);
+    assert!(
+        answer.text().contains("by credit lines") && answer.text().contains("drawn"),
+        "{}",
+        answer.text()
+    );
+    let none = with_lines("creditor,debtor,limit\n").await.unwrap();
+    assert_eq!((&none.json()["cleared"], &none.json()["new_debts"]), (&json!(0), &json!([])));
+}
+
+#[tokio::test]
+async fn bad_lines_are_named_by_their_line() {
+    for (row, expected) in [
+        ("a,b,0", "line 3: a limit is 0: it must be above zero"),
+        ("a,b,1000000000000001", "line 3: a limit is 1000000000000001: more than 10^15 minor units"),
+        ("a,a,5", "line 3: a credit line is between two shops"),
+        ("c,d,6", "line 3: there is a credit line of this creditor for this debtor already"),
+        ("a,b,5.0", "line 3: limit `5.0`: an amount is a whole number of minor units"),
+        ("a,,5", "line 3: debtor ``: a shop's name is missing"),
+    ] {
+        let error = with_lines(&format!("creditor,debtor,limit\nc,d,1\n{row}\n")).await.unwrap_err();
+        let told = problem::json(&error);
+        assert!(told["error"]["message"].as_str().unwrap().ends_with(expected), "{told}");
+        assert_eq!(told["error"]["reason"], "FILE_ROW");
+    }
+    let error = with_lines("creditor,debtor,amount\na,b,1\n").await.unwrap_err();
+    assert_eq!(problem::json(&error)["error"]["reason"], "FILE_COLUMN");
+}
+
+#[tokio::test]
+async fn a_result_by_lines_is_checked_against_them() {
+    let lines = "creditor,debtor,limit\n茶馆,面馆,200\n";
+    let (csv, result) = (file(CHAIN), file(&with_lines(lines).await.unwrap().json().to_string()));
+    let (lines, less) = (file(lines), file("creditor,debtor,limit\n茶馆,面馆,199\n"));
+    let [csv, result, lines, less] =
+        [&csv, &result, &lines, &less].map(|file| file.path().to_str().unwrap().to_owned());
+    assert_eq!(verify_files(&csv, Some(&lines), &result).unwrap().json()["drawn"], 200);
+    for lines in [Some(less.as_str()), None] {
+        let error = verify_files(&csv, lines, &result).unwrap_err().to_string();
+        assert!(error.contains("more than its credit line"), "{error}");
+    }
+}

@@ -11,7 +11,7 @@ const FILE_BYTES_MAX: u64 = 1 << 29;
 /// What some tools begin a UTF-8 file with.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// Standard input, where a file is named.
-const STDIN: &str = "-";
+pub(crate) const STDIN: &str = "-";
 
 /// What is wrong with a file.
 #[derive(Debug, thiserror::Error)]

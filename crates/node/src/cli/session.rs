@@ -1,7 +1,7 @@
 //! A running node, reached through the data folder.
 
 use anyhow::Context as _;
-use hutong_client::{Client, Token, proto};
+use hutong_client::{Client, Language, Token, proto};
 use hutong_record::Currency;
 
 use super::{
@@ -20,21 +20,26 @@ pub(crate) struct Session {
     pub(crate) client: Client,
     /// Hex; empty where none was named, and the node takes its only one.
     pub(crate) alliance_id: String,
+    /// The caller's.
+    pub(crate) language: Language,
 }
 
-/// In what, and by which clock, an alliance keeps its books.
+/// In what, and by which clock, an alliance keeps its books, and for whom they are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Books {
     /// Of all amounts.
     pub(crate) currency: Currency,
     /// Added to UTC to find its day.
     pub(crate) utc_offset_minutes: i32,
+    /// The caller's, for headings.
+    pub(crate) language: Language,
 }
 
 impl Session {
     /// Connects to the node of the data folder and finds the alliance named by `--alliance`.
     pub(crate) async fn open(globals: &Globals) -> anyhow::Result<Self> {
-        let client = connect(&globals.data()?).await?.with_language(globals.language());
+        let language = globals.language();
+        let client = connect(&globals.data()?).await?.with_language(language);
         let alliance_id = match globals.alliance.as_deref() {
             None => String::new(),
             Some(text) => match full_id(text) {
@@ -42,7 +47,7 @@ impl Session {
                 None => find_alliance(&client, text).await?,
             },
         };
-        Ok(Self { client, alliance_id })
+        Ok(Self { client, alliance_id, language })
     }
 
     /// The amount as the node takes it.
@@ -63,7 +68,8 @@ impl Session {
         let alliance =
             self.client.get_alliance(request).await?.alliance.ok_or(Problem::Answer("alliance"))?;
         let currency = alliance.currency_code.parse().context("the alliance's currency")?;
-        Ok(Books { currency, utc_offset_minutes: alliance.utc_offset_minutes })
+        let utc_offset_minutes = alliance.utc_offset_minutes;
+        Ok(Books { currency, utc_offset_minutes, language: self.language })
     }
 
     /// The ids of shops as typed, looked up only where they are not ids already. Removed shops can be named by id only.

@@ -6,12 +6,14 @@ use hutong_client::proto;
 use super::{Globals, output::Answer, session::Session};
 
 mod book;
+mod credit;
 mod exposure;
 mod netting;
 mod payment;
 mod statement;
 
 use book::{BookArgs, DisputeArgs, ReceiptArgs};
+use credit::LineCommand;
 use exposure::ExposureCommand;
 use netting::NetCommand;
 use payment::{ConfirmArgs, PayArgs};
@@ -57,6 +59,9 @@ pub(crate) enum SettlementCommand {
     /// Netting: cancel disclosed balances around the circle.
     #[command(subcommand)]
     Net(NetCommand),
+    /// Credit lines: new debts of allies that this shop takes on, so that netting can leave out who stands between.
+    #[command(subcommand)]
+    Line(LineCommand),
     /// How much allies may come to owe this shop.
     #[command(subcommand)]
     Exposure(ExposureCommand),
@@ -78,6 +83,7 @@ pub(crate) async fn run(globals: &Globals, command: SettlementCommand) -> anyhow
         C::Payments { ally } => payment::payments(&session, ally).await,
         C::Publish { ally } => netting::publish(&session, &ally).await,
         C::Net(command) => netting::net(&session, command).await,
+        C::Line(command) => credit::line(&session, globals.language(), command).await,
         C::Exposure(command) => exposure::exposure(&session, command).await,
     }
 }

@@ -16,6 +16,7 @@ use super::{
     show,
 };
 
+mod heading;
 mod parquet;
 mod xlsx;
 
@@ -197,8 +198,13 @@ impl Sheet {
         Ok(Answer::new(json, format!("{rows} rows written to {file}")))
     }
 
+    /// What people read above a column.
+    fn heading(&self, name: &'static str) -> &'static str {
+        heading::heading(name, self.books.language)
+    }
+
     fn text(&self) -> String {
-        let header: Vec<_> = self.columns.iter().map(|(name, _)| name.replace('_', " ")).collect();
+        let header = self.columns.iter().map(|&(name, _)| self.heading(name).replace('_', " ")).collect();
         let row = |row: &Vec<Cell>| row.iter().map(|cell| cell.show(self.books.currency)).collect();
         table_of(header, self.rows.iter().map(row).collect())
     }
@@ -215,12 +221,12 @@ impl Sheet {
         sheet.rows.iter().map(object).map(Value::Object).collect()
     }
 
-    /// As CSV. A text that a spreadsheet program would take for a formula begins with an apostrophe: names come from
+    /// As CSV, with the headings of the caller's language. A text that a spreadsheet program would take for a formula begins with an apostrophe: names come from
     /// other shops.
     fn csv(&self) -> anyhow::Result<Vec<u8>> {
         let sheet = self.with_currency();
         let mut writer = csv::Writer::from_writer(BOM.to_vec());
-        writer.write_record(sheet.columns.iter().map(|(name, _)| *name))?;
+        writer.write_record(sheet.columns.iter().map(|&(name, _)| sheet.heading(name)))?;
         for row in &sheet.rows {
             writer.write_record(row.iter().map(|cell| match cell {
                 Cell::Text(text) => harmless(text),
@@ -233,6 +239,12 @@ impl Sheet {
 
 fn harmless(text: &str) -> String {
     if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text.to_owned() }
+}
+
+/// Whether a column has a heading in every language.
+#[cfg(test)]
+pub(crate) fn is_named(name: &str) -> bool {
+    heading::chinese(name).is_some()
 }
 
 #[cfg(test)]

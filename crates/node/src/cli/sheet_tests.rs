@@ -11,7 +11,8 @@ use calamine::{Data, Reader as _, Xlsx};
 
 use super::*;
 
-const BOOKS: Books = Books { currency: Currency::CNY, utc_offset_minutes: 480 };
+const BOOKS: Books =
+    Books { currency: Currency::CNY, utc_offset_minutes: 480, language: hutong_client::Language::En };
 /// 2026-05-01T16:30:05.250Z: half past midnight of the next day by the alliance's clock.
 const TIME: Timestamp = Timestamp { seconds: 1_777_653_005, nanos: 250_000_000 };
 
@@ -170,4 +171,25 @@ fn files_need_a_name_and_a_name_needs_a_file_s_format() {
         (&json!(1_205), &json!("CNY"))
     );
     assert!(sheet().answer(args(Format::Table, None)).unwrap().text().contains("12.05"));
+}
+
+#[test]
+fn people_read_headings_of_their_language_and_programs_the_same_names() {
+    let books = Books { language: hutong_client::Language::Zh, ..BOOKS };
+    let chinese = Sheet { books, ..sheet() };
+    let bytes = chinese.csv().unwrap();
+    let text = bytes.strip_prefix(BOM).expect("a byte order mark");
+    let header = csv::Reader::from_reader(text).headers().unwrap().clone();
+    assert_eq!(
+        header.iter().collect::<Vec<_>>(),
+        ["门店", "customers", "credit", "owed", "时间", "周", "币种"]
+    );
+    let bytes = chinese.with_currency().xlsx().unwrap();
+    let mut book: Xlsx<_> = calamine::open_workbook_from_rs(Cursor::new(bytes)).unwrap();
+    let range = book.worksheet_range("shops").unwrap();
+    assert_eq!(range.get((0, 4)), Some(&Data::String("时间 (UTC+08:00)".into())));
+    assert!(chinese.text().contains("门店"));
+    assert_eq!(chinese.json(), sheet().json());
+    let parquet = |sheet: &Sheet| sheet.with_currency().parquet().unwrap();
+    assert_eq!(parquet(&chinese), parquet(&sheet()));
 }

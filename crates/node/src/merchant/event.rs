@@ -201,6 +201,7 @@ fn event(lsn: Lsn, record: &Record, event: &Event) -> Option<WatchResponse> {
         Kind::Payment => EventType::Payment,
         Kind::AgreedBalance => EventType::BalancePublished,
         Kind::Netting => EventType::Netting,
+        Kind::CreditLine => EventType::CreditLine,
         Kind::SettlementSetting if event.exposure.is_some() => EventType::ExposureWarning,
         Kind::SettlementSetting => EventType::SettlementSetting,
         Kind::FundingConsent => EventType::FundingConsent,

@@ -9,6 +9,7 @@ mod calendar;
 mod call;
 mod channel;
 mod connection;
+mod credit;
 mod event;
 mod filter;
 mod governance;

@@ -18,15 +18,18 @@ use hutong_record::{RecordId, ShopId, proto, proto::settlement_setting::Setting}
 use hutong_store::views::SledViews;
 use hutong_wire::{
     merchant::v1::{
-        CompareStatementRequest, CompareStatementResponse, ConfirmPaymentRequest, ConfirmPaymentResponse,
-        ConsentToNettingRequest, ConsentToNettingResponse, GetNettingRequest, GetNettingResponse,
-        GetStatementRequest, GetStatementResponse, ListBookLinesRequest, ListBookLinesResponse,
+        AcceptCreditLineRequest, AcceptCreditLineResponse, CompareStatementRequest, CompareStatementResponse,
+        ConfirmPaymentRequest, ConfirmPaymentResponse, ConsentToNettingRequest, ConsentToNettingResponse,
+        GetNettingRequest, GetNettingResponse, GetStatementRequest, GetStatementResponse,
+        ListBookLinesRequest, ListBookLinesResponse, ListCreditLinesRequest, ListCreditLinesResponse,
         ListExposuresRequest, ListExposuresResponse, ListNettingsRequest, ListNettingsResponse,
         ListPaymentsRequest, ListPaymentsResponse, ListStatementsRequest, ListStatementsResponse, NettingRun,
-        ProposeNettingRequest, ProposeNettingResponse, PublishBalanceRequest, PublishBalanceResponse,
-        RecordPaymentRequest, RecordPaymentResponse, RespondToReceiptRequest, RespondToReceiptResponse,
-        SetExposureRequest, SetExposureResponse, SetNettingRuleRequest, SetNettingRuleResponse,
-        SignStatementRequest, SignStatementResponse, Statement, settlement_service_server::SettlementService,
+        OfferCreditLineRequest, OfferCreditLineResponse, ProposeNettingRequest, ProposeNettingResponse,
+        PublishBalanceRequest, PublishBalanceResponse, RecordPaymentRequest, RecordPaymentResponse,
+        RespondToReceiptRequest, RespondToReceiptResponse, SetExposureRequest, SetExposureResponse,
+        SetNettingRuleRequest, SetNettingRuleResponse, SignStatementRequest, SignStatementResponse,
+        Statement, WithdrawCreditLineRequest, WithdrawCreditLineResponse,
+        settlement_service_server::SettlementService,
     },
     trade::{self, Sides},
 };
@@ -69,11 +72,15 @@ calls! {
     set_exposure(SetExposureRequest) -> SetExposureResponse;
     list_exposures(ListExposuresRequest) -> ListExposuresResponse;
     set_netting_rule(SetNettingRuleRequest) -> SetNettingRuleResponse;
+    offer_credit_line(OfferCreditLineRequest) -> OfferCreditLineResponse;
+    accept_credit_line(AcceptCreditLineRequest) -> AcceptCreditLineResponse;
+    withdraw_credit_line(WithdrawCreditLineRequest) -> WithdrawCreditLineResponse;
+    list_credit_lines(ListCreditLinesRequest) -> ListCreditLinesResponse;
 }
 
 impl MerchantPort {
     /// The alliance, and this shop and an ally in it.
-    fn between(&self, alliance_id: &str, ally_id: &str) -> Result<(Arc<Hosted>, Sides), Refusal> {
+    pub(super) fn between(&self, alliance_id: &str, ally_id: &str) -> Result<(Arc<Hosted>, Sides), Refusal> {
         let hosted = self.hosted(alliance_id)?;
         let ally = trade::shop("ally_id", ally_id)?;
         let alliance = hosted.alliance();
@@ -254,11 +261,11 @@ impl MerchantPort {
         let run = hosted
             .query(move |view| match (records.first(), period) {
                 (Some(id), _) => clearing::find(view, *id),
-                (None, Some(period)) => Ok(clearing::runs_of(view, period)?.pop()),
+                (None, Some(period)) => Ok(best(clearing::runs_of(view, period)?)),
                 (None, None) => {
                     let latest = clearing::latest_period(view)?;
                     let runs = latest.map(|period| clearing::runs_of(view, period)).transpose()?;
-                    Ok(runs.and_then(|mut runs| runs.pop()))
+                    Ok(runs.and_then(best))
                 }
             })
             .await?;
@@ -355,6 +362,14 @@ impl MerchantPort {
     }
 }
 
+/// The run that gains the most; of several, one that draws the least. What was proposed before is the best there is.
+fn best(runs: Vec<Run>) -> Option<Run> {
+    runs.into_iter().max_by_key(|run| {
+        let result = run.result();
+        (result.cleared - result.drawn, -result.drawn)
+    })
+}
+
 /// Runs on one page.
 const RUNS_PAGE_MAX: usize = 50;
 
@@ -406,7 +421,7 @@ async fn tell_run(hosted: &Arc<Hosted>, id: RecordId) -> Result<NettingRun, Refu
 }
 
 /// Takes the one that was read too many off, and names the place to go on from.
-fn cut_page<T>(items: &mut Vec<T>, size: usize, token: impl Fn(&T) -> String) -> String {
+pub(super) fn cut_page<T>(items: &mut Vec<T>, size: usize, token: impl Fn(&T) -> String) -> String {
     if items.len() <= size {
         return String::new();
     }

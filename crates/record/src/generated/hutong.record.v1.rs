@@ -747,6 +747,8 @@ pub enum Kind {
     Departure = 34,
     /// Payload: LostRecord.
     LostRecord = 40,
+    /// Payload: CreditLine.
+    CreditLine = 45,
 }
 impl Kind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -790,6 +792,7 @@ impl Kind {
             Self::SeasonChoice => "KIND_SEASON_CHOICE",
             Self::Departure => "KIND_DEPARTURE",
             Self::LostRecord => "KIND_LOST_RECORD",
+            Self::CreditLine => "KIND_CREDIT_LINE",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -830,6 +833,7 @@ impl Kind {
             "KIND_SEASON_CHOICE" => Some(Self::SeasonChoice),
             "KIND_DEPARTURE" => Some(Self::Departure),
             "KIND_LOST_RECORD" => Some(Self::LostRecord),
+            "KIND_CREDIT_LINE" => Some(Self::CreditLine),
             _ => None,
         }
     }
@@ -1050,8 +1054,27 @@ pub mod netting {
         Consent(super::NettingConsent),
     }
 }
-/// What balances of one period cancel to. It takes effect when each shop of which a debt changes has consented, all the
-/// balances are there, and nothing more could have been cancelled. Its author consents by it.
+/// One shop's word on a credit line: up to a limit, the debtor may come to owe the creditor what a netting run moves to the two,
+/// so that shops between them are left out. The author is one of the two; a line is open as far as both say so. The latest word
+/// of its author for a creditor and a debtor counts.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CreditLine {
+    /// Who would be owed, 32 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub creditor_id: ::prost::bytes::Bytes,
+    /// Who would owe, 32 bytes; another shop.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub debtor_id: ::prost::bytes::Bytes,
+    /// The most that runs can draw in all since the word before was taken back, minor units, up to 10^15; 0: takes the author's
+    /// word back.
+    #[prost(int64, tag = "3")]
+    pub limit_minor: i64,
+    /// Consents of this moment or later draw nothing; 0: until it is taken back.
+    #[prost(int64, tag = "4")]
+    pub until_unix_ms: i64,
+}
+/// What balances of one period cancel to. It takes effect when each shop of which a debt changes or arises has consented, all
+/// the balances are there, and nothing more could have been cancelled. Its author consents by it.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct NettingRun {
     #[prost(int64, tag = "1")]
@@ -1065,6 +1088,9 @@ pub struct NettingRun {
     /// BLAKE3 hash over the ids of the two records behind each debt, debtor's first, in order; 32 bytes.
     #[prost(bytes = "bytes", tag = "4")]
     pub balances_digest: ::prost::bytes::Bytes,
+    /// The credit lines that it could draw on, ascending by debtor and creditor, at most 128; with the debts at most 512.
+    #[prost(message, repeated, tag = "5")]
+    pub lines: ::prost::alloc::vec::Vec<NettedLine>,
 }
 /// A balance, and what is left of it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1082,8 +1108,24 @@ pub struct NettedDebt {
     #[prost(int64, tag = "4")]
     pub left_minor: i64,
 }
+/// A credit line, and the new debt that comes by it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NettedLine {
+    /// Place in shop_ids.
+    #[prost(uint32, tag = "1")]
+    pub debtor: u32,
+    /// Place in shop_ids.
+    #[prost(uint32, tag = "2")]
+    pub creditor: u32,
+    /// What it was taken to be open for, above zero.
+    #[prost(int64, tag = "3")]
+    pub limit_minor: i64,
+    /// What is drawn on it, zero to limit_minor.
+    #[prost(int64, tag = "4")]
+    pub drawn_minor: i64,
+}
 /// A shop agrees to a run; the first consent in its log for a period counts.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct NettingConsent {
     /// Id of the run's record, 32 bytes.
     #[prost(bytes = "bytes", tag = "1")]
@@ -1091,6 +1133,23 @@ pub struct NettingConsent {
     /// The run's.
     #[prost(int64, tag = "2")]
     pub period_end_unix_ms: i64,
+    /// What the run draws on lines of the author's, ascending by debtor and creditor, at most 128. It counts only if the
+    /// author's own words, as they stand in its log here, leave room for it.
+    #[prost(message, repeated, tag = "3")]
+    pub drawings: ::prost::alloc::vec::Vec<LineDrawing>,
+}
+/// What a consent adds to a debt by a credit line.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LineDrawing {
+    /// 32 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub debtor_id: ::prost::bytes::Bytes,
+    /// 32 bytes.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub creditor_id: ::prost::bytes::Bytes,
+    /// Above zero.
+    #[prost(int64, tag = "3")]
+    pub minor: i64,
 }
 /// How the author settles; for itself alone. The latest one of a kind counts.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

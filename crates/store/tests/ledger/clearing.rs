@@ -18,12 +18,18 @@ use crate::{
 /// Three shops that owe each other in a circle, all agreed and disclosed.
 pub(crate) fn circle(seed: u64) -> Street {
     let mut street = Street::new(seed, 4);
-    for (debtor, creditor, times) in [(1, 2, 3), (2, 3, 2), (3, 1, 2)] {
+    disclose(&mut street, &[(1, 2, 3), (2, 3, 2), (3, 1, 2)]);
+    street
+}
+
+/// Debtors come to owe creditors so many bounties, and all of it is agreed and disclosed.
+pub(crate) fn disclose(street: &mut Street, debts: &[(usize, usize, usize)]) {
+    for &(debtor, creditor, times) in debts {
         street.owe(debtor, creditor, times);
     }
     street.pass(1_000);
     let end = street.now;
-    for (shop, ally) in [(1, 2), (2, 3), (3, 1)] {
+    for &(shop, ally, _) in debts {
         for (shop, ally) in [(shop, ally), (ally, shop)] {
             let sign = SignCommand { ally: street.id(ally), end: Some(end), listed_day: None };
             street.run(shop, &Command::SignStatement(sign)).unwrap();
@@ -35,7 +41,6 @@ pub(crate) fn circle(seed: u64) -> Street {
         assert!(!street.publish_balance(ally, shop).unwrap(), "once");
     }
     street.meet();
-    street
 }
 
 #[test]
@@ -114,11 +119,18 @@ pub(crate) fn run_like(
         minor: d.minor,
         left_minor: d.left_minor,
     };
+    let line = |l: &clearing::RunLine| proto::NettedLine {
+        debtor: place(l.debtor),
+        creditor: place(l.creditor),
+        limit_minor: l.limit_minor,
+        drawn_minor: l.drawn_minor,
+    };
     let mut message = proto::NettingRun {
         period_end_unix_ms: run.period.ms(),
         shop_ids: shops.iter().map(|shop| street.bytes(*shop)).collect(),
         debts: run.debts.iter().map(debt).collect(),
         balances_digest: run.balances_digest.to_vec().into(),
+        lines: run.lines.iter().map(line).collect(),
     };
     change(&mut message);
     proto::Netting { netting: Some(proto::netting::Netting::Run(message)) }
@@ -198,7 +210,7 @@ fn a_netting_takes_effect_in_any_order_of_arrival() {
         }
         street.meet();
         // A consent to another run after it does not count.
-        let consent = proto::NettingConsent { run_id: vec![5; 32].into(), period_end_unix_ms: 0 };
+        let consent = proto::NettingConsent { run_id: vec![5; 32].into(), ..Default::default() };
         let consent = proto::Netting { netting: Some(proto::netting::Netting::Consent(consent)) };
         street.plant(2, Kind::Netting, &[], &consent);
         street.meet();

@@ -12,6 +12,8 @@ mod convergence;
 #[cfg(test)]
 mod council;
 #[cfg(test)]
+mod credit;
+#[cfg(test)]
 mod disputes;
 #[cfg(test)]
 mod evidence;

@@ -12,6 +12,7 @@ use hutong_store::views::MemViews;
 
 use crate::{
     clearing::{circle, double, run_like},
+    credit::chain_with_line,
     settlement::with_a_receipt,
     street::{DAY_MS, Street},
     till::{card, yuan},
@@ -81,6 +82,7 @@ fn every_reason_that_the_rules_can_give_is_given() {
     decide(&mut heard);
     settle(&mut heard);
     net(&mut heard);
+    lend(&mut heard);
     lose(&mut heard);
     let expected: BTreeSet<_> =
         Reason::ALL.iter().copied().filter(|reason| !OF_THE_NODE.contains(reason)).collect();
@@ -139,6 +141,17 @@ fn net(heard: &mut Heard) {
     heard.refused(street.run(1, &Command::ConsentToNetting(doubled))); // other balances
     street.run(1, &Command::ConsentToNetting(run)).unwrap();
     heard.refused(street.run(1, &Command::ConsentToNetting(doubled))); // once
+}
+
+fn lend(heard: &mut Heard) {
+    let mut street = chain_with_line(94);
+    heard.refused(street.accept(2, 3)); // 3 offers it nothing
+    street.limit(3, 1, None, Some(1));
+    heard.refused(street.offer(3, 1, 100)); // above its own limit
+    let run = street.run(0, &Command::ProposeNetting(None)).unwrap().records[0];
+    street.take_back(1, 3);
+    street.meet();
+    heard.refused(street.run(3, &Command::ConsentToNetting(run))); // the debtor's word is gone
 }
 
 fn hand_out(heard: &mut Heard, street: &mut Street, promotion: RecordId) {

@@ -3672,6 +3672,8 @@ pub enum EventType {
     Noted = 47,
     /// This shop changed a limit or rule of its own settlements.
     SettlementSetting = 48,
+    /// A shop gave its word on a credit line, or took it back.
+    CreditLine = 49,
     /// A voice for or against a motion that is no admission and no removal.
     Motion = 60,
     /// A member appealed against a strike.
@@ -3718,6 +3720,7 @@ impl EventType {
             Self::FundingConsent => "EVENT_TYPE_FUNDING_CONSENT",
             Self::Noted => "EVENT_TYPE_NOTED",
             Self::SettlementSetting => "EVENT_TYPE_SETTLEMENT_SETTING",
+            Self::CreditLine => "EVENT_TYPE_CREDIT_LINE",
             Self::Motion => "EVENT_TYPE_MOTION",
             Self::Appeal => "EVENT_TYPE_APPEAL",
             Self::SeasonChoice => "EVENT_TYPE_SEASON_CHOICE",
@@ -3755,6 +3758,7 @@ impl EventType {
             "EVENT_TYPE_FUNDING_CONSENT" => Some(Self::FundingConsent),
             "EVENT_TYPE_NOTED" => Some(Self::Noted),
             "EVENT_TYPE_SETTLEMENT_SETTING" => Some(Self::SettlementSetting),
+            "EVENT_TYPE_CREDIT_LINE" => Some(Self::CreditLine),
             "EVENT_TYPE_MOTION" => Some(Self::Motion),
             "EVENT_TYPE_APPEAL" => Some(Self::Appeal),
             "EVENT_TYPE_SEASON_CHOICE" => Some(Self::SeasonChoice),
@@ -8507,6 +8511,21 @@ pub struct NettedDebt {
     #[prost(message, optional, tag = "4")]
     pub left: ::core::option::Option<Money>,
 }
+/// A credit line of a run.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NettedLine {
+    /// Hex.
+    #[prost(string, tag = "1")]
+    pub debtor_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub creditor_id: ::prost::alloc::string::String,
+    /// What it was taken to be open for.
+    #[prost(message, optional, tag = "3")]
+    pub limit: ::core::option::Option<Money>,
+    /// The new debt that comes by it.
+    #[prost(message, optional, tag = "4")]
+    pub drawn: ::core::option::Option<Money>,
+}
 /// What the balances of a period cancel to.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct NettingRun {
@@ -8535,6 +8554,12 @@ pub struct NettingRun {
     /// Whether it took effect: every touched shop consented, all balances are there, and it is right.
     #[prost(bool, tag = "10")]
     pub in_effect: bool,
+    /// The credit lines that it could draw on.
+    #[prost(message, repeated, tag = "11")]
+    pub lines: ::prost::alloc::vec::Vec<NettedLine>,
+    /// All that came new by them. What it gains is cleared less drawn.
+    #[prost(message, optional, tag = "12")]
+    pub drawn: ::core::option::Option<Money>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ProposeNettingRequest {
@@ -8666,6 +8691,110 @@ pub struct SetNettingRuleRequest {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SetNettingRuleResponse {}
+/// A credit line: what its creditor offers, and what its debtor accepts.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LineOfCredit {
+    /// Hex.
+    #[prost(string, tag = "1")]
+    pub creditor_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub debtor_id: ::prost::alloc::string::String,
+    /// What the creditor takes on in all; absent: it offers nothing.
+    #[prost(message, optional, tag = "3")]
+    pub offered: ::core::option::Option<Money>,
+    /// Until when; absent: until it is withdrawn.
+    #[prost(message, optional, tag = "4")]
+    pub offer_until_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// What the debtor agrees to in all; absent: it has not accepted.
+    #[prost(message, optional, tag = "5")]
+    pub accepted: ::core::option::Option<Money>,
+    /// Until when; absent: until it is withdrawn.
+    #[prost(message, optional, tag = "6")]
+    pub accept_until_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// What runs have drawn on it, and what consents hold ready for runs that are not in effect yet.
+    #[prost(message, optional, tag = "7")]
+    pub drawn: ::core::option::Option<Money>,
+    /// What the next run can draw now: what both still agree to.
+    #[prost(message, optional, tag = "8")]
+    pub available: ::core::option::Option<Money>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OfferCreditLineRequest {
+    /// Hex id; absent where the node is in one alliance only.
+    #[prost(string, tag = "1")]
+    pub alliance_id: ::prost::alloc::string::String,
+    /// Who would owe, hex.
+    #[prost(string, tag = "2")]
+    pub ally_id: ::prost::alloc::string::String,
+    /// More than nothing, and no more than this shop's own limit at which hand-outs stop.
+    #[prost(message, optional, tag = "3")]
+    pub limit: ::core::option::Option<Money>,
+    /// In the future; absent: until it is withdrawn.
+    #[prost(message, optional, tag = "4")]
+    pub until_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OfferCreditLineResponse {
+    #[prost(message, optional, tag = "1")]
+    pub line: ::core::option::Option<LineOfCredit>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AcceptCreditLineRequest {
+    /// Hex id; absent where the node is in one alliance only.
+    #[prost(string, tag = "1")]
+    pub alliance_id: ::prost::alloc::string::String,
+    /// Who offers it, hex.
+    #[prost(string, tag = "2")]
+    pub ally_id: ::prost::alloc::string::String,
+    /// More than nothing; absent: all that is offered.
+    #[prost(message, optional, tag = "3")]
+    pub limit: ::core::option::Option<Money>,
+    /// In the future; absent: as long as it is offered.
+    #[prost(message, optional, tag = "4")]
+    pub until_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AcceptCreditLineResponse {
+    #[prost(message, optional, tag = "1")]
+    pub line: ::core::option::Option<LineOfCredit>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WithdrawCreditLineRequest {
+    /// Hex id; absent where the node is in one alliance only.
+    #[prost(string, tag = "1")]
+    pub alliance_id: ::prost::alloc::string::String,
+    /// Hex.
+    #[prost(string, tag = "2")]
+    pub ally_id: ::prost::alloc::string::String,
+    /// This shop's side of the line; absent: lines both ways.
+    #[prost(enumeration = "CreditLineSide", tag = "3")]
+    pub side: i32,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WithdrawCreditLineResponse {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListCreditLinesRequest {
+    /// Hex id; absent where the node is in one alliance only.
+    #[prost(string, tag = "1")]
+    pub alliance_id: ::prost::alloc::string::String,
+    /// Only lines that this shop is in.
+    #[prost(bool, tag = "2")]
+    pub own: bool,
+    /// At most 1,000; 0: 100.
+    #[prost(int32, tag = "3")]
+    pub page_size: i32,
+    /// From the previous answer; absent: from the start.
+    #[prost(string, tag = "4")]
+    pub page_token: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListCreditLinesResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub lines: ::prost::alloc::vec::Vec<LineOfCredit>,
+    /// Absent: that was the last page.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
 /// What a line is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -8685,6 +8814,8 @@ pub enum BookLineType {
     Payment = 6,
     /// Cancelled around the circle.
     Netted = 7,
+    /// New by a credit line, on which a netting run drew.
+    CreditLine = 8,
 }
 impl BookLineType {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -8701,6 +8832,7 @@ impl BookLineType {
             Self::Conceded => "BOOK_LINE_TYPE_CONCEDED",
             Self::Payment => "BOOK_LINE_TYPE_PAYMENT",
             Self::Netted => "BOOK_LINE_TYPE_NETTED",
+            Self::CreditLine => "BOOK_LINE_TYPE_CREDIT_LINE",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -8714,6 +8846,7 @@ impl BookLineType {
             "BOOK_LINE_TYPE_CONCEDED" => Some(Self::Conceded),
             "BOOK_LINE_TYPE_PAYMENT" => Some(Self::Payment),
             "BOOK_LINE_TYPE_NETTED" => Some(Self::Netted),
+            "BOOK_LINE_TYPE_CREDIT_LINE" => Some(Self::CreditLine),
             _ => None,
         }
     }
@@ -8913,6 +9046,38 @@ impl ExposureState {
             "EXPOSURE_STATE_WITHIN" => Some(Self::Within),
             "EXPOSURE_STATE_WARNED" => Some(Self::Warned),
             "EXPOSURE_STATE_STOPPED" => Some(Self::Stopped),
+            _ => None,
+        }
+    }
+}
+/// One of the two sides of a credit line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum CreditLineSide {
+    Unspecified = 0,
+    /// Who would be owed.
+    Creditor = 1,
+    /// Who would owe.
+    Debtor = 2,
+}
+impl CreditLineSide {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "CREDIT_LINE_SIDE_UNSPECIFIED",
+            Self::Creditor => "CREDIT_LINE_SIDE_CREDITOR",
+            Self::Debtor => "CREDIT_LINE_SIDE_DEBTOR",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "CREDIT_LINE_SIDE_UNSPECIFIED" => Some(Self::Unspecified),
+            "CREDIT_LINE_SIDE_CREDITOR" => Some(Self::Creditor),
+            "CREDIT_LINE_SIDE_DEBTOR" => Some(Self::Debtor),
             _ => None,
         }
     }
@@ -9518,6 +9683,127 @@ pub mod settlement_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Takes on new debts of an ally, up to a limit: where the ally owes a shop that owes this one, netting can have the ally owe
+        /// this one instead. Counts once the ally accepts. The same offer again changes nothing.
+        pub async fn offer_credit_line(
+            &mut self,
+            request: impl tonic::IntoRequest<super::OfferCreditLineRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::OfferCreditLineResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hutong.merchant.v1.SettlementService/OfferCreditLine",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "hutong.merchant.v1.SettlementService",
+                        "OfferCreditLine",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Agrees to owe an ally what netting moves to the line that it offers. The same again changes nothing.
+        pub async fn accept_credit_line(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AcceptCreditLineRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AcceptCreditLineResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hutong.merchant.v1.SettlementService/AcceptCreditLine",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "hutong.merchant.v1.SettlementService",
+                        "AcceptCreditLine",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes this shop's word on lines with an ally back. What was drawn stays owed. Where there is none, nothing changes.
+        pub async fn withdraw_credit_line(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WithdrawCreditLineRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::WithdrawCreditLineResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hutong.merchant.v1.SettlementService/WithdrawCreditLine",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "hutong.merchant.v1.SettlementService",
+                        "WithdrawCreditLine",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// The credit lines of the alliance, offered ones and open ones, by creditor and debtor.
+        pub async fn list_credit_lines(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListCreditLinesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListCreditLinesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hutong.merchant.v1.SettlementService/ListCreditLines",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "hutong.merchant.v1.SettlementService",
+                        "ListCreditLines",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -9668,6 +9954,39 @@ pub mod settlement_service_server {
             request: tonic::Request<super::SetNettingRuleRequest>,
         ) -> std::result::Result<
             tonic::Response<super::SetNettingRuleResponse>,
+            tonic::Status,
+        >;
+        /// Takes on new debts of an ally, up to a limit: where the ally owes a shop that owes this one, netting can have the ally owe
+        /// this one instead. Counts once the ally accepts. The same offer again changes nothing.
+        async fn offer_credit_line(
+            &self,
+            request: tonic::Request<super::OfferCreditLineRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::OfferCreditLineResponse>,
+            tonic::Status,
+        >;
+        /// Agrees to owe an ally what netting moves to the line that it offers. The same again changes nothing.
+        async fn accept_credit_line(
+            &self,
+            request: tonic::Request<super::AcceptCreditLineRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AcceptCreditLineResponse>,
+            tonic::Status,
+        >;
+        /// Takes this shop's word on lines with an ally back. What was drawn stays owed. Where there is none, nothing changes.
+        async fn withdraw_credit_line(
+            &self,
+            request: tonic::Request<super::WithdrawCreditLineRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::WithdrawCreditLineResponse>,
+            tonic::Status,
+        >;
+        /// The credit lines of the alliance, offered ones and open ones, by creditor and debtor.
+        async fn list_credit_lines(
+            &self,
+            request: tonic::Request<super::ListCreditLinesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListCreditLinesResponse>,
             tonic::Status,
         >;
     }
@@ -10521,6 +10840,196 @@ pub mod settlement_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SetNettingRuleSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hutong.merchant.v1.SettlementService/OfferCreditLine" => {
+                    #[allow(non_camel_case_types)]
+                    struct OfferCreditLineSvc<T: SettlementService>(pub Arc<T>);
+                    impl<
+                        T: SettlementService,
+                    > tonic::server::UnaryService<super::OfferCreditLineRequest>
+                    for OfferCreditLineSvc<T> {
+                        type Response = super::OfferCreditLineResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::OfferCreditLineRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SettlementService>::offer_credit_line(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = OfferCreditLineSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hutong.merchant.v1.SettlementService/AcceptCreditLine" => {
+                    #[allow(non_camel_case_types)]
+                    struct AcceptCreditLineSvc<T: SettlementService>(pub Arc<T>);
+                    impl<
+                        T: SettlementService,
+                    > tonic::server::UnaryService<super::AcceptCreditLineRequest>
+                    for AcceptCreditLineSvc<T> {
+                        type Response = super::AcceptCreditLineResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AcceptCreditLineRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SettlementService>::accept_credit_line(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AcceptCreditLineSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hutong.merchant.v1.SettlementService/WithdrawCreditLine" => {
+                    #[allow(non_camel_case_types)]
+                    struct WithdrawCreditLineSvc<T: SettlementService>(pub Arc<T>);
+                    impl<
+                        T: SettlementService,
+                    > tonic::server::UnaryService<super::WithdrawCreditLineRequest>
+                    for WithdrawCreditLineSvc<T> {
+                        type Response = super::WithdrawCreditLineResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WithdrawCreditLineRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SettlementService>::withdraw_credit_line(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WithdrawCreditLineSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hutong.merchant.v1.SettlementService/ListCreditLines" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListCreditLinesSvc<T: SettlementService>(pub Arc<T>);
+                    impl<
+                        T: SettlementService,
+                    > tonic::server::UnaryService<super::ListCreditLinesRequest>
+                    for ListCreditLinesSvc<T> {
+                        type Response = super::ListCreditLinesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListCreditLinesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SettlementService>::list_credit_lines(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListCreditLinesSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

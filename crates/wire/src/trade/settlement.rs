@@ -5,11 +5,12 @@ use hutong_core::settlement::{
     book::{Line, Matter},
     clearing::Run,
     compare::Differences,
+    credit::{Line as CreditLine, Word},
     exposure::{Level, Limit},
     payment::{Outcome, Payment},
     statement::{Case, Statement},
 };
-use hutong_record::{Currency, ShopId, proto as record};
+use hutong_record::{Currency, ShopId, UnixMillis, proto as record};
 
 use super::{merchant, minor_message, timestamp};
 
@@ -23,6 +24,7 @@ pub fn line_message(line: &Line, currency: Currency) -> merchant::BookLine {
         Matter::Conceded => merchant::BookLineType::Conceded,
         Matter::Payment => merchant::BookLineType::Payment,
         Matter::Netted => merchant::BookLineType::Netted,
+        Matter::CreditLine => merchant::BookLineType::CreditLine,
     };
     merchant::BookLine {
         record_id: line.record.to_string(),
@@ -180,6 +182,12 @@ pub fn run_message(run: &Run, missing: &[ShopId], currency: Currency) -> merchan
         amount: money(debt.minor),
         left: money(debt.left_minor),
     };
+    let line = |line: &hutong_core::settlement::clearing::RunLine| merchant::NettedLine {
+        debtor_id: line.debtor.to_string(),
+        creditor_id: line.creditor.to_string(),
+        limit: money(line.limit_minor),
+        drawn: money(line.drawn_minor),
+    };
     let consented = run.touched().into_iter().filter(|shop| !missing.contains(shop));
     merchant::NettingRun {
         id: run.id.to_string(),
@@ -192,6 +200,25 @@ pub fn run_message(run: &Run, missing: &[ShopId], currency: Currency) -> merchan
         consented_ids: consented.map(|shop| shop.to_string()).collect(),
         missing_ids: missing.iter().map(ToString::to_string).collect(),
         in_effect: run.in_effect,
+        lines: run.lines.iter().map(line).collect(),
+        drawn: money(result.drawn),
+    }
+}
+
+/// A credit line, as it stands at a moment.
+pub fn credit_line_message(line: &CreditLine, at: UnixMillis, currency: Currency) -> merchant::LineOfCredit {
+    let money = |minor: i64| minor_message(minor.into(), currency);
+    let limit = |word: &Option<Word>| word.as_ref().map(|word| money(word.limit_minor));
+    let until = |word: &Option<Word>| word.as_ref().and_then(|word| word.until).map(timestamp);
+    merchant::LineOfCredit {
+        creditor_id: line.creditor.to_string(),
+        debtor_id: line.debtor.to_string(),
+        offered: limit(&line.offered),
+        offer_until_time: until(&line.offered),
+        accepted: limit(&line.accepted),
+        accept_until_time: until(&line.accepted),
+        drawn: Some(money(line.drawn_minor())),
+        available: Some(money(line.open_minor(at))),
     }
 }
 

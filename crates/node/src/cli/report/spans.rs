@@ -15,6 +15,72 @@ use crate::cli::{
 /// The names of the week's days, Monday's first.
 const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 
+/// A column's name, and what it holds.
+type Column = (&'static str, Kind);
+
+/// Of `report attribution`.
+const ATTRIBUTION: &[Column] = &[
+    ("shop_id", Kind::Text),
+    ("shop", Kind::Text),
+    ("channel", Kind::Text),
+    ("conversions", Kind::Number),
+    ("value_minor", Kind::Number),
+];
+
+/// Of `report reciprocity`.
+const RECIPROCITY: &[Column] = &[
+    ("shop_id", Kind::Text),
+    ("shop", Kind::Text),
+    ("touches_given", Kind::Count),
+    ("customers_given", Kind::Count),
+    ("value_given", Kind::Money),
+    ("touches_received", Kind::Count),
+    ("customers_received", Kind::Count),
+    ("value_received", Kind::Money),
+    ("bounties_earned", Kind::Money),
+    ("bounties_caused", Kind::Money),
+];
+
+/// Of `report cohorts`.
+const COHORTS: &[Column] = &[
+    ("week", Kind::Day),
+    ("newcomers", Kind::Count),
+    ("newcomers_7_days", Kind::Count),
+    ("returned_7_days", Kind::Count),
+    ("newcomers_30_days", Kind::Count),
+    ("returned_30_days", Kind::Count),
+    ("newcomers_90_days", Kind::Count),
+    ("returned_90_days", Kind::Count),
+];
+
+/// Of `report bookings`.
+const BOOKINGS: &[Column] = &[
+    ("time", Kind::Time),
+    ("redemption_id", Kind::Text),
+    ("promotion_id", Kind::Text),
+    ("promotion", Kind::Text),
+    ("kind", Kind::Text),
+    ("from_shop_id", Kind::Text),
+    ("from_shop", Kind::Text),
+    ("to_shop_id", Kind::Text),
+    ("to_shop", Kind::Text),
+    ("amount", Kind::Money),
+    ("share_basis_points", Kind::Count),
+    ("purchase", Kind::Money),
+];
+
+/// Of `report pairs`.
+const PAIRS: &[Column] = &[
+    ("shop_id", Kind::Text),
+    ("shop", Kind::Text),
+    ("vouchers_given", Kind::Count),
+    ("customers_sent", Kind::Count),
+    ("vouchers_received", Kind::Count),
+    ("customers_received", Kind::Count),
+    ("balance", Kind::Money),
+    ("state_digest", Kind::Text),
+];
+
 /// From when to when, and how it comes out.
 #[derive(Debug, Args)]
 pub(crate) struct SpanArgs {
@@ -67,14 +133,7 @@ pub(super) async fn attribution(session: &Session, args: CreditArgs) -> anyhow::
         until_time: args.span.to,
     };
     let found = session.client.get_attribution(request).await?;
-    let columns = [
-        ("shop_id", Kind::Text),
-        ("shop", Kind::Text),
-        ("channel", Kind::Text),
-        ("conversions", Kind::Number),
-        ("value_minor", Kind::Number),
-    ];
-    let mut sheet = Sheet::new("attribution", session.books().await?, &columns);
+    let mut sheet = Sheet::new("attribution", session.books().await?, ATTRIBUTION);
     for line in &found.lines {
         sheet.push(vec![
             Cell::text(&line.shop_id),
@@ -119,7 +178,7 @@ const fn name(group: proto::ActivityGroup) -> &'static str {
     }
 }
 
-const fn columns(group: proto::ActivityGroup) -> &'static [(&'static str, Kind)] {
+const fn columns(group: proto::ActivityGroup) -> &'static [Column] {
     use Kind::{Count, Money, Text};
     match group {
         proto::ActivityGroup::Promotion => &[
@@ -210,19 +269,7 @@ fn money(money: Option<&proto::Money>) -> Cell {
 /// `hutong report reciprocity`.
 pub(super) async fn reciprocity(session: &Session, args: SpanArgs) -> anyhow::Result<Answer> {
     let rows = session.client.all_reciprocity(&session.alliance_id, args.from, args.to).await?;
-    let columns = [
-        ("shop_id", Kind::Text),
-        ("shop", Kind::Text),
-        ("touches_given", Kind::Count),
-        ("customers_given", Kind::Count),
-        ("value_given", Kind::Money),
-        ("touches_received", Kind::Count),
-        ("customers_received", Kind::Count),
-        ("value_received", Kind::Money),
-        ("bounties_earned", Kind::Money),
-        ("bounties_caused", Kind::Money),
-    ];
-    let mut sheet = Sheet::new("reciprocity", session.books().await?, &columns);
+    let mut sheet = Sheet::new("reciprocity", session.books().await?, RECIPROCITY);
     for row in &rows {
         sheet.push(vec![
             Cell::text(&row.ally_id),
@@ -247,17 +294,7 @@ pub(super) async fn cohorts(
     as_of: Option<Timestamp>,
 ) -> anyhow::Result<Answer> {
     let rows = session.client.all_cohorts(&session.alliance_id, as_of, args.from, args.to).await?;
-    let columns = [
-        ("week", Kind::Day),
-        ("newcomers", Kind::Count),
-        ("newcomers_7_days", Kind::Count),
-        ("returned_7_days", Kind::Count),
-        ("newcomers_30_days", Kind::Count),
-        ("returned_30_days", Kind::Count),
-        ("newcomers_90_days", Kind::Count),
-        ("returned_90_days", Kind::Count),
-    ];
-    let mut sheet = Sheet::new("cohorts", session.books().await?, &columns);
+    let mut sheet = Sheet::new("cohorts", session.books().await?, COHORTS);
     for row in &rows {
         let counts = [
             row.newcomers,
@@ -277,21 +314,7 @@ pub(super) async fn cohorts(
 /// `hutong report bookings`.
 pub(super) async fn bookings(session: &Session, args: SpanArgs) -> anyhow::Result<Answer> {
     let rows = session.client.all_bookings(&session.alliance_id, args.from, args.to).await?;
-    let columns = [
-        ("time", Kind::Time),
-        ("redemption_id", Kind::Text),
-        ("promotion_id", Kind::Text),
-        ("promotion", Kind::Text),
-        ("kind", Kind::Text),
-        ("from_shop_id", Kind::Text),
-        ("from_shop", Kind::Text),
-        ("to_shop_id", Kind::Text),
-        ("to_shop", Kind::Text),
-        ("amount", Kind::Money),
-        ("share_basis_points", Kind::Count),
-        ("purchase", Kind::Money),
-    ];
-    let mut sheet = Sheet::new("bookings", session.books().await?, &columns);
+    let mut sheet = Sheet::new("bookings", session.books().await?, BOOKINGS);
     for row in &rows {
         sheet.push(vec![
             Cell::Time(row.redeem_time),
@@ -313,17 +336,7 @@ pub(super) async fn bookings(session: &Session, args: SpanArgs) -> anyhow::Resul
 
 /// `hutong report pairs`, as a sheet.
 pub(super) fn pairs(pairs: &[proto::Pair], books: Books) -> Sheet {
-    let columns = [
-        ("shop_id", Kind::Text),
-        ("shop", Kind::Text),
-        ("vouchers_given", Kind::Count),
-        ("customers_sent", Kind::Count),
-        ("vouchers_received", Kind::Count),
-        ("customers_received", Kind::Count),
-        ("balance", Kind::Money),
-        ("state_digest", Kind::Text),
-    ];
-    let mut sheet = Sheet::new("pairs", books, &columns);
+    let mut sheet = Sheet::new("pairs", books, PAIRS);
     for pair in pairs {
         sheet.push(vec![
             Cell::text(&pair.ally_id),
@@ -337,4 +350,20 @@ pub(super) fn pairs(pairs: &[proto::Pair], books: Books) -> Sheet {
         ]);
     }
     sheet
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::sheet;
+
+    #[test]
+    fn every_column_has_a_heading_in_every_language() {
+        use proto::ActivityGroup as G;
+        let activity = [G::Shop, G::Promotion, G::Channel, G::Hour].map(columns);
+        let sheets = activity.into_iter().chain([ATTRIBUTION, RECIPROCITY, COHORTS, BOOKINGS, PAIRS]);
+        for (name, _) in sheets.flatten().chain([&("currency", Kind::Text)]) {
+            assert!(sheet::is_named(name), "{name}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Netting by records: balances disclosed, runs proposed, consented to, written to files.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Subcommand, ValueEnum};
 use hutong_client::{Timestamp, proto};
@@ -39,13 +39,18 @@ pub(crate) enum NetCommand {
     /// Write a run to two files that `hutong netting verify` checks.
     #[command(after_help = "Example:
   hutong settlement net export 3f… --debts debts.csv --result netting.json
-  hutong netting verify --input debts.csv --result netting.json")]
+  hutong netting verify --input debts.csv --result netting.json
+
+For a run with credit lines, add --lines lines.csv to both.")]
     Export {
         /// The run's id.
         run: String,
         /// Where the debts go, as CSV.
         #[arg(long, value_name = "FILE")]
         debts: PathBuf,
+        /// Where the credit lines go, as CSV; needed where the run has any.
+        #[arg(long, value_name = "FILE")]
+        lines: Option<PathBuf>,
         /// Where the result goes, as JSON.
         #[arg(long, value_name = "FILE")]
         result: PathBuf,
@@ -89,9 +94,9 @@ pub(super) async fn net(session: &Session, command: NetCommand) -> anyhow::Resul
             session.client.consent_to_netting(request).await?.run
         }
         NetCommand::Show { run } => find(session, run).await?,
-        NetCommand::Export { run, debts, result } => {
+        NetCommand::Export { run, debts, lines, result } => {
             let run = find(session, run).await?.ok_or(Problem::Answer("run"))?;
-            return export(&run, &debts, &result);
+            return export(&run, &debts, lines.as_deref(), &result);
         }
         NetCommand::List => {
             let runs = session.client.all_nettings(&alliance_id).await?;
@@ -117,32 +122,58 @@ async fn find(session: &Session, run_id: String) -> anyhow::Result<Option<proto:
     Ok(session.client.get_netting(request).await?.run)
 }
 
-/// The debts and the result as `hutong netting` reads them.
-fn export(run: &proto::NettingRun, debts: &PathBuf, result: &PathBuf) -> anyhow::Result<Answer> {
-    let minor = |money: Option<&proto::Money>| money.map_or(0, |m| m.minor);
+/// The debts, the credit lines and the result as `hutong netting` reads them.
+fn export(
+    run: &proto::NettingRun,
+    debts: &Path,
+    lines: Option<&Path>,
+    result: &Path,
+) -> anyhow::Result<Answer> {
+    if lines.is_none() && !run.lines.is_empty() {
+        return Err(
+            Problem::Usage("the run has credit lines: name a file for them with --lines".into()).into()
+        );
+    }
     let mut csv = String::from("debtor,creditor,amount\n");
     for debt in &run.debts {
         csv += &format!("{},{},{}\n", debt.debtor_id, debt.creditor_id, minor(debt.amount.as_ref()));
     }
+    let mut lines_csv = String::from("creditor,debtor,limit\n");
+    for line in &run.lines {
+        lines_csv += &format!("{},{},{}\n", line.creditor_id, line.debtor_id, minor(line.limit.as_ref()));
+    }
+    let lines = lines.map(|file| (file, lines_csv));
+    let written = [(debts, csv), (result, result_json(run).to_string())];
+    for (file, content) in written.into_iter().chain(lines.clone()) {
+        output_file::write(file, content.as_bytes())?;
+    }
+    let lines = lines.map(|(file, _)| file);
+    let text = format!("{} debts written to {} and {}", run.debts.len(), debts.display(), result.display());
+    Ok(Answer::new(json!({ "debts": debts, "lines": lines, "result": result }), text))
+}
+
+fn minor(money: Option<&proto::Money>) -> i64 {
+    money.map_or(0, |money| money.minor)
+}
+
+/// As `hutong netting run --json` prints it.
+fn result_json(run: &proto::NettingRun) -> Value {
+    let debt = |debtor: &str, creditor: &str, amount: Option<&proto::Money>| json!({ "debtor": debtor, "creditor": creditor, "amount": minor(amount) });
     let left = run.debts.iter().filter(|debt| minor(debt.left.as_ref()) > 0);
-    let obligation = |debt: &proto::NettedDebt| {
-        json!({
-            "debtor": debt.debtor_id,
-            "creditor": debt.creditor_id,
-            "amount": minor(debt.left.as_ref()),
-        })
-    };
-    let told = json!({
+    let left = left.map(|d| debt(&d.debtor_id, &d.creditor_id, d.left.as_ref()));
+    let mut told = json!({
         "total": minor(run.total.as_ref()),
         "cleared": minor(run.cleared.as_ref()),
         "remainder": minor(run.remainder.as_ref()),
-        "obligations": left.map(obligation).collect::<Vec<_>>(),
+        "obligations": left.collect::<Vec<_>>(),
     });
-    for (file, content) in [(debts, csv), (result, told.to_string())] {
-        output_file::write(file, content.as_bytes())?;
+    if !run.lines.is_empty() {
+        let new = run.lines.iter().filter(|line| minor(line.drawn.as_ref()) > 0);
+        let new = new.map(|l| debt(&l.debtor_id, &l.creditor_id, l.drawn.as_ref()));
+        told["drawn"] = minor(run.drawn.as_ref()).into();
+        told["new_debts"] = new.collect();
     }
-    let text = format!("{} debts written to {} and {}", run.debts.len(), debts.display(), result.display());
-    Ok(Answer::new(json!({ "debts": debts, "result": result }), text))
+    told
 }
 
 fn run_row(run: &proto::NettingRun) -> [String; 6] {
@@ -166,6 +197,17 @@ fn run_text(run: &proto::NettingRun, names: &Names) -> String {
         ]
     };
     let debts = table(["debtor", "creditor", "owed", "left"], run.debts.iter().map(row).collect());
+    let line = |line: &proto::NettedLine| {
+        [
+            names.label(&line.debtor_id),
+            names.label(&line.creditor_id),
+            money(line.limit.as_ref()),
+            money(line.drawn.as_ref()),
+        ]
+    };
+    let lines = table(["debtor", "creditor", "line", "drawn"], run.lines.iter().map(line).collect());
+    let lines = if run.lines.is_empty() { String::new() } else { format!("\n\n{lines}") };
+    let drawn = if run.lines.is_empty() { String::new() } else { money(run.drawn.as_ref()) };
     let shops = |ids: &[String]| ids.iter().map(|id| names.label(id)).collect::<Vec<_>>().join(", ");
     let rest = fields([
         ("run", run.id.clone()),
@@ -174,11 +216,12 @@ fn run_text(run: &proto::NettingRun, names: &Names) -> String {
         ("total", money(run.total.as_ref())),
         ("cleared", money(run.cleared.as_ref())),
         ("left", money(run.remainder.as_ref())),
+        ("new by credit lines", drawn),
         ("consented", shops(&run.consented_ids)),
         ("missing", shops(&run.missing_ids)),
         ("in effect", if run.in_effect { "yes" } else { "no" }.to_owned()),
     ]);
-    format!("{debts}\n\n{rest}")
+    format!("{debts}{lines}\n\n{rest}")
 }
 
 fn run_json(run: &proto::NettingRun) -> Value {
@@ -190,14 +233,24 @@ fn run_json(run: &proto::NettingRun) -> Value {
             "left": money_json(debt.left.as_ref()),
         })
     };
+    let line = |line: &proto::NettedLine| {
+        json!({
+            "debtor_id": line.debtor_id,
+            "creditor_id": line.creditor_id,
+            "limit": money_json(line.limit.as_ref()),
+            "drawn": money_json(line.drawn.as_ref()),
+        })
+    };
     json!({
         "id": run.id,
         "proposer_id": run.proposer_id,
         "period_end_time": time_json(run.period_end_time.as_ref()),
         "debts": run.debts.iter().map(debt).collect::<Vec<_>>(),
+        "lines": run.lines.iter().map(line).collect::<Vec<_>>(),
         "total": money_json(run.total.as_ref()),
         "cleared": money_json(run.cleared.as_ref()),
         "remainder": money_json(run.remainder.as_ref()),
+        "drawn": money_json(run.drawn.as_ref()),
         "consented_ids": run.consented_ids,
         "missing_ids": run.missing_ids,
         "in_effect": run.in_effect,
@@ -207,6 +260,7 @@ fn run_json(run: &proto::NettingRun) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::netting::verify_files;
 
     fn cny(minor: i64) -> Option<proto::Money> {
         Some(proto::Money { currency_code: "CNY".to_owned(), minor })
@@ -232,12 +286,38 @@ mod tests {
     fn an_exported_run_is_what_netting_verify_reads() {
         let folder = tempfile::tempdir().unwrap();
         let (debts, result) = (folder.path().join("debts.csv"), folder.path().join("netting.json"));
-        export(&run(), &debts, &result).unwrap();
+        export(&run(), &debts, None, &result).unwrap();
         let text = |file: &PathBuf| file.to_str().unwrap().to_owned();
-        let verified = crate::cli::netting::verify_files(&text(&debts), &text(&result)).unwrap();
+        let verified = verify_files(&text(&debts), None, &text(&result)).unwrap();
         assert_eq!(verified.json()["cleared"], 600);
         std::fs::write(&debts, "debtor,creditor,amount\na,b,500\n").unwrap();
-        assert!(crate::cli::netting::verify_files(&text(&debts), &text(&result)).is_err());
+        assert!(verify_files(&text(&debts), None, &text(&result)).is_err());
+    }
+
+    #[test]
+    fn an_exported_run_with_lines_needs_a_file_for_them() {
+        let (debtor_id, creditor_id) = ("a".to_owned(), "c".to_owned());
+        let line = proto::NettedLine { debtor_id, creditor_id, limit: cny(250), drawn: cny(200) };
+        let run = proto::NettingRun {
+            debts: vec![debt("a", "b", 500, 300), debt("b", "c", 200, 0)],
+            total: cny(700),
+            cleared: cny(400),
+            remainder: cny(300),
+            lines: vec![line],
+            drawn: cny(200),
+            ..run()
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let [debts, lines, result] =
+            ["debts.csv", "lines.csv", "netting.json"].map(|name| folder.path().join(name));
+        let error = export(&run, &debts, None, &result).unwrap_err();
+        assert!(matches!(error.downcast_ref(), Some(Problem::Usage(_))) && !debts.exists(), "{error}");
+        export(&run, &debts, Some(&lines), &result).unwrap();
+        let [debts, lines, result] = [debts, lines, result].map(|file| file.to_str().unwrap().to_owned());
+        assert_eq!(verify_files(&debts, Some(&lines), &result).unwrap().json()["drawn"], 200);
+        let text = run_text(&run, &Names::default());
+        assert!(text.contains("2.50 CNY") && text.contains("new by credit lines"), "{text}");
+        assert_eq!(run_json(&run)["lines"][0]["drawn"]["minor"], 200);
     }
 
     #[test]

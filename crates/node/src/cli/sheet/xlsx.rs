@@ -50,8 +50,8 @@ impl Sheet {
         let mut workbook = Workbook::new();
         let page = workbook.add_worksheet().set_name(self.name)?;
         page.set_freeze_panes(1, 0)?;
-        for (place, (name, kind)) in (0_u16..).zip(&self.columns) {
-            page.write_string_with_format(0, place, self.heading(name, *kind), &styles.header)?;
+        for (place, &(name, kind)) in (0_u16..).zip(&self.columns) {
+            page.write_string_with_format(0, place, self.heading_of(name, kind), &styles.header)?;
         }
         for (line, row) in (1_u32..).zip(&self.rows) {
             for (place, cell) in (0_u16..).zip(row) {
@@ -81,7 +81,8 @@ impl Sheet {
         }
     }
 
-    fn heading(&self, name: &str, kind: Kind) -> String {
+    fn heading_of(&self, name: &'static str, kind: Kind) -> String {
+        let name = self.heading(name);
         if kind != Kind::Time {
             return name.to_owned();
         }

@@ -214,6 +214,10 @@ methods! {
     "SettlementService" / "SetExposure", Changes, OneOf(&[Scope::SettlementWrite]);
     "SettlementService" / "ListExposures", Reads, OneOf(&[Scope::SettlementRead]);
     "SettlementService" / "SetNettingRule", Changes, OneOf(&[Scope::SettlementWrite]);
+    "SettlementService" / "OfferCreditLine", Changes, OneOf(&[Scope::SettlementWrite]);
+    "SettlementService" / "AcceptCreditLine", Changes, OneOf(&[Scope::SettlementWrite]);
+    "SettlementService" / "WithdrawCreditLine", Changes, OneOf(&[Scope::SettlementWrite]);
+    "SettlementService" / "ListCreditLines", Reads, OneOf(&[Scope::SettlementRead]);
     "ChannelService" / "CreateChannel", Changes, OneOf(&[Scope::ChannelWrite]);
     "ChannelService" / "ListChannels", Reads, OneOf(&[Scope::ChannelRead]);
     "ChannelService" / "GetChannel", Reads, OneOf(&[Scope::ChannelRead]);
