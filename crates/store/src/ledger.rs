@@ -5,6 +5,7 @@
 
 mod error;
 mod forks;
+mod healing;
 mod recovery;
 mod signing;
 mod staged;

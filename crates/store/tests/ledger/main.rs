@@ -12,6 +12,8 @@ mod convergence;
 #[cfg(test)]
 mod council;
 #[cfg(test)]
+mod damage;
+#[cfg(test)]
 mod disputes;
 #[cfg(test)]
 mod evidence;
