@@ -85,7 +85,7 @@ async fn a_journal_damaged_under_a_running_node_is_healed_by_a_scrub() {
     teahouse.cli(&["sale", "report", "--amount", "1.00"]);
     let (_, doctor) = teahouse.told(&["doctor"]);
     let checks = doctor["checks"].as_array().unwrap();
-    let check = |name: &str| checks.iter().find(|check| check["name"] == name).unwrap()["status"].clone();
+    let check = |name: &str| checks.iter().find(|check| check["check"] == name).unwrap()["status"].clone();
     assert_eq!((check("damage"), check("set-aside")), ("ok".into(), "warn".into()));
     baozi.serve().await;
     converged(&[&baozi, &teahouse]).await;

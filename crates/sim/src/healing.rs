@@ -54,6 +54,13 @@ impl World {
         self.nodes[node].flipped = !sound;
     }
 
+    /// What a node's journal lacks: whose record, and which is the first.
+    pub(crate) fn lost_records(&self, node: NodeNumber) -> Vec<(ShopId, u64)> {
+        let survey = self.nodes[node].ledger().and_then(|ledger| survey(&*ledger.reader()));
+        let lost = survey.map_or_else(Vec::new, |survey| survey.lost);
+        lost.iter().map(|lost| (lost.records.shop, lost.records.from_sequence)).collect()
+    }
+
     fn peers(&self, node: NodeNumber) -> Vec<(LinkId, ShopId)> {
         let peer = |link: &LinkId| {
             let wire = self.network.wires.get(link)?;

@@ -17,7 +17,7 @@ use hutong_store::{
     repair::Repair,
     views::{MemViews, SledViews, Views},
 };
-use rand::{Rng, RngExt as _, SeedableRng as _, rngs::StdRng};
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
 use crate::{
     street::Street,
@@ -478,6 +478,16 @@ fn damaged_views_are_thrown_away_and_folded_anew() {
     tell("views", &counts);
 }
 
+/// The segment in which these bytes are, and where.
+fn find(disk: &MemDisk, bytes: &[u8]) -> (String, usize) {
+    let within = |name: String| {
+        let contents = disk.contents(&name)?;
+        let place = contents.windows(bytes.len()).position(|w| w == bytes)?;
+        Some((name, place))
+    };
+    disk.list().unwrap().into_iter().find_map(within).unwrap()
+}
+
 #[test]
 fn own_records_that_nobody_else_holds_stay_named() {
     let mut before = Before::new();
@@ -490,12 +500,7 @@ fn own_records_that_nobody_else_holds_stay_named() {
     let shop = &before.street.shops[ILL];
     before.disk = in_small_segments(&*shop.ledger.reader());
     let lost = shop.log(me, known)[0].payload().unwrap().bytes().clone();
-    let find = |name: &String| {
-        let contents = before.disk.contents(name)?;
-        let place = contents.windows(lost.len()).position(|w| w == lost.as_ref())?;
-        Some((name.clone(), place))
-    };
-    let (name, offset) = before.disk.list().unwrap().iter().find_map(find).unwrap();
+    let (name, offset) = find(&before.disk, &lost);
     let disk = before.disk.image();
     Blow::Flip { name, offset, mask: 1 }.strike(&disk);
     let ledger = before.open(&disk, Arc::new(MemViews::new())).unwrap();
@@ -519,10 +524,8 @@ fn a_signature_that_does_not_hold_is_not_stored() {
     let disk = before.disk.image();
     let record = before.logs[&author][3].clone();
     let payload = record.payload().unwrap().bytes().clone();
-    let name = "00000001.seg";
-    let contents = disk.contents(name).unwrap();
-    let place = contents.windows(payload.len()).position(|w| w == payload.as_ref()).unwrap();
-    disk.flip(name, place, 1);
+    let (name, place) = find(&disk, &payload);
+    disk.flip(&name, place, 1);
     let ledger = before.open(&disk, before.views()).unwrap();
     let mut patient = Patient { before: &before, ledger, rng: StdRng::seed_from_u64(1) };
     let survey = patient.survey();
@@ -532,5 +535,4 @@ fn a_signature_that_does_not_hold_is_not_stored() {
     patient.ledger.heal(&survey, vec![forged], Leftover::Keep).unwrap();
     let log = patient.ledger.reader().read_log(author, 1, 1 << 20).unwrap();
     assert_eq!((log[3].id(), log[3].signature()), (record.id(), None));
-    let _unused: u64 = patient.rng.next_u64();
 }
