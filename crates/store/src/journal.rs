@@ -310,6 +310,9 @@ pub trait JournalReader: Send + Sync {
     /// `Io`.
     fn scrub(&self, pass: &mut Scrub, bytes_max: u32) -> Result<ScrubStep, JournalError>;
 
+    /// How many records were put back since the journal was opened. Damage that is not told any more is counted here.
+    fn healed_count(&self) -> u64;
+
     /// Damaged segments that are kept beside the journal, at most [`SET_ASIDE_MAX`].
     fn set_aside(&self) -> Vec<SetAside>;
 

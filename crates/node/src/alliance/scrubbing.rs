@@ -43,9 +43,7 @@ pub struct ScrubState {
     pub finished_at: Option<UnixMillis>,
     /// Why the last one did not.
     pub error: Option<String>,
-    /// Records put back since the start.
-    pub healed_records: u64,
-    /// Why they could not be put back, last time.
+    /// Why lost records could not be put back, last time.
     pub healing_error: Option<String>,
 }
 
@@ -96,13 +94,8 @@ impl Hosted {
 
     /// Records were put back, or could not be. The journal is looked through again to see what is left.
     pub fn healed(&self, outcome: &Result<Healed, JournalError>) {
-        self.scrubbing.change(|state| match outcome {
-            Ok(healed) => {
-                state.healed_records += healed.records;
-                state.healing_error = None;
-            }
-            Err(error) => state.healing_error = Some(error.to_string()),
-        });
+        let error = outcome.as_ref().err().map(ToString::to_string);
+        self.scrubbing.change(|state| state.healing_error = error);
         if outcome.is_ok() {
             self.scrub_now();
         }
@@ -173,6 +166,7 @@ impl Hosted {
         self.scrubbing.change(|state| {
             (state.running, state.checked_bytes) = (true, 0);
             state.begun_pass += 1;
+            state.error = None;
         });
         Scrub::default()
     }

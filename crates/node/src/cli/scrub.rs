@@ -18,6 +18,16 @@ use super::{
 /// How often the node is asked how far it is.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
+/// Where no pass is under way for so long, there will be none: the disk could not be read, or the node was started anew.
+const IDLE_MAX: Duration = Duration::from_secs(5);
+
+/// How the pass ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    Whole,
+    Early,
+}
+
 /// How long to wait.
 #[derive(Debug, Args)]
 #[command(
@@ -40,9 +50,12 @@ pub(crate) async fn run(globals: &Globals, args: ScrubArgs) -> anyhow::Result<An
     let asked = proto::ScrubJournalRequest { alliance_id };
     let pass = session.client.scrub_journal(asked).await?.pass;
     let mut status = look(&session).await?;
+    let mut last_seen_at_work = Instant::now();
     while scrub_of(&status).finished_pass < pass {
-        if !scrub_of(&status).error.is_empty() {
-            break;
+        if scrub_of(&status).running {
+            last_seen_at_work = Instant::now();
+        } else if last_seen_at_work.elapsed() > IDLE_MAX {
+            return Ok(report(&before, &status, Ended::Early));
         }
         tokio::time::sleep(LOOK_EVERY).await;
         status = look(&session).await?;
@@ -52,7 +65,7 @@ pub(crate) async fn run(globals: &Globals, args: ScrubArgs) -> anyhow::Result<An
         tokio::time::sleep(LOOK_EVERY).await;
         status = look(&session).await?;
     }
-    Ok(report(&before, &status))
+    Ok(report(&before, &status, Ended::Whole))
 }
 
 /// The alliance's status.
@@ -76,10 +89,15 @@ fn is_sound(status: &proto::AllianceStatus) -> bool {
     status.damages.is_empty() && status.lost_record_count == 0
 }
 
-fn report(before: &proto::AllianceStatus, status: &proto::AllianceStatus) -> Answer {
+fn report(before: &proto::AllianceStatus, status: &proto::AllianceStatus, ended: Ended) -> Answer {
     let scrub = scrub_of(status);
     let healed = scrub.healed_record_count.saturating_sub(scrub_of(before).healed_record_count);
-    let sound = is_sound(status) && scrub.error.is_empty();
+    let sound = is_sound(status) && ended == Ended::Whole;
+    let error = match ended {
+        Ended::Whole => scrub.healing_error,
+        Ended::Early if scrub.error.is_empty() => "the node was started anew meanwhile".to_owned(),
+        Ended::Early => scrub.error,
+    };
     let json = json!({
         "alliance_id": status.alliance_id,
         "sound": sound,
@@ -88,7 +106,7 @@ fn report(before: &proto::AllianceStatus, status: &proto::AllianceStatus) -> Ans
         "healed_record_count": healed,
         "lost_record_count": status.lost_record_count,
         "damages": status.damages.iter().map(show::damage_json).collect::<Vec<_>>(),
-        "error": if scrub.error.is_empty() { scrub.healing_error.clone() } else { scrub.error.clone() },
+        "error": error,
     });
     let mut text = fields([
         ("read", show::bytes(scrub.checked_bytes)),
@@ -96,7 +114,7 @@ fn report(before: &proto::AllianceStatus, status: &proto::AllianceStatus) -> Ans
         ("records", status.record_count.to_string()),
         ("healed", healed.to_string()),
         ("lost", status.lost_record_count.to_string()),
-        ("error", if scrub.error.is_empty() { scrub.healing_error } else { scrub.error }),
+        ("error", error),
     ]);
     for damage in &status.damages {
         text = format!("{text}\n{}", damage_line(damage));

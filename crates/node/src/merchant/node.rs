@@ -140,6 +140,7 @@ async fn alliance_status(hosted: &Hosted, hub: &HubHandle) -> Result<AllianceSta
     let (journal_bytes, views_bytes) = hosted.bytes_on_disk();
     let (queued, queued_max) = hosted.queued_jobs();
     let own = alliance.roster().shop(hosted.me());
+    // Before what was healed is counted, so that nothing is in neither.
     let damage = hosted.reader().damage();
     let newest = heads.iter().filter(|(shop, _)| **shop != hosted.me()).map(|(_, head)| head.time).max();
     Ok(AllianceStatus {
@@ -153,7 +154,7 @@ async fn alliance_status(hosted: &Hosted, hub: &HubHandle) -> Result<AllianceSta
         signing_doubt: hosted.signing().borrow().doubt_code().unwrap_or_default().into(),
         own_standing: own.map_or("", |member| standing_word(member.standing)).into(),
         lost_record_count: damage.iter().map(|damage| damage.records).sum(),
-        scrub: Some(scrub_message(hosted.scrub_state())),
+        scrub: Some(scrub_message(hosted.scrub_state(), hosted.reader().healed_count())),
         damages: damage.iter().take(DAMAGES_MAX).map(damage_message).collect(),
         set_aside_segments: hosted.reader().set_aside().into_iter().map(set_aside_message).collect(),
         duty_count: duties as u64,
@@ -165,14 +166,14 @@ async fn alliance_status(hosted: &Hosted, hub: &HubHandle) -> Result<AllianceSta
     })
 }
 
-fn scrub_message(state: ScrubState) -> ScrubStatus {
+fn scrub_message(state: ScrubState, healed_record_count: u64) -> ScrubStatus {
     ScrubStatus {
         running: state.running,
         checked_bytes: state.checked_bytes,
         finished_pass: state.finished_pass,
         finish_time: state.finished_at.map(trade::timestamp),
         error: state.error.unwrap_or_default(),
-        healed_record_count: state.healed_records,
+        healed_record_count,
         healing_error: state.healing_error.unwrap_or_default(),
     }
 }

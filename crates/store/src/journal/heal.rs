@@ -101,9 +101,9 @@ impl<D: Disk> SegmentJournal<D> {
         for number in &segments {
             self.rewrite(*number, &plan)?;
         }
-        let reopened = self.reopen();
-        self.poison(reopened)?;
         let void = plan.values().filter(|filling| matches!(filling, Filling::Void)).count() as u64;
+        let reopened = self.reopen(plan.len() as u64 - void);
+        self.poison(reopened)?;
         let healed = Healed { records: plan.len() as u64 - void, void, segments: segments.len() as u64 };
         tracing::info!(healed.records, healed.void, healed.segments, "the journal was healed");
         Ok(healed)
@@ -149,7 +149,7 @@ impl<D: Disk> SegmentJournal<D> {
 
     /// Takes the files as they are now. Where a log's end is still lost, it is known from before: nobody may sign at that
     /// place a second time (LOG-1).
-    fn reopen(&mut self) -> Result<(), JournalError> {
+    fn reopen(&mut self, healed: u64) -> Result<(), JournalError> {
         let Recovered { mut index, seal_last } = recover(&self.disk, &self.config)?;
         if index.head() != self.head {
             return Err(JournalError::Conflict { expected: self.head, head: index.head() });
@@ -162,6 +162,7 @@ impl<D: Disk> SegmentJournal<D> {
         keep_ends(&mut index, &shared);
         index.tail_cut = shared.tail_cut;
         index.generation = shared.generation + 1;
+        index.healed = shared.healed + healed;
         *shared = index;
         Ok(())
     }

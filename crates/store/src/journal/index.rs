@@ -31,6 +31,8 @@ pub(super) struct Index<F> {
     pub(super) sidecar_bytes: u64,
     /// How often the segments were replaced.
     pub(super) generation: u64,
+    /// Records put back since the journal was opened.
+    pub(super) healed: u64,
     /// Damaged segments that are kept.
     pub(super) set_aside: Vec<SetAside>,
     /// Where records lie that are elsewhere in their segment than a later one says; `None`: nowhere in it.
@@ -159,6 +161,7 @@ impl<F> Index<F> {
             tail_cut: TailLoss::Nothing,
             sidecar_bytes: 0,
             generation: 0,
+            healed: 0,
             set_aside: Vec::new(),
             moved: BTreeMap::new(),
         }

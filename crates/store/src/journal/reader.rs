@@ -377,6 +377,10 @@ impl<F: DiskFile> JournalReader for Reader<F> {
         self.scrub_part(pass, bytes_max)
     }
 
+    fn healed_count(&self) -> u64 {
+        self.shared.index().healed
+    }
+
     fn set_aside(&self) -> Vec<SetAside> {
         self.shared.index().set_aside.clone()
     }
