@@ -15,7 +15,7 @@ const DAMAGES: u64 = 12;
 const FLIPS_MAX: usize = 24;
 
 /// All that a shop can be asked.
-fn answers(shop: &Shop) -> Vec<Value> {
+pub(crate) fn answers(shop: &Shop) -> Vec<Value> {
     let asked: [&[&str]; 6] = [
         &["report", "digest"],
         &["report", "summary"],
@@ -28,7 +28,7 @@ fn answers(shop: &Shop) -> Vec<Value> {
 }
 
 /// Two shops with some trade between them.
-async fn traded(street: &Street) -> (Shop, Shop) {
+pub(crate) async fn traded(street: &Street) -> (Shop, Shop) {
     let (baozi, teahouse, promotion) = two_shops(street, 1_000).await;
     let (giver, till) = (baozi.client().await, teahouse.client().await);
     for _ in 0..SALES {
@@ -40,7 +40,7 @@ async fn traded(street: &Street) -> (Shop, Shop) {
     (baozi, teahouse)
 }
 
-async fn answers_again(shop: &Shop, before: &[Value]) {
+pub(crate) async fn answers_again(shop: &Shop, before: &[Value]) {
     until("the answers are as before", async || (answers(shop) == before).then_some(())).await;
 }
 

@@ -49,6 +49,8 @@ mod reload;
 #[cfg(test)]
 mod restore;
 #[cfg(test)]
+mod scrub;
+#[cfg(test)]
 mod settlement;
 #[cfg(test)]
 mod tokens;

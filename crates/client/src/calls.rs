@@ -217,6 +217,8 @@ named! {
 once! {
     /// Vouches that no record was lost when the shop's disk was set back.
     node.declare_nothing_lost(DeclareNothingLostRequest) -> DeclareNothingLostResponse;
+    /// Begins to read an alliance's journal again, to check every record.
+    node.scrub_journal(ScrubJournalRequest) -> ScrubJournalResponse;
     /// Stops the hand-out of a promotion.
     promotions.end_promotion(EndPromotionRequest) -> EndPromotionResponse;
     /// Founds an alliance.

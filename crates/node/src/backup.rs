@@ -8,8 +8,8 @@
 //! end: name length 0 | BLAKE3 hash of all that came before
 //! ```
 //!
-//! A node need not stop for it: segments are only ever appended to, so copied one after the other they are the journal of
-//! some moment, perhaps with a torn tail. The seat mark is left out: what is restored asks before it signs.
+//! A node need not stop for it: segments are only ever appended to, or replaced whole by ones that hold the same and more
+//! where one was damaged, so copied one after the other they are the journal of some moment, perhaps with a torn tail. The seat mark is left out: what is restored asks before it signs.
 //!
 //! Tokens and webhooks are as they were: a token that was taken back since is in force again, and a webhook goes on where
 //! it was then, so that its receiver hears some events twice. The owner's token and the audit log are not in a backup.

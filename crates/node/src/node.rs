@@ -262,6 +262,8 @@ impl Node {
         self.tasks.spawn(dialling.run(self.stop.clone()));
         self.lan.announce(hosted.id(), self.me());
         self.tasks.spawn(self.clone().keep_house(hosted.clone()));
+        let metrics = self.telemetry.metrics.clone();
+        self.tasks.spawn(hosted.clone().scrub(metrics, self.stop.clone()));
         self.open_door();
         hosted
     }

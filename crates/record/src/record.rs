@@ -102,6 +102,13 @@ impl Record {
         Self { signature: None, ..self }
     }
 
+    /// The same record with its author's signature, which is the same bytes each time. The caller is its author, and has
+    /// signed it before.
+    pub fn signed_again(self, key: &SigningKey) -> Self {
+        let signature = key.sign(hash::SIGN_HEADER, &self.header_bytes);
+        Self { signature: Some(signature), ..self }
+    }
+
     /// The same in place.
     pub(crate) const fn drop_signature(&mut self) {
         self.signature = None;

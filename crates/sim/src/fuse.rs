@@ -9,7 +9,7 @@ use std::sync::{
 use hutong_record::Record;
 use hutong_store::{
     disk::MemDisk,
-    journal::{Journal, JournalError, JournalReader, Lsn, SegmentJournal},
+    journal::{Healed, Journal, JournalError, JournalReader, Leftover, Lsn, SegmentJournal, Survey},
 };
 
 /// A step of the writer's work.
@@ -105,6 +105,16 @@ impl Journal for FusedJournal {
         let head = self.journal.sync()?;
         self.fuse.reach(Step::BeforeViews)?;
         Ok(head)
+    }
+
+    fn heal(
+        &mut self,
+        survey: &Survey,
+        found: Vec<Record>,
+        leftover: Leftover,
+    ) -> Result<Healed, JournalError> {
+        self.fuse.reach(Step::BeforeAppend)?;
+        self.journal.heal(survey, found, leftover)
     }
 
     fn reader(&self) -> Arc<dyn JournalReader> {

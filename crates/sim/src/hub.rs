@@ -42,7 +42,10 @@ impl World {
         let now = self.clock(node);
         let Some(process) = &mut self.nodes[node].process else { return };
         act(&mut process.replica, now);
-        while let Some(output) = self.nodes[node].process.as_mut().and_then(|p| p.replica.next_output()) {
+        loop {
+            self.ask_for_lost(node);
+            let next = |process: &mut crate::node::Process| process.replica.next_output();
+            let Some(output) = self.nodes[node].process.as_mut().and_then(next) else { break };
             self.carry_out(node, output, now);
         }
         self.ask_own_head(node);
@@ -135,6 +138,12 @@ impl World {
                     process.replica.unblock(shop, now);
                 }
             }
+            Output::Found { link, shop, sequence, runs } => {
+                let process = self.nodes[node].process.as_mut();
+                if let Some(repair) = process.and_then(|process| process.repair.as_mut()) {
+                    repair.answered(link, shop, sequence, runs);
+                }
+            }
             Output::Diverged { link, shop, sequence } => {
                 self.trace.event(self.now_ms, "diverged", &[node as u64, link.0, sequence]);
                 if let Some(process) = &mut self.nodes[node].process {
@@ -169,6 +178,7 @@ impl World {
 
     /// The writer looks for what is due, now and again after a while.
     pub(crate) fn tick(&mut self, node: NodeNumber) {
+        self.look_for_damage(node);
         let _full_queue_looks_too = self.give(node, Job::Tick);
         let boot = self.nodes[node].boots;
         self.after(TICK_MS, Event::Tick(node, boot));
@@ -205,6 +215,7 @@ impl World {
                 News::Answered { .. }
                 | News::Ingested { .. }
                 | News::Show { .. }
+                | News::Healed(_)
                 | News::Disproved { .. } => Step::BeforeAnswer,
             };
             if fuse.reach(step).is_ok() {
@@ -251,6 +262,14 @@ impl World {
                 self.notify(node, Notice::Show(peer, shop, from_sequence));
             }
             News::Disproved { peer } => self.notify(node, Notice::Disproved(peer)),
+            News::Healed(outcome) => {
+                let records = outcome.map_or(0, |healed| healed.records);
+                self.trace.event(self.now_ms, "healed", &[node as u64, records]);
+                if records > 0 {
+                    self.progress_ms = self.now_ms;
+                    self.look_for_damage(node);
+                }
+            }
         }
     }
 

@@ -19,6 +19,7 @@ mod double_dealing;
 mod fault;
 mod flash;
 mod fuse;
+mod healing;
 mod hub;
 mod network;
 mod node;

@@ -10,6 +10,7 @@ use hutong_record::{Identity, ShopId};
 use hutong_store::{
     disk::MemDisk,
     ledger::{HeadAnswer, Ledger, ShopKeys},
+    repair::Repair,
     writer::{Job, Writer},
 };
 use hutong_sync::{IngestOutcome, LinkId, Replica};
@@ -63,8 +64,10 @@ pub(crate) struct Node {
     pub(crate) process: Option<Process>,
     /// Starts so far; what was meant for an earlier process is dropped.
     pub(crate) boots: u64,
-    /// Shut for good: its disk was damaged, and it must not sign before its peers have told it its own head.
+    /// Shut for good: its disk lost records of its own, which nobody may have.
     pub(crate) shut: bool,
+    /// Its disk lost bytes that have not come back yet.
+    pub(crate) flipped: bool,
     /// How far each log was durable when it was last told.
     pub(crate) told: BTreeMap<ShopId, Head>,
     /// An old image of the disk.
@@ -111,6 +114,8 @@ pub(crate) struct Process {
     pub(crate) wake_at_ms: Option<i64>,
     pub(crate) dial_planned: bool,
     pub(crate) question: Option<Question>,
+    /// Under way where the journal is damaged.
+    pub(crate) repair: Option<Repair<LinkId>>,
 }
 
 impl Process {
@@ -125,6 +130,7 @@ impl Process {
             wake_at_ms: None,
             dial_planned: false,
             question: None,
+            repair: None,
         }
     }
 
@@ -145,6 +151,7 @@ impl Node {
             process: None,
             boots: 0,
             shut: false,
+            flipped: false,
             told: BTreeMap::new(),
             backup: None,
             links: BTreeSet::new(),

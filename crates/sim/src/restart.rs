@@ -48,7 +48,7 @@ impl World {
             Err(JournalError::Io { .. }) => return self.after(MINUTE_MS, Event::Start(node)),
             Err(error) => return self.broken(Invariant::Log2, format!("node {node}: {error}")),
         };
-        if let Some(damage) = journal.damage().first() {
+        if let Some(damage) = journal.damage().first().filter(|_| !slot.flipped) {
             return self.broken(Invariant::Log2, format!("node {node} lost records: {damage:?}"));
         }
         let journal = Box::new(FusedJournal { journal, fuse: slot.fuse.clone() });
@@ -80,6 +80,7 @@ impl World {
         self.nodes[node].told = heads.into_iter().collect();
         self.members(node);
         self.plan_dial(node);
+        // This looks for damage, too.
         self.tick(node);
     }
 

@@ -223,7 +223,8 @@ impl World {
     }
 
     /// A byte of a shop's disk changes while it is shut. What can still be read must be what was written, and what
-    /// cannot must be named; the shop stays shut, for it may have lost its own last records.
+    /// cannot must be named. Its neighbours heal it; but the shop stays shut if it lost records of its own, which nobody
+    /// may have.
     fn flip_byte(&mut self) -> Option<()> {
         let node = self.any_to_spoil()?;
         self.stop(node, false);
@@ -235,10 +236,14 @@ impl World {
         let offset = self.below(sizes[file])?;
         let mask = 1 << self.rng.random_range(0..8);
         self.nodes[node].disk.flip(&files[file], offset, mask);
-        self.nodes[node].shut = true;
+        let heals = self.keeps_own_log(node);
+        let slot = &mut self.nodes[node];
+        (slot.shut, slot.flipped) = (!heals, heals);
         if let Err(what) = self.inspect(node) {
             self.broken(Invariant::Log2, format!("node {node}, {} byte {offset}: {what}", files[file]));
         }
+        // What it held of others it may hold no more: they have it.
+        self.nodes[node].told.clear();
         Some(())
     }
 

@@ -4,12 +4,15 @@
 //! before a record comes here. It keeps each shop's log whole, and it keeps the bytes.
 
 mod frame;
+mod heal;
 mod index;
 mod reader;
 mod recovery;
 mod scan;
+mod scrub;
 mod segment;
 mod sidecar;
+mod survey;
 mod writer;
 
 use std::{fmt, io, sync::Arc};
@@ -17,7 +20,10 @@ use std::{fmt, io, sync::Arc};
 use hutong_record::{Header, Record, RecordId, ShopId, UnixMillis};
 
 pub use frame::FRAME_BYTES_MAX;
+pub use heal::{Healed, Leftover, SET_ASIDE_MAX, SetAside};
+pub use scrub::{Scrub, ScrubStep};
 pub use segment::SEGMENT_BYTES_LIMIT;
+pub use survey::{Hole, Lost, SURVEY_ENTRIES_MAX, Survey};
 pub use writer::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, SegmentJournal};
 
 /// A place in the journal: record number n, counted from 1, has Lsn n. As a head: how many records there are.
@@ -105,6 +111,13 @@ pub struct Damage {
     pub records: u64,
     /// The records lost, by log, as far as later records of the same log tell.
     pub missing: Vec<MissingRecords>,
+}
+
+impl Damage {
+    /// The segment's file.
+    pub fn file(&self) -> String {
+        segment::segment_name(self.segment)
+    }
 }
 
 /// Consecutive records of one log that are lost.
@@ -221,6 +234,20 @@ pub trait Journal: Send {
     /// Any error closes the journal for good: after a failed sync, nobody knows what the disk holds.
     fn sync(&mut self) -> Result<Lsn, JournalError>;
 
+    /// Puts records back that damage took: `found` are those among `survey.lost` that peers had, each the one that its
+    /// successor names (a range of them whole or not at all). Every record keeps its place in the journal. Syncs what was
+    /// appended before. Nothing is done if the journal was healed since the survey was made.
+    ///
+    /// # Errors
+    /// The disk's, as for want of room for a second copy of the damaged segment; if the journal cannot go on, it says
+    /// `Poisoned` from then on.
+    fn heal(
+        &mut self,
+        survey: &Survey,
+        found: Vec<Record>,
+        leftover: Leftover,
+    ) -> Result<Healed, JournalError>;
+
     /// A reader, to be shared; it outlives the writer.
     fn reader(&self) -> Arc<dyn JournalReader>;
 }
@@ -273,8 +300,21 @@ pub trait JournalReader: Send + Sync {
     /// How many records can be read; less than the head if some are lost.
     fn record_count(&self) -> u64;
 
-    /// What is known to be lost, as found when the journal was opened. Damage that came later shows when it is read.
+    /// What is known to be lost, as found when the journal was opened or when a pass over it ended, whichever was later.
     fn damage(&self) -> Vec<Damage>;
+
+    /// Reads the next part of the journal again, about so many bytes, and checks each record against its checksum and
+    /// against its successor. The pass is at its end once it says what it found; it can then be begun anew.
+    ///
+    /// # Errors
+    /// `Io`.
+    fn scrub(&self, pass: &mut Scrub, bytes_max: u32) -> Result<ScrubStep, JournalError>;
+
+    /// How many records were put back since the journal was opened. Damage that is not told any more is counted here.
+    fn healed_count(&self) -> u64;
+
+    /// Damaged segments that are kept beside the journal, at most [`SET_ASIDE_MAX`].
+    fn set_aside(&self) -> Vec<SetAside>;
 
     /// Whether a record, which may still be read by its place in the journal, does not belong to its log any more: the
     /// log went on in a later incarnation from an earlier place.

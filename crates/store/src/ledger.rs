@@ -6,6 +6,7 @@
 mod error;
 mod forks;
 mod keys;
+mod healing;
 mod recovery;
 mod signing;
 mod staged;

@@ -6,6 +6,7 @@
 //!   can be cut.
 //!
 //! * [`ledger`]: one shop's copy of one alliance over both: parse, decide, journal, sync, fold.
+//! * [`repair`]: getting records back from peers that damage took.
 //! * [`writer`]: the order in which a group of jobs is committed, published and answered.
 //!
 //! Absent on purpose: clocks, threads and queues (the caller groups commits), and what a record means (the rules' crate says).
@@ -13,5 +14,6 @@
 pub mod disk;
 pub mod journal;
 pub mod ledger;
+pub mod repair;
 pub mod views;
 pub mod writer;

@@ -1,17 +1,20 @@
 //! The writer's turn: one group of jobs is parsed, decided, journaled, synced and folded; only then is it published and
 //! are those who asked answered. The node runs it on a thread of its own, the simulator step by step.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use hutong_core::{
     command::Command,
     ingest::{Head, IngestError},
     refusal::{Reason, Refusal},
 };
-use hutong_record::{ShopId, UnixMillis, proto};
+use hutong_record::{Record, ShopId, UnixMillis, proto};
 use prost::Message as _;
 use rand_core::CryptoRng;
 
 use crate::{
+    journal::{Healed, JournalError, Leftover, Survey},
     ledger::{
         Committed, Examined, ExecuteError, Executed, HeadAnswer, Ledger, LedgerError, Patience, ProofTaken,
     },
@@ -66,6 +69,15 @@ pub enum Job<T, P> {
         /// Whether others may yet tell.
         patience: Patience,
     },
+    /// Put records back that damage took.
+    Heal {
+        /// What is lost.
+        survey: Arc<Survey>,
+        /// What of it peers had.
+        found: Vec<Record>,
+        /// What becomes of places that no log lacks a record for.
+        leftover: Leftover,
+    },
     /// Time has passed: something may be due.
     Tick,
 }
@@ -107,6 +119,8 @@ pub enum News<T, P> {
         /// Who.
         peer: P,
     },
+    /// What came of putting records back.
+    Healed(Result<Healed, JournalError>),
 }
 
 /// What a refusal of the ingest ladder says of the peer.
@@ -224,7 +238,37 @@ impl<V: Views> Writer<V> {
                 }
                 Ok(None)
             }
+            Job::Heal { survey, found, leftover } => {
+                self.heal(&survey, found, leftover, tell)?;
+                Ok(None)
+            }
             Job::Tick => Ok(None),
+        }
+    }
+
+    /// What is staged is committed before. A disk without room for it does not stop the shop.
+    fn heal<T, P>(
+        &mut self,
+        survey: &Survey,
+        found: Vec<Record>,
+        leftover: Leftover,
+        tell: &mut impl FnMut(&Ledger<V>, News<T, P>),
+    ) -> Result<(), LedgerError> {
+        self.commit(tell)?;
+        match self.ledger.heal(survey, found, leftover) {
+            Ok((healed, roster_changed)) => {
+                tell(&self.ledger, News::Healed(Ok(healed)));
+                let position = self.ledger.reader().head();
+                let committed = Committed { position, roster_changed, ..Committed::default() };
+                tell(&self.ledger, News::Committed(committed));
+                Ok(())
+            }
+            Err(LedgerError::Journal(error)) if error != JournalError::Poisoned => {
+                tracing::error!(%error, "the journal could not be healed");
+                tell(&self.ledger, News::Healed(Err(error)));
+                Ok(())
+            }
+            Err(error) => Err(error),
         }
     }
 

@@ -83,6 +83,8 @@ impl From<Head> for Known {
 pub(crate) enum Purpose {
     CatchUp,
     Evidence,
+    /// Records that were held and are lost.
+    Healing,
 }
 
 /// A want that the peer has not answered.

@@ -40,6 +40,17 @@ pub enum Output {
         /// Unverified.
         runs: Vec<RawRun>,
     },
+    /// The answer to [`crate::Replica::want_lost`]. Empty: the peer has none, or did not answer.
+    Found {
+        /// Whom it came from.
+        link: LinkId,
+        /// Whose log.
+        shop: ShopId,
+        /// The sequence number that was asked for.
+        sequence: u64,
+        /// Unverified.
+        runs: Vec<RawRun>,
+    },
     /// The peer's record at this place is another than ours. The log is not wanted from this link any more, until
     /// [`crate::Replica::unblock`]. Said once per link and shop.
     Diverged {

@@ -139,11 +139,21 @@ impl Replica {
         }
         self.review.insert(shop);
         check_runs(&runs, asked.bytes_max)?;
-        if asked.purpose == Purpose::Evidence {
-            if !asked.late {
-                self.emit(Output::Evidence { link: id, shop, sequence: asked.from_sequence, runs });
+        let sequence = asked.from_sequence;
+        match asked.purpose {
+            Purpose::CatchUp => {}
+            Purpose::Evidence if asked.late => return Ok(()),
+            Purpose::Evidence => {
+                self.emit(Output::Evidence { link: id, shop, sequence, runs });
+                return Ok(());
             }
-            return Ok(());
+            Purpose::Healing => {
+                self.say_how_far(id, shop, now);
+                if !asked.late {
+                    self.emit(Output::Found { link: id, shop, sequence, runs });
+                }
+                return Ok(());
+            }
         }
         if runs.is_empty() {
             self.broken_promise(id, shop, asked.from_sequence);
@@ -159,6 +169,15 @@ impl Replica {
         }
         self.link(id)?.learn(shop, Known::from(span.last))?;
         self.take_in(Arrival { link: id, shop, runs, span, pushed: false }, now)
+    }
+
+    /// Whoever is asked for a record takes it that we hold none of the later ones. Told so, it goes on where it was.
+    fn say_how_far(&mut self, id: LinkId, shop: ShopId, now: UnixMillis) {
+        let head = self.heads.get(&shop).map(|head| head.sequence);
+        if let (Some(head), Some(link)) = (head, self.links.get_mut(&id)) {
+            link.owed.insert(shop, head);
+            self.flush_haves(id, now);
+        }
     }
 
     /// The peer does not have what it said; it is not asked for that record again until it says that it has grown.

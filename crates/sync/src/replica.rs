@@ -17,9 +17,18 @@ use crate::{
     frame::{Fault, cut_runs, raw_run_bytes},
     frontier_digest,
     intake::Intake,
-    limits::{EXACTS_MAX, LOGS_MAX, VERSIONS},
+    limits::{EXACTS_MAX, LOGS_MAX, VERSIONS, WANT_BYTES},
     link::{Known, Link, Purpose},
 };
+
+/// A question for single records, on its way to a link.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Exact {
+    pub(crate) link: LinkId,
+    pub(crate) sequence: u64,
+    pub(crate) bytes_max: u32,
+    pub(crate) purpose: Purpose,
+}
 
 /// The replication of one alliance at one node.
 ///
@@ -37,7 +46,7 @@ pub struct Replica {
     /// Which link was asked for a log: one at a time.
     pub(crate) wants: BTreeMap<ShopId, LinkId>,
     /// Single records that the owner asked for and that are still to be wanted.
-    pub(crate) exacts: BTreeMap<ShopId, (LinkId, u64)>,
+    pub(crate) exacts: BTreeMap<ShopId, Exact>,
     /// What waits for the ladder.
     pub(crate) intakes: BTreeMap<ShopId, Intake>,
     pub(crate) ingest_bytes: usize,
@@ -185,15 +194,36 @@ impl Replica {
     }
 
     /// Asks one link for the run that begins at a sequence number, whether it is held here or not: to look for a
-    /// fork, or to heal a damaged place. The answer is an [`Output::Evidence`], unless the link goes down first.
+    /// fork. The answer is an [`Output::Evidence`], unless the link goes down first.
     /// False: the link is unknown, or too many such questions are open.
     #[must_use]
     pub fn want_exact(&mut self, link: LinkId, shop: ShopId, sequence: u64, now: UnixMillis) -> bool {
+        let (bytes_max, purpose) = (WANT_BYTES, Purpose::Evidence);
+        self.want_one(shop, Exact { link, sequence, bytes_max, purpose }, now)
+    }
+
+    /// Asks one link for about `bytes_max` bytes (up to [`WANT_BYTES`]) of a log from a sequence number on that was held
+    /// here and is lost. The answer is an [`Output::Found`], unless the link goes down first. False: the link is unknown,
+    /// or too many such questions are open.
+    #[must_use]
+    pub fn want_lost(
+        &mut self,
+        link: LinkId,
+        shop: ShopId,
+        sequence: u64,
+        bytes_max: u32,
+        now: UnixMillis,
+    ) -> bool {
+        let (bytes_max, purpose) = (bytes_max.clamp(1, WANT_BYTES), Purpose::Healing);
+        self.want_one(shop, Exact { link, sequence, bytes_max, purpose }, now)
+    }
+
+    fn want_one(&mut self, shop: ShopId, exact: Exact, now: UnixMillis) -> bool {
         let room = self.exacts.len() < EXACTS_MAX && !self.exacts.contains_key(&shop);
-        if !room || sequence == 0 || !self.links.contains_key(&link) {
+        if !room || exact.sequence == 0 || !self.links.contains_key(&exact.link) {
             return false;
         }
-        self.exacts.insert(shop, (link, sequence));
+        self.exacts.insert(shop, exact);
         self.review.insert(shop);
         self.ask(now);
         true
@@ -258,7 +288,7 @@ impl Replica {
     /// Drops a link's state; what it was asked is asked elsewhere.
     pub(crate) fn forget(&mut self, link: LinkId) {
         self.fill_over(link);
-        self.exacts.retain(|_, (at, _)| *at != link);
+        self.exacts.retain(|_, exact| exact.link != link);
         self.held_back.retain(|(at, _), _| *at != link);
         let Some(gone) = self.links.remove(&link) else { return };
         for shop in gone.asked.into_keys() {
@@ -270,8 +300,10 @@ impl Replica {
     }
 
     pub(crate) fn give_up_evidence(&mut self, link: LinkId, shop: ShopId, purpose: Purpose, sequence: u64) {
-        if purpose == Purpose::Evidence {
-            self.emit(Output::Evidence { link, shop, sequence, runs: Vec::new() });
+        match purpose {
+            Purpose::CatchUp => {}
+            Purpose::Evidence => self.emit(Output::Evidence { link, shop, sequence, runs: Vec::new() }),
+            Purpose::Healing => self.emit(Output::Found { link, shop, sequence, runs: Vec::new() }),
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     intake::Intake,
     limits::{INGEST_BYTES_MAX, RETRY_MS, WANT_BYTES, WANTS_MAX},
     link::{Asked, Link, Purpose},
+    replica::Exact,
 };
 
 /// What an attempt to ask came to.
@@ -97,9 +98,9 @@ impl Replica {
         if self.wants.len() >= WANTS_MAX || self.ingest_bytes >= INGEST_BYTES_MAX {
             return Attempt::Full;
         }
-        if let Some((link, sequence)) = self.exacts.get(&shop).copied() {
+        if let Some(exact) = self.exacts.get(&shop).copied() {
             // Not before the ladder is done with the log: it is put under review again then.
-            return if tail.is_some() { Attempt::Done } else { self.ask_exact(link, shop, sequence, now) };
+            return if tail.is_some() { Attempt::Done } else { self.ask_exact(shop, exact, now) };
         }
         if let Some((link, from_sequence)) = self.next_to_show(&shop) {
             self.send_want(link, shop, from_sequence, WANT_BYTES, Purpose::Evidence, now);
@@ -136,13 +137,14 @@ impl Replica {
         Attempt::Done
     }
 
-    fn ask_exact(&mut self, id: LinkId, shop: ShopId, sequence: u64, now: UnixMillis) -> Attempt {
+    fn ask_exact(&mut self, shop: ShopId, exact: Exact, now: UnixMillis) -> Attempt {
+        let Exact { link: id, sequence, bytes_max, purpose } = exact;
         let Some(link) = self.links.get(&id) else { return Attempt::Done };
         if link.stage.is_greeting() || !link.has_slot() || link.asked.contains_key(&shop) {
             return Attempt::Full;
         }
         self.exacts.remove(&shop);
-        self.send_want(id, shop, sequence, WANT_BYTES, Purpose::Evidence, now);
+        self.send_want(id, shop, sequence, bytes_max, purpose, now);
         Attempt::Done
     }
 

@@ -366,6 +366,40 @@ fn the_owner_can_fetch_the_peer_s_record_at_a_place() {
     assert_eq!(net.node(0).store[&shop].len(), 8);
 }
 
+#[test]
+fn lost_records_are_fetched_from_their_author_and_live_push_goes_on() {
+    let mut net = Net::new(11, 2);
+    let link = net.connect(0, 1);
+    net.write(1, 20);
+    net.settle(SETTLE_MS);
+    net.assert_converged();
+    let author = shop_of(1);
+    assert!(net.with(0, |node, now| node.replica.want_lost(link, author, 6, 1, now)));
+    assert!(!net.with(0, |node, now| node.replica.want_lost(LinkId(99), author, 6, 1, now)));
+    net.settle(SETTLE_MS);
+    let theirs = read(&net.node(1).store[&author], 6, 1);
+    assert!(net.node(0).notes.contains(&Output::Found { link, shop: author, sequence: 6, runs: theirs }));
+    // Whoever was asked for an old record has heard that the later ones are here: it does not send them again.
+    let known = |net: &Net| net.node(1).replica.link_status(link).map(|status| status.logs_ahead);
+    assert_eq!(known(&net), Some(0));
+    net.write(1, 3);
+    net.settle(SETTLE_MS);
+    net.assert_converged();
+}
+
+#[test]
+fn a_peer_that_has_no_such_record_says_so() {
+    let mut net = Net::new(12, 2);
+    let link = net.connect(0, 1);
+    net.write(0, 3);
+    net.settle(SETTLE_MS);
+    let own = shop_of(0);
+    assert!(net.with(0, |node, now| node.replica.want_lost(link, own, 9, 1, now)));
+    net.settle(SETTLE_MS);
+    let nothing = Output::Found { link, shop: own, sequence: 9, runs: Vec::new() };
+    assert!(net.node(0).notes.contains(&nothing));
+}
+
 /// Liars anywhere, reconnecting again and again; the honest nodes have a connected graph of their own.
 #[test]
 fn liars_cannot_stop_honest_nodes() {

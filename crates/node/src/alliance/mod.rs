@@ -4,6 +4,7 @@ mod folder;
 mod home;
 mod measured;
 mod queue;
+mod scrubbing;
 mod seat;
 mod writer;
 
@@ -18,9 +19,9 @@ use hutong_core::{
     settlement::statement::{self, Statement},
     view::{Reader as _, ViewError},
 };
-use hutong_record::{AllianceId, RecordId, ShopId, UnixMillis, proto};
+use hutong_record::{AllianceId, Record, RecordId, ShopId, UnixMillis, proto};
 use hutong_store::{
-    journal::{JournalReader, Lsn},
+    journal::{JournalReader, Leftover, Lsn, Survey},
     ledger::{Executed, HeadAnswer, Patience, QUESTION_MS, ShopKeys, Signing},
     views::{SledViews, Views as _},
 };
@@ -30,6 +31,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use folder::{AllianceFolder, Bootstrap, OpenError};
 pub use home::HomeAnswer;
 pub use hutong_store::writer::Taken;
+pub use scrubbing::ScrubState;
 pub use writer::{IngestJob, Notice, Source};
 
 use writer::{Job, Till};
@@ -50,6 +52,7 @@ pub struct Hosted {
     state: watch::Receiver<Arc<Alliance>>,
     position: watch::Receiver<Lsn>,
     signing: watch::Receiver<Signing>,
+    scrubbing: scrubbing::Scrubbing,
 }
 
 impl std::fmt::Debug for Hosted {
@@ -88,7 +91,8 @@ impl Hosted {
             keys: keys.clone(),
         };
         writer::start(ledger, queue, outlets)?;
-        Ok(Self { me, keys, bootstrap, views, reader, jobs, state, position, signing })
+        let scrubbing = scrubbing::Scrubbing::default();
+        Ok(Self { me, keys, bootstrap, views, reader, jobs, state, position, signing, scrubbing })
     }
 
     /// The alliance's id.
@@ -221,6 +225,11 @@ impl Hosted {
     /// Has the writer verify a peer's proof of a fork. False: the queue is full.
     pub fn alarm(&self, link: LinkId, proof: bytes::Bytes) -> bool {
         self.jobs.put(Job::Alarm { link, proof }).is_ok()
+    }
+
+    /// Has the writer put records back that damage took. False: the queue is full.
+    pub fn heal(&self, survey: Arc<Survey>, found: Vec<Record>, leftover: Leftover) -> bool {
+        self.jobs.put(Job::Heal { survey, found, leftover }).is_ok()
     }
 
     /// Has the writer look for what is due. A full queue does not matter: each group looks, too.

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Instant};
 use hutong_core::{alliance::Alliance, command::Command, ingest::Head, refusal::Refusal};
 use hutong_record::{Record, RecordId, ShopId, UnixMillis, proto};
 use hutong_store::{
-    journal::Lsn,
+    journal::{Healed, JournalError, Leftover, Lsn, Survey},
     ledger::{Committed, Executed, HeadAnswer, Ledger, LedgerError, Patience, ShopKeys, Signing},
     views::SledViews,
     writer::{self, News, Refused, Taken},
@@ -74,6 +74,12 @@ pub(super) enum Job {
         answers: Vec<HeadAnswer>,
         patience: Patience,
     },
+    /// Put records back that damage took.
+    Heal {
+        survey: Arc<Survey>,
+        found: Vec<Record>,
+        leftover: Leftover,
+    },
     /// Time has passed: something may be due.
     Tick,
 }
@@ -92,6 +98,7 @@ impl From<Job> for writer::Job<Till, Source> {
             Job::Inspect { source, shop, runs } => Self::Examine { peer: source, shop, runs },
             Job::Alarm { link, proof } => Self::Alarm { peer: Source::Link(link), proof },
             Job::Confirm { answers, patience } => Self::Confirm { answers, patience },
+            Job::Heal { survey, found, leftover } => Self::Heal { survey, found, leftover },
             Job::Tick => Self::Tick,
         }
     }
@@ -145,6 +152,8 @@ pub enum Notice {
         /// Who.
         link: LinkId,
     },
+    /// What came of putting records back that damage took.
+    Healed(Result<Healed, JournalError>),
 }
 
 /// Where the writer's news goes.
@@ -265,8 +274,21 @@ impl Outlets {
                 self.notify(Notice::Show { link, shop, from_sequence });
             }
             News::Disproved { peer: Source::Link(link) } => self.notify(Notice::Disproved { link }),
+            News::Healed(outcome) => {
+                self.count_healed(ledger, &outcome);
+                self.notify(Notice::Healed(outcome));
+            }
             // A file has nothing more to show.
             News::Show { peer: Source::Bundle(_), .. } | News::Disproved { peer: Source::Bundle(_) } => {}
+        }
+    }
+
+    /// The newest segment may be another file now, which is as much this shop's own.
+    fn count_healed(&self, ledger: &Ledger<SledViews>, outcome: &Result<Healed, JournalError>) {
+        let Ok(healed) = outcome else { return };
+        self.telemetry.metrics.journal_healed_records.inc_by(healed.records);
+        if healed.segments > 0 && ledger.signing() == Signing::Confirmed {
+            self.mark(Signing::Confirmed);
         }
     }
 

@@ -242,6 +242,7 @@ impl Street {
                     self.replicas[at].served(read, runs.into_iter().collect(), time(self.now_ms));
                 }
                 Output::Evidence { .. }
+                | Output::Found { .. }
                 | Output::Diverged { .. }
                 | Output::OwnLogAhead { .. }
                 | Output::Alarm { .. }

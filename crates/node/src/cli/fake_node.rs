@@ -74,6 +74,13 @@ impl NodeService for Nodes {
         Err(Status::unimplemented("not asked for here"))
     }
 
+    async fn scrub_journal(
+        &self,
+        _request: Request<proto::ScrubJournalRequest>,
+    ) -> Result<Response<proto::ScrubJournalResponse>, Status> {
+        Err(Status::unimplemented("not asked for here"))
+    }
+
     async fn set_federation(
         &self,
         request: Request<proto::SetFederationRequest>,

@@ -27,6 +27,7 @@ mod resolve;
 mod right;
 mod sale;
 mod sale_import;
+mod scrub;
 mod serving;
 mod session;
 mod settings;
@@ -162,6 +163,8 @@ enum Command {
         after_help = "Exits with 1 if a check fails; warnings do not count.\n\nExample:\n  hutong doctor --lang zh"
     )]
     Doctor,
+    /// Read the journal again now, check every record, and fetch from members what is damaged.
+    Scrub(scrub::ScrubArgs),
     /// Write an encrypted backup while the node runs.
     Backup(backup::BackupArgs),
     /// Bring a node back from a backup, or from its recovery phrase alone.
@@ -286,6 +289,7 @@ async fn answer(Cli { globals, command }: Cli) -> anyhow::Result<Answer> {
         Command::Status => Box::pin(node::status(&globals)).await,
         Command::Federation(command) => Box::pin(node::federation(&globals, command)).await,
         Command::Doctor => Box::pin(doctor::run(&globals)).await,
+        Command::Scrub(args) => Box::pin(scrub::run(&globals, args)).await,
         Command::Backup(args) => backup::backup(&globals, args),
         Command::Restore(args) => Box::pin(backup::restore(&globals, args)).await,
         Command::Bundle(command) => Box::pin(record_bundle::run(&globals, command)).await,

@@ -10,6 +10,7 @@ use super::{
     Globals,
     output::{Answer, fields, table},
     problem::Problem,
+    scrub::damage_line,
     session::Session,
     show,
 };
@@ -62,6 +63,8 @@ fn alliance_text(alliance: &proto::AllianceStatus) -> String {
         ("standing", alliance.own_standing.clone()),
         ("vouchers in doubt until", show::time(alliance.doubtful_until_time.as_ref())),
         ("journal", show::bytes(alliance.journal_bytes)),
+        ("last checked", scrubbed(alliance)),
+        ("damage", damage(alliance)),
         ("views", show::bytes(alliance.views_bytes)),
     ]);
     let row = |link: &proto::Link| {
@@ -90,6 +93,15 @@ fn alliance_text(alliance: &proto::AllianceStatus) -> String {
         alliance.links.iter().map(row).collect(),
     );
     format!("{head}\n\n{links}")
+}
+
+fn scrubbed(alliance: &proto::AllianceStatus) -> String {
+    let scrub = alliance.scrub.as_ref();
+    scrub.map(|scrub| show::time(scrub.finish_time.as_ref())).unwrap_or_default()
+}
+
+fn damage(alliance: &proto::AllianceStatus) -> String {
+    alliance.damages.iter().map(damage_line).collect::<Vec<_>>().join("; ")
 }
 
 /// Since when this node may have missed something of a member. While linked it misses nothing for longer than a moment.

@@ -270,6 +270,9 @@ pub(crate) fn status_json(status: &proto::GetStatusResponse) -> Value {
             "doubtful_until_time": time_json(alliance.doubtful_until_time.as_ref()),
             "own_standing": alliance.own_standing,
             "lost_record_count": alliance.lost_record_count,
+            "scrub": alliance.scrub.as_ref().map(scrub_json),
+            "damages": alliance.damages.iter().map(damage_json).collect::<Vec<_>>(),
+            "set_aside_segments": alliance.set_aside_segments.iter().map(set_aside_json).collect::<Vec<_>>(),
             "duty_count": alliance.duty_count,
             "risk_open": money_json(alliance.risk_open.as_ref()),
             "queued_job_count": alliance.queued_job_count,
@@ -290,6 +293,40 @@ pub(crate) fn status_json(status: &proto::GetStatusResponse) -> Value {
         "open_file_count": status.open_file_count,
         "open_file_count_max": status.open_file_count_max,
     })
+}
+
+fn scrub_json(scrub: &proto::ScrubStatus) -> Value {
+    json!({
+        "running": scrub.running,
+        "checked_bytes": scrub.checked_bytes,
+        "finished_pass": scrub.finished_pass,
+        "finish_time": time_json(scrub.finish_time.as_ref()),
+        "error": scrub.error,
+        "healed_record_count": scrub.healed_record_count,
+        "healing_error": scrub.healing_error,
+    })
+}
+
+/// A damaged place in the journal.
+pub(crate) fn damage_json(damage: &proto::JournalDamage) -> Value {
+    let lost = |lost: &proto::LostRecords| {
+        json!({
+            "shop_id": lost.shop_id,
+            "from_sequence": lost.from_sequence,
+            "to_sequence": lost.to_sequence,
+        })
+    };
+    json!({
+        "file": damage.file,
+        "offset": damage.offset,
+        "byte_count": damage.byte_count,
+        "record_count": damage.record_count,
+        "lost": damage.lost.iter().map(lost).collect::<Vec<_>>(),
+    })
+}
+
+fn set_aside_json(segment: &proto::SetAsideSegment) -> Value {
+    json!({ "file": segment.file, "byte_count": segment.byte_count })
 }
 
 /// Something that happened.

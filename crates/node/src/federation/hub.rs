@@ -19,7 +19,7 @@ use hutong_sync::{
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{link::NewLink, table::LinkTable};
+use super::{healing::Healing, link::NewLink, table::LinkTable};
 use crate::{
     alliance::{Hosted, IngestJob, Notice},
     clock,
@@ -147,6 +147,7 @@ pub fn start(
     let heads = heads.collect();
     let replica = Replica::new(hosted.id(), hosted.me(), heads);
     let question = Question { signing: hosted.signing(), since: tokio::time::Instant::now(), put: None };
+    let healing = Healing::new(hosted.surveys());
     let hub = Hub {
         replica,
         links: BTreeMap::new(),
@@ -157,6 +158,7 @@ pub fn start(
         looks: BTreeMap::new(),
         metrics,
         reviewed: tokio::time::Instant::now(),
+        healing,
     };
     tokio::spawn(hub.run(inbox, notices, stop));
     handle
@@ -205,6 +207,7 @@ struct Hub {
     looks: BTreeMap<(LinkId, ShopId), u32>,
     metrics: Arc<Metrics>,
     reviewed: tokio::time::Instant,
+    healing: Healing,
 }
 
 impl Hub {
@@ -225,12 +228,14 @@ impl Hub {
                 Some(notice) = notices.recv() => self.noticed(notice),
                 Ok(()) = roster.changed() => self.members(&mut roster),
                 Some(event) = inbox.recv() => self.happened(event),
+                () = self.healing.changed() => {}
                 () = tokio::time::sleep(rest) => self.cut_silent(),
             }
             // Here and not in the branch above: under load there is always something else to do.
             self.tick();
             self.drain();
             self.confirm();
+            self.heal();
             self.review();
         }
         self.close_all();
@@ -334,6 +339,13 @@ impl Hub {
         }
     }
 
+    /// Has members asked for records that damage took.
+    fn heal(&mut self) {
+        let peers: Vec<_> = self.links.values().map(|link| (link.id, link.peer)).collect();
+        self.healing.step(&mut self.replica, &self.hosted, &peers);
+        self.drain();
+    }
+
     fn noticed(&mut self, notice: Notice) {
         let now = clock::now();
         match notice {
@@ -348,6 +360,10 @@ impl Hub {
             Notice::Ingested { link, shop, outcome } => self.replica.ingested(link, shop, outcome, now),
             Notice::Show { link, shop, from_sequence } => self.look_into(link, shop, from_sequence),
             Notice::Disproved { link } => self.replica.disproved(link),
+            Notice::Healed(outcome) => {
+                self.healing.healed(&outcome);
+                self.hosted.healed(&outcome);
+            }
         }
     }
 
@@ -409,6 +425,7 @@ impl Hub {
 
     /// Lets go of a link. What was queued still goes out; then its stream ends, for the sender is gone.
     fn forget(&mut self, id: LinkId) -> Option<NewLink> {
+        self.healing.link_down(id);
         let link = self.links.remove(&id)?;
         self.metrics.links_closed.inc();
         self.looks.retain(|(at, _), _| *at != id);
@@ -442,6 +459,9 @@ impl Hub {
                         self.replica.unblock(shop, clock::now());
                         tracing::warn!("the writer is busy; evidence of a fork is asked for again later");
                     }
+                }
+                Output::Found { link, shop, sequence, runs } => {
+                    self.healing.found(link, shop, sequence, runs);
                 }
                 Output::Diverged { link, shop, sequence } => {
                     tracing::warn!(shop = shop.short(), sequence, "a peer holds another record here");

@@ -5,6 +5,7 @@
 
 mod address_book;
 pub mod dialling;
+mod healing;
 pub mod hub;
 pub mod lan;
 pub mod link;

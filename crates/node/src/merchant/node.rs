@@ -4,11 +4,15 @@ use std::collections::BTreeMap;
 
 use hutong_core::{command::Command, doubt, duty, refusal::Refusal, report::Summary};
 use hutong_record::ShopId;
-use hutong_store::{journal::LogHead, views::SledViews};
+use hutong_store::{
+    journal::{Damage, LogHead, MissingRecords, SetAside},
+    views::SledViews,
+};
 use hutong_wire::{
     merchant::v1::{
         AllianceStatus, DeclareNothingLostRequest, DeclareNothingLostResponse, ExportBundleRequest,
-        GetStatusRequest, GetStatusResponse, ImportBundleRequest, Link, SetFederationRequest,
+        GetStatusRequest, GetStatusResponse, ImportBundleRequest, JournalDamage, Link, LostRecords,
+        ScrubJournalRequest, ScrubJournalResponse, ScrubStatus, SetAsideSegment, SetFederationRequest,
         SetFederationResponse, node_service_server::NodeService,
     },
     trade,
@@ -17,7 +21,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{MerchantPort, bundle, names::shop_name, respond};
 use crate::{
-    alliance::Hosted,
+    alliance::{Hosted, ScrubState},
     clock,
     federation::{LinkState, hub::HubHandle},
     metrics::{
@@ -25,6 +29,9 @@ use crate::{
         sample::{DUTIES_MAX, standing_word},
     },
 };
+
+/// Damaged places that a status names, and ranges of lost records that each of them names.
+const DAMAGES_MAX: usize = 64;
 
 #[tonic::async_trait]
 impl NodeService for MerchantPort {
@@ -59,6 +66,17 @@ impl NodeService for MerchantPort {
         respond(request, async |request| {
             self.node.set_paused(request.paused).await;
             Ok(SetFederationResponse { paused: request.paused })
+        })
+        .await
+    }
+
+    async fn scrub_journal(
+        &self,
+        request: Request<ScrubJournalRequest>,
+    ) -> Result<Response<ScrubJournalResponse>, Status> {
+        respond(request, async |request| {
+            let pass = self.hosted(&request.alliance_id)?.scrub_now();
+            Ok(ScrubJournalResponse { pass })
         })
         .await
     }
@@ -122,6 +140,8 @@ async fn alliance_status(hosted: &Hosted, hub: &HubHandle) -> Result<AllianceSta
     let (journal_bytes, views_bytes) = hosted.bytes_on_disk();
     let (queued, queued_max) = hosted.queued_jobs();
     let own = alliance.roster().shop(hosted.me());
+    // Before what was healed is counted, so that nothing is in neither.
+    let damage = hosted.reader().damage();
     let newest = heads.iter().filter(|(shop, _)| **shop != hosted.me()).map(|(_, head)| head.time).max();
     Ok(AllianceStatus {
         alliance_id: hosted.id().to_string(),
@@ -133,7 +153,10 @@ async fn alliance_status(hosted: &Hosted, hub: &HubHandle) -> Result<AllianceSta
         links,
         signing_doubt: hosted.signing().borrow().doubt_code().unwrap_or_default().into(),
         own_standing: own.map_or("", |member| standing_word(member.standing)).into(),
-        lost_record_count: hosted.reader().damage().iter().map(|damage| damage.records).sum(),
+        lost_record_count: damage.iter().map(|damage| damage.records).sum(),
+        scrub: Some(scrub_message(hosted.scrub_state(), hosted.reader().healed_count())),
+        damages: damage.iter().take(DAMAGES_MAX).map(damage_message).collect(),
+        set_aside_segments: hosted.reader().set_aside().into_iter().map(set_aside_message).collect(),
         duty_count: duties as u64,
         risk_open: Some(trade::minor_message(risk_open, charter.currency)),
         queued_job_count: queued as u64,
@@ -141,6 +164,37 @@ async fn alliance_status(hosted: &Hosted, hub: &HubHandle) -> Result<AllianceSta
         doubtful_until_time: doubtful.map(|doubt| trade::timestamp(doubt.until)),
         clock_ahead_ms: newest.map_or(0, |at| at.ms_since(now).max(0)),
     })
+}
+
+fn scrub_message(state: ScrubState, healed_record_count: u64) -> ScrubStatus {
+    ScrubStatus {
+        running: state.running,
+        checked_bytes: state.checked_bytes,
+        finished_pass: state.finished_pass,
+        finish_time: state.finished_at.map(trade::timestamp),
+        error: state.error.unwrap_or_default(),
+        healed_record_count,
+        healing_error: state.healing_error.unwrap_or_default(),
+    }
+}
+
+fn damage_message(damage: &Damage) -> JournalDamage {
+    let lost = |missing: &MissingRecords| LostRecords {
+        shop_id: missing.shop.to_string(),
+        from_sequence: missing.from_sequence,
+        to_sequence: missing.to_sequence,
+    };
+    JournalDamage {
+        file: damage.file(),
+        offset: damage.offset,
+        byte_count: damage.bytes,
+        record_count: damage.records,
+        lost: damage.missing.iter().take(DAMAGES_MAX).map(lost).collect(),
+    }
+}
+
+fn set_aside_message(SetAside { name, bytes }: SetAside) -> SetAsideSegment {
+    SetAsideSegment { file: name, byte_count: bytes }
 }
 
 fn link_message(

@@ -109,7 +109,10 @@ async fn take_alliance(
 ) -> Result<(), hutong_core::refusal::Refusal> {
     let now = clock::now();
     let (journal_bytes, views_bytes) = hosted.bytes_on_disk();
-    let lost: u64 = hosted.reader().damage().iter().map(|damage| damage.records).sum();
+    let damage = hosted.reader().damage();
+    let lost: u64 = damage.iter().map(|damage| damage.records).sum();
+    set(&metrics.journal_damages.get_or_create(labels), damage.len() as u64);
+    set(&metrics.journal_set_aside.get_or_create(labels), hosted.reader().set_aside().len() as u64);
     set(&metrics.queue_jobs.get_or_create(labels), hosted.queued_jobs().0 as u64);
     set(&metrics.journal_records.get_or_create(labels), hosted.reader().record_count());
     set(&metrics.journal_bytes.get_or_create(labels), journal_bytes);

@@ -96,7 +96,12 @@ metrics! {
     queue_jobs: Family<AllianceLabels, Gauge> = Family::default(), Gauge "hutong_writer_queue_jobs" ["alliance"] "Jobs that wait for the writer; at 1024 tills are told to come again";
     journal_records: Family<AllianceLabels, Gauge> = Family::default(), Gauge "hutong_journal_records" ["alliance"] "Records that can be read";
     journal_bytes: Family<AllianceLabels, Gauge> = Family::default(), Gauge "hutong_journal_bytes" ["alliance"] "What the journal's files take";
-    journal_lost_records: Family<AllianceLabels, Gauge> = Family::default(), Gauge "hutong_journal_lost_records" ["alliance"] "Records that damage has made unreadable, as found at the start";
+    journal_lost_records: Family<AllianceLabels, Gauge> = Family::default(), Gauge "hutong_journal_lost_records" ["alliance"] "Records that damage has made unreadable, as found at the start or by the last pass over the journal";
+    journal_damages: Family<AllianceLabels, Gauge> = Family::default(), Gauge "hutong_journal_damages" ["alliance"] "Damaged places in the journal that are not healed yet";
+    journal_set_aside: Family<AllianceLabels, Gauge> = Family::default(), Gauge "hutong_journal_set_aside_segments" ["alliance"] "Damaged segment files that are kept for whoever looks into the disk";
+    journal_scrubbed_bytes: Counter = Counter::default(), Counter "hutong_journal_scrubbed_bytes_total" [] "Bytes of journals that were read again to check them";
+    journal_scrubs: Counter = Counter::default(), Counter "hutong_journal_scrubs_total" [] "Passes over a journal that came to their end";
+    journal_healed_records: Counter = Counter::default(), Counter "hutong_journal_healed_records_total" [] "Records that damage had taken and that members sent again";
     journal_written_bytes: Counter = Counter::default(), Counter "hutong_journal_written_bytes_total" [] "Bytes appended to journals";
     journal_sync_seconds: Histogram = seconds(), Histogram "hutong_journal_sync_seconds" [] "One fdatasync of a journal";
     views_bytes: Family<AllianceLabels, Gauge> = Family::default(), Gauge "hutong_views_bytes" ["alliance"] "What sled takes for the views";

@@ -36,6 +36,22 @@ impl World {
         }
     }
 
+    /// What a damaged disk lost came back: all of it that a shop has which can be asked.
+    pub(super) fn check_healed(&mut self) {
+        let nodes: Vec<_> = self.honest_nodes().filter(|node| self.nodes[*node].flipped).collect();
+        for node in nodes {
+            let lost = self.lost_records(node);
+            let there = |shop: &ShopId| {
+                let number = self.shops.iter().position(|known| known.id() == *shop);
+                number.is_some_and(|number| self.is_sound(number))
+            };
+            if let Some((shop, sequence)) = lost.into_iter().find(|(shop, _)| there(shop)) {
+                let what = format!("node {node} did not get record {sequence} of {shop:?} back");
+                self.broken(Invariant::Con2, what);
+            }
+        }
+    }
+
     fn reach(&self, node: NodeNumber) -> Reach {
         let Some(ledger) = self.nodes[node].ledger() else { return Reach::new() };
         let (roster, reader) = (ledger.alliance().roster(), ledger.reader());

@@ -281,6 +281,7 @@ impl World {
     pub(crate) fn final_checks(&mut self) {
         self.check_everything_answered();
         self.check_same_records();
+        self.check_healed();
         self.slow_checks();
         self.check_folded_anew();
         self.check_risks();

@@ -7,7 +7,8 @@
 //! All little-endian. `length` and the checksum are of the body; the checksum starts from the segment's seed. `index`
 //! counts the segment's records from 0; `durable` says up to which offset the segment was synced when the frame was
 //! written, which tells damage (before it) from a torn tail (after it); `back` is the frame of the same shop's previous
-//! record, all zero if there is none. `record` is an encoded `hutong.record.v1.Record`.
+//! record, all zero if there is none. `record` is an encoded `hutong.record.v1.Record`; of a *void* frame it is one zero
+//! byte: a damaged place that no log lacks a record for.
 
 use std::io;
 
@@ -30,6 +31,7 @@ pub const FRAME_BYTES_MAX: usize = FRAME_HEAD_BYTES + BODY_BYTES_MAX;
 pub(super) const FRAME_BYTES_MIN: usize = FRAME_HEAD_BYTES + BODY_BYTES_MIN;
 
 const FLAG_MORE: u8 = 1;
+const FLAG_VOID: u8 = 2;
 
 /// Where a frame lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,6 +47,8 @@ pub(super) struct Position {
 pub(super) struct Prefix {
     /// More frames of the same batch follow.
     pub(super) more: bool,
+    /// There is no record in it.
+    pub(super) void: bool,
     /// Place in the segment, from 0.
     pub(super) index: u32,
     /// The segment was durable up to this offset when the frame was written.
@@ -64,14 +68,39 @@ pub(super) struct Frame {
 
 /// Appends one frame to `buffer`.
 pub(super) fn encode(buffer: &mut Vec<u8>, prefix: Prefix, record: &Record, seed: u32) {
+    let start = begin(buffer, prefix);
+    record.to_message().encode(buffer).expect("a vector grows as needed");
+    finish(buffer, start, seed);
+}
+
+/// Appends a frame that holds no record.
+pub(super) fn encode_void(buffer: &mut Vec<u8>, prefix: Prefix, seed: u32) {
+    let start = begin(buffer, Prefix { void: true, ..prefix });
+    buffer.push(0);
+    finish(buffer, start, seed);
+}
+
+/// Appends a frame again, with another prefix.
+pub(super) fn encode_again(buffer: &mut Vec<u8>, prefix: Prefix, frame: &Frame, seed: u32) {
+    let start = begin(buffer, prefix);
+    buffer.extend_from_slice(&frame.record);
+    finish(buffer, start, seed);
+}
+
+fn begin(buffer: &mut Vec<u8>, prefix: Prefix) -> usize {
     let start = buffer.len();
     let back = prefix.back.unwrap_or(Position { segment: 0, offset: 0 });
     buffer.extend_from_slice(&[0; FRAME_HEAD_BYTES]);
-    buffer.push(if prefix.more { FLAG_MORE } else { 0 });
+    let (more, void) = (if prefix.more { FLAG_MORE } else { 0 }, if prefix.void { FLAG_VOID } else { 0 });
+    buffer.push(more | void);
     for number in [prefix.index, prefix.durable, back.segment, back.offset] {
         buffer.extend_from_slice(&number.to_le_bytes());
     }
-    record.to_message().encode(buffer).expect("a vector grows as needed");
+    start
+}
+
+/// Fills in the head of the frame that begins at `start` and ends with the buffer.
+fn finish(buffer: &mut [u8], start: usize, seed: u32) {
     let body = start + FRAME_HEAD_BYTES;
     let length = u32::try_from(buffer.len() - body).expect("a record has at most BODY_BYTES_MAX bytes");
     let checksum = crc32c::crc32c_append(seed, &buffer[body..]);
@@ -87,8 +116,9 @@ impl Prefix {
             (0, 0) => None,
             (segment, offset) => Some(Position { segment, offset }),
         };
-        (flags & !FLAG_MORE == 0).then(|| Self {
+        (flags & !(FLAG_MORE | FLAG_VOID) == 0).then(|| Self {
             more: flags & FLAG_MORE != 0,
+            void: flags & FLAG_VOID != 0,
             index: number(0),
             durable: number(1),
             back,
@@ -99,6 +129,9 @@ impl Prefix {
 impl Frame {
     /// The record in it; `None` if it does not parse, which the checksum all but rules out.
     pub(super) fn record(&self) -> Option<Record> {
+        if self.prefix.void {
+            return None;
+        }
         Record::parse(proto::Record::decode(self.record.clone()).ok()?).ok()
     }
 

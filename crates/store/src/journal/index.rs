@@ -3,11 +3,12 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use hutong_record::ShopId;
+use hutong_record::{RecordId, ShopId};
 
 use super::{
     Damage, LogHead, Lsn, TailLoss,
     frame::Position,
+    heal::SetAside,
     segment::{HEADER_BYTES, SegmentHeader},
 };
 
@@ -28,6 +29,14 @@ pub(super) struct Index<F> {
     pub(super) tail_cut: TailLoss,
     /// Of the files beside the segments.
     pub(super) sidecar_bytes: u64,
+    /// How often the segments were replaced.
+    pub(super) generation: u64,
+    /// Records put back since the journal was opened.
+    pub(super) healed: u64,
+    /// Damaged segments that are kept.
+    pub(super) set_aside: Vec<SetAside>,
+    /// Where records lie that are elsewhere in their segment than a later one says; `None`: nowhere in it.
+    pub(super) moved: BTreeMap<RecordId, Option<Position>>,
 }
 
 /// What is known of one segment.
@@ -94,6 +103,12 @@ impl<F> Segment<F> {
         Lsn(self.header.first.0 + u64::from(self.records) - 1)
     }
 
+    /// Takes in a frame without a record.
+    pub(super) fn add_void(&mut self, index: u32, end: u32) {
+        (self.records, self.bytes) = (index + 1, end);
+        self.resumes = true;
+    }
+
     fn add(&mut self, entry: &Entry) {
         if entry.index.is_multiple_of(STRIDE) || std::mem::take(&mut self.resumes) {
             self.marks.push((entry.index, entry.at.offset));
@@ -145,6 +160,10 @@ impl<F> Index<F> {
             last_switch: Lsn::ZERO,
             tail_cut: TailLoss::Nothing,
             sidecar_bytes: 0,
+            generation: 0,
+            healed: 0,
+            set_aside: Vec::new(),
+            moved: BTreeMap::new(),
         }
     }
 

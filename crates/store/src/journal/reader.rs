@@ -5,7 +5,7 @@ use std::{ops::RangeInclusive, sync::Arc};
 use hutong_record::{Header, RUN_RECORDS_MAX, Record, RecordId, ShopId};
 
 use super::{
-    Damage, JournalError, JournalReader, LogHead, Lsn, TailLoss,
+    Damage, JournalError, JournalReader, LogHead, Lsn, Scrub, ScrubStep, SetAside, TailLoss,
     frame::{self, Frame, Position},
     index::{Index, Segment},
     scan::{FETCH_BYTES, SCAN_BYTES, Scan, Step, Window},
@@ -21,6 +21,9 @@ const SEARCH_BYTES: usize = 1 << 20;
 const NEAR_BYTES: u32 = 2_048;
 /// How much of them is read at once: some 64 records of usual size, as many as lie between two marks.
 const BACK_BYTES: u32 = 24 << 10;
+/// So many records are remembered that lie elsewhere in their segment than a later one says: one a log, and a healed
+/// segment or two.
+const MOVED_MAX: usize = 4_096;
 
 pub(super) struct Reader<F> {
     shared: Arc<Shared<F>>,
@@ -31,10 +34,14 @@ impl<F: DiskFile> Reader<F> {
         Self { shared }
     }
 
-    /// Reads on from the record `next` to the end of its segment or until `out` is full. Ahead of damage it stops with
-    /// the error, whatever it has read before.
-    fn read_segment(&self, next: Lsn, out: &mut Page) -> Result<(), JournalError> {
-        let Some(stretch) = Stretch::of(&self.shared.index(), next) else { return Ok(()) };
+    pub(super) const fn shared(&self) -> &Arc<Shared<F>> {
+        &self.shared
+    }
+
+    /// Reads on from the record `next` to the end of its segment or until `out` is full, and answers where it stopped.
+    /// Ahead of damage it stops with the error, whatever it has read before.
+    fn read_segment(&self, next: Lsn, out: &mut Page) -> Result<Lsn, JournalError> {
+        let Some(stretch) = Stretch::of(&self.shared.index(), next) else { return Ok(next) };
         let Some(file) = &stretch.file else { return Err(self.damaged(&stretch, 0, stretch.wanted, None)) };
         let chunk_bytes = out.bytes_left().clamp(FETCH_BYTES, SCAN_BYTES);
         let mut scan = Scan::at(&**file, stretch.begin, stretch.end, stretch.seed, chunk_bytes);
@@ -50,13 +57,15 @@ impl<F: DiskFile> Reader<F> {
                         return Err(self.damaged(&stretch, damaged_from, expected, Some(index)));
                     }
                     let unreadable = || self.damaged(&stretch, offset, expected, Some(index + 1));
-                    let record = frame.record().ok_or_else(unreadable)?;
-                    out.push(stretch.lsn(index), record, frame.record_bytes());
+                    if !frame.prefix.void {
+                        let record = frame.record().ok_or_else(unreadable)?;
+                        out.push(stretch.lsn(index), record, frame.record_bytes());
+                    }
                     (expected, damaged_from) = (index + 1, offset + frame.bytes);
                 }
             }
         }
-        Ok(())
+        Ok(stretch.lsn(expected))
     }
 
     /// The error for a record that cannot be read. `resume` is the next one of the segment that can.
@@ -70,15 +79,65 @@ impl<F: DiskFile> Reader<F> {
         JournalError::Damaged { segment, offset, lsn, resume }
     }
 
-    /// The frame at a position that the index or a back pointer names.
-    fn fetch(&self, at: Position) -> Result<Frame, JournalError> {
-        let frame = match self.file_of(at.segment) {
-            Some((file, end, seed)) => {
-                frame::read(&mut Window::new(&*file, end, FETCH_BYTES), at.offset, seed, |_| true)?
-            }
-            None => None,
+    /// The record that is wanted, if it lies at a position that the index or a back pointer names. If the segment was
+    /// healed since, it lies elsewhere in it, and `at` is moved there.
+    fn fetch(
+        &self,
+        window: &mut Window<'_, F>,
+        seed: u32,
+        at: &mut Position,
+        wanted: &Wanted,
+    ) -> Result<(Record, Frame), JournalError> {
+        let here = Self::look(window, seed, *at, wanted)?;
+        let found = match here {
+            Some(found) => Some(found),
+            None => match self.moved(*at, wanted)? {
+                Some(place) => {
+                    *at = place;
+                    Self::look(window, seed, place, wanted)?
+                }
+                None => None,
+            },
         };
-        frame.ok_or_else(|| self.damaged_at(at))
+        found.ok_or_else(|| self.damaged_at(*at))
+    }
+
+    fn look(
+        window: &mut Window<'_, F>,
+        seed: u32,
+        at: Position,
+        wanted: &Wanted,
+    ) -> Result<Option<(Record, Frame)>, JournalError> {
+        let Some(frame) = frame::read(window, at.offset, seed, |_| true)? else { return Ok(None) };
+        Ok(frame.record().filter(|record| wanted.is(record)).map(|record| (record, frame)))
+    }
+
+    /// Where in a segment a record lies that is not where it was said to be. Only what a successor pins is looked for.
+    fn moved(&self, said: Position, wanted: &Wanted) -> Result<Option<Position>, JournalError> {
+        let Some(id) = wanted.id else { return Ok(None) };
+        if let Some(known) = self.shared.index().moved.get(&id) {
+            return Ok(*known);
+        }
+        let generation = self.shared.index().generation;
+        let Some((file, end, seed)) = self.file_of(said.segment) else { return Ok(None) };
+        let mut scan = Scan::whole(&*file, end, seed);
+        let mut found = None;
+        while let Some(step) = scan.step()? {
+            if let Step::Frame { offset, frame } = step
+                && frame.record().is_some_and(|record| wanted.is(&record))
+            {
+                found = Some(Position { segment: said.segment, offset });
+                break;
+            }
+        }
+        let mut index = self.shared.index_mut();
+        if index.generation == generation {
+            if index.moved.len() >= MOVED_MAX {
+                index.moved.clear();
+            }
+            index.moved.insert(id, found);
+        }
+        Ok(found)
     }
 
     fn damaged_at(&self, at: Position) -> JournalError {
@@ -124,10 +183,9 @@ impl<F: DiskFile> Reader<F> {
         let mut window = Window::new(&*file, end, FETCH_BYTES);
         let (first, mut expected) = sequences.into_inner();
         loop {
-            let frame = frame::read(&mut window, at.offset, seed, |_| true)?;
-            let frame = frame.ok_or_else(|| self.damaged_at(*at))?;
-            let is_it = |r: &Record| r.header().shop == shop && r.header().sequence == expected;
-            let record = frame.record().filter(is_it).ok_or_else(|| self.damaged_at(*at))?;
+            let id = records.last().and_then(|(successor, _)| successor.header().previous);
+            let wanted = Wanted { shop, sequence: expected, id };
+            let (record, frame) = self.fetch(&mut window, seed, at, &wanted)?;
             records.push((record, frame.record_bytes()));
             if expected == first {
                 return Ok(None);
@@ -160,10 +218,18 @@ impl<F: DiskFile> Reader<F> {
             log.map(|log| log.mark_at_or_after(sequence))
         };
         let Some((mark, mut at)) = begin else { return Ok(None) };
-        for _ in sequence..mark {
-            at = self.fetch(at)?.prefix.back.ok_or_else(|| self.damaged_at(at))?;
+        let (mut expected, mut id) = (mark, None);
+        loop {
+            let Some((file, end, seed)) = self.file_of(at.segment) else { return Err(self.damaged_at(at)) };
+            let mut window = Window::new(&*file, end, FETCH_BYTES);
+            let wanted = Wanted { shop, sequence: expected, id };
+            let (record, frame) = self.fetch(&mut window, seed, &mut at, &wanted)?;
+            if expected == sequence {
+                return Ok(Some(at));
+            }
+            at = frame.prefix.back.ok_or_else(|| self.damaged_at(at))?;
+            (expected, id) = (expected - 1, record.header().previous);
         }
-        Ok(Some(at))
     }
 
     /// The records of a log from `sequence` on, as many as are quickly found. Where damage cuts the way back to them,
@@ -228,15 +294,14 @@ impl<F: DiskFile> JournalReader for Reader<F> {
         let mut page = Page { records: Vec::new(), bytes: 0, records_max, bytes_max };
         let mut next = from.max(Lsn(1));
         while !page.is_full() {
-            let before = page.records.len();
-            match self.read_segment(next, &mut page) {
+            let reached = match self.read_segment(next, &mut page) {
                 Err(JournalError::Damaged { .. }) if !page.records.is_empty() => break,
-                result => result?,
-            }
-            if page.records.len() == before {
+                reached => reached?,
+            };
+            if reached == next {
                 break;
             }
-            next = page.records[page.records.len() - 1].0.next();
+            next = reached;
         }
         Ok(page.records)
     }
@@ -308,6 +373,18 @@ impl<F: DiskFile> JournalReader for Reader<F> {
         self.shared.index().damage.clone()
     }
 
+    fn scrub(&self, pass: &mut Scrub, bytes_max: u32) -> Result<ScrubStep, JournalError> {
+        self.scrub_part(pass, bytes_max)
+    }
+
+    fn healed_count(&self) -> u64 {
+        self.shared.index().healed
+    }
+
+    fn set_aside(&self) -> Vec<SetAside> {
+        self.shared.index().set_aside.clone()
+    }
+
     fn is_superseded(&self, lsn: Lsn, header: &Header) -> bool {
         let index = self.shared.index();
         index.logs.get(&header.shop).is_some_and(|log| log.is_superseded(lsn, header.sequence))
@@ -325,6 +402,21 @@ impl<F: DiskFile> JournalReader for Reader<F> {
             damage.records > 0 && at > end.map(|end| (end.segment, u64::from(end.offset)))
         };
         if index.damage.iter().any(past_end) { TailLoss::Damaged } else { index.tail_cut }
+    }
+}
+
+/// A record of a log, as its successor names it where there is one.
+struct Wanted {
+    shop: ShopId,
+    sequence: u64,
+    id: Option<RecordId>,
+}
+
+impl Wanted {
+    fn is(&self, record: &Record) -> bool {
+        let header = record.header();
+        let place = header.shop == self.shop && header.sequence == self.sequence;
+        place && self.id.is_none_or(|id| id == record.id())
     }
 }
 

@@ -7,6 +7,7 @@ use hutong_record::ShopId;
 use super::{
     Damage, JournalConfig, JournalError, LogHead, Lsn, MissingRecords, TailLoss,
     frame::{self, FRAME_BYTES_MAX, Frame, Position},
+    heal::{self, SET_ASIDE, SetAside},
     index::{Entry, Index, Segment},
     scan::{Scan, Step},
     segment::{self, FoundHeader, HEADER_BYTES, SegmentHeader, UNFINISHED, parse_name},
@@ -31,8 +32,9 @@ struct Found<F> {
 
 /// Reads what the disk holds, and makes the first segment if there is none.
 pub(super) fn recover<D: Disk>(disk: &D, config: &JournalConfig) -> Result<Recovered<D::File>, JournalError> {
-    let found = find_segments(disk)?;
-    let mut recovery = Recovery { disk, config, index: Index::new() };
+    let mut index = Index::new();
+    let found = find_segments(disk, &mut index.set_aside)?;
+    let mut recovery = Recovery { disk, config, index };
     let mut seal_last = false;
     for (place, segment) in found.iter().enumerate() {
         let sidecar = recovery.read_sidecar(segment)?;
@@ -55,11 +57,17 @@ pub(super) fn recover<D: Disk>(disk: &D, config: &JournalConfig) -> Result<Recov
     Ok(Recovered { index: recovery.index, seal_last })
 }
 
-fn find_segments<D: Disk>(disk: &D) -> Result<Vec<Found<D::File>>, JournalError> {
+fn find_segments<D: Disk>(
+    disk: &D,
+    set_aside: &mut Vec<SetAside>,
+) -> Result<Vec<Found<D::File>>, JournalError> {
     let mut found = Vec::new();
     for name in disk.list()? {
         if name.ends_with(UNFINISHED) {
             disk.remove(&name)?;
+        } else if parse_name(&name, SET_ASIDE).is_some() {
+            let bytes = disk.open(&name)?.bytes()?;
+            set_aside.push(SetAside { name, bytes });
         } else if let Some(number) = parse_name(&name, "seg") {
             let file = disk.open(&name)?;
             // What lies past 4 GiB was not written by us.
@@ -118,7 +126,8 @@ impl<D: Disk> Recovery<'_, D> {
             let (segment, offset) = (found.number, 0);
             return Err(JournalError::Damaged { segment, offset, lsn: header.first, resume: expected });
         }
-        if found.number > previous_number + 1 {
+        // Several that were missing may have come back as one.
+        if found.number > previous_number + 1 && header.first > expected {
             self.lose_segment(previous_number + 1, expected, header.first);
         }
         Ok(header)
@@ -239,6 +248,12 @@ impl<D: Disk> Recovery<'_, D> {
 
     fn take_frame(&mut self, header: &SegmentHeader, offset: u32, frame: &Frame) {
         let (index, end) = (frame.prefix.index, offset + frame.bytes);
+        if frame.prefix.void {
+            if let Some(segment) = self.index.segments.last_mut() {
+                segment.add_void(index, end);
+            }
+            return;
+        }
         let Some(record) = frame.record() else {
             return self.lose(header, offset, end, index, 1);
         };
@@ -278,9 +293,7 @@ impl<D: Disk> Recovery<'_, D> {
         let tail = find_tail(&*found.file, found.bytes, header.seed)?;
         let unreadable = found.header.header.is_none() && tail.records == 0 && found.bytes > HEADER_BYTES;
         if unreadable {
-            // Cutting it would forget acknowledged records, and where each log stood.
-            let (segment, lsn) = (found.number, header.first);
-            return Err(JournalError::Damaged { segment, offset: 0, lsn, resume: lsn });
+            return self.give_up_last(found).map(|()| false);
         }
         if tail.end < found.bytes {
             let (segment, cut_bytes) = (found.number, found.bytes - tail.end);
@@ -292,6 +305,27 @@ impl<D: Disk> Recovery<'_, D> {
         found.file.sync_data()?;
         self.take_frames(found, header, tail.end, Some(tail.records))?;
         Ok(tail.ends_in_hole)
+    }
+}
+
+impl<D: Disk> Recovery<'_, D> {
+    /// Sets a last segment aside of which nothing can be read, and begins it anew. How many records it had is not known;
+    /// what it had is up to the peers, and so is how far the own log went (LOG-1).
+    fn give_up_last(&mut self, found: &Found<D::File>) -> Result<(), JournalError> {
+        let first = self.index.head().next();
+        let (number, bytes) = (found.number, u64::from(found.bytes));
+        tracing::error!(
+            segment = number,
+            bytes,
+            "nothing of the last journal segment can be read: it is begun anew"
+        );
+        let kept = heal::set_aside(self.disk, number, &*found.file)?;
+        self.index.set_aside.extend(kept);
+        let header = SegmentHeader { number, seed: self.config.checksum_seed, first };
+        let file = segment::create(self.disk, &header)?;
+        self.index.segments.push(Segment::new(header, Some(Arc::new(file))));
+        self.index.tail_cut = TailLoss::Damaged;
+        Ok(())
     }
 }
 

@@ -27,11 +27,30 @@ impl<'a, F: DiskFile> Window<'a, F> {
         Self { file, end, chunk_bytes, buffer: Vec::new(), start: 0 }
     }
 
-    /// `length` bytes at `offset`; `None` if they are not all before the end.
+    /// `length` bytes at `offset`; `None` if they are not all before the end, or the file is shorter than it was.
     pub(super) fn bytes(&mut self, offset: u32, length: usize) -> io::Result<Option<&[u8]>> {
+        match self.load(offset, length) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                self.end = self.end.min(u32::try_from(self.file.bytes()?).unwrap_or(u32::MAX));
+                if !self.load(offset, length)? {
+                    return Ok(None);
+                }
+            }
+            loaded => {
+                if !loaded? {
+                    return Ok(None);
+                }
+            }
+        }
+        let from = (offset - self.start) as usize;
+        Ok(Some(&self.buffer[from..from + length]))
+    }
+
+    /// Has so many bytes in the buffer; false: they are not all before the end.
+    fn load(&mut self, offset: u32, length: usize) -> io::Result<bool> {
         let left = self.end.saturating_sub(offset) as usize;
         if length > left {
-            return Ok(None);
+            return Ok(false);
         }
         let buffered = offset >= self.start && (offset - self.start) as usize + length <= self.buffer.len();
         if !buffered {
@@ -42,8 +61,7 @@ impl<'a, F: DiskFile> Window<'a, F> {
                 return Err(error);
             }
         }
-        let from = (offset - self.start) as usize;
-        Ok(Some(&self.buffer[from..from + length]))
+        Ok(true)
     }
 }
 

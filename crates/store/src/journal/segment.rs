@@ -66,6 +66,12 @@ impl SegmentHeader {
         bytes
     }
 
+    /// Both copies.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let copy = self.copy();
+        [copy, copy].concat()
+    }
+
     fn parse(bytes: &[u8], number: u32) -> Result<Option<Self>, JournalError> {
         let sound = bytes[..4] == MAGIC && crc32c::crc32c(&bytes[..24]) == u32_at(bytes, 24);
         if !sound {
@@ -100,8 +106,7 @@ pub(super) fn read_header<F: DiskFile>(
 
 /// Makes a segment, durably, before any frame goes into it: a file with the name of a segment always had its header.
 pub(super) fn create<D: Disk>(disk: &D, header: &SegmentHeader) -> io::Result<D::File> {
-    let copy = header.copy();
-    replace(disk, &segment_name(header.number), &[copy, copy].concat())?;
+    replace(disk, &segment_name(header.number), &header.encode())?;
     disk.open(&segment_name(header.number))
 }
 

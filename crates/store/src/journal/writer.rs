@@ -8,7 +8,7 @@ use std::{
 use hutong_record::{Record, RecordId, SIGNATURE_BYTES, ShopId};
 
 use super::{
-    Damage, Journal, JournalConfig, JournalError, JournalReader, LogHead, Lsn,
+    Damage, Healed, Journal, JournalConfig, JournalError, JournalReader, Leftover, LogHead, Lsn, Survey,
     frame::{self, Position, Prefix},
     index::{Entry, Index, Segment},
     reader::Reader,
@@ -33,21 +33,21 @@ const BUFFER_BYTES_KEPT: usize = 1 << 20;
 /// and followed by a new one. Opening reads the index files and scans the last segment.
 #[derive(Debug)]
 pub struct SegmentJournal<D: Disk> {
-    disk: D,
-    config: JournalConfig,
-    shared: Arc<Shared<D::File>>,
-    file: Arc<D::File>,
-    segment: SegmentHeader,
+    pub(super) disk: D,
+    pub(super) config: JournalConfig,
+    pub(super) shared: Arc<Shared<D::File>>,
+    pub(super) file: Arc<D::File>,
+    pub(super) segment: SegmentHeader,
     /// Length of the last segment.
-    written: u32,
+    pub(super) written: u32,
     /// How much of it is synced.
-    durable: u32,
-    head: Lsn,
+    pub(super) durable: u32,
+    pub(super) head: Lsn,
     /// Written and not synced.
     staged: Vec<Entry>,
     staged_tails: BTreeMap<ShopId, (LogHead, Position)>,
     buffer: Vec<u8>,
-    seal_next: bool,
+    pub(super) seal_next: bool,
     poisoned: bool,
 }
 
@@ -91,7 +91,7 @@ impl<F> Shared<F> {
         self.index.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn index_mut(&self) -> RwLockWriteGuard<'_, Index<F>> {
+    pub(super) fn index_mut(&self) -> RwLockWriteGuard<'_, Index<F>> {
         self.index.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -140,7 +140,7 @@ impl<D: Disk> SegmentJournal<D> {
         self.staged_tails.get(&shop).copied().or_else(published)
     }
 
-    fn check_open(&self) -> Result<(), JournalError> {
+    pub(super) fn check_open(&self) -> Result<(), JournalError> {
         if self.poisoned { Err(JournalError::Poisoned) } else { Ok(()) }
     }
 
@@ -218,7 +218,11 @@ impl<D: Disk> SegmentJournal<D> {
                 let before = sequence - 1;
                 match self.staged_at(shop, before) {
                     Some(entry) => Ok(Some(entry.at)),
-                    None => Reader::new(Arc::clone(&self.shared)).position_of(shop, before),
+                    None => match Reader::new(Arc::clone(&self.shared)).position_of(shop, before) {
+                        // It is looked for when somebody asks.
+                        Err(JournalError::Damaged { .. }) => Ok(None),
+                        found => found,
+                    },
                 }
             }
         }
@@ -262,7 +266,7 @@ impl<D: Disk> SegmentJournal<D> {
         let index = u32::try_from(lsn.0 - self.segment.first.0).expect("a segment's offsets fit 32 bits");
         let back = self.back_of(tail, shop, record.header().sequence)?;
         let at = Position { segment: self.segment.number, offset: self.offset() };
-        let prefix = Prefix { more, index, durable: self.durable, back };
+        let prefix = Prefix { more, void: false, index, durable: self.durable, back };
         frame::encode(&mut self.buffer, prefix, record, self.segment.seed);
         let head = LogHead::of(record);
         self.staged.push(Entry { shop, head, at, index, end: self.offset() });
@@ -281,7 +285,7 @@ impl<D: Disk> SegmentJournal<D> {
     }
 
     /// Ends the segment, with its index beside it, and begins the next one.
-    fn seal(&mut self) -> Result<(), JournalError> {
+    pub(super) fn seal(&mut self) -> Result<(), JournalError> {
         self.make_durable()?;
         self.write_sidecar()?;
         let number = self.segment.number.checked_add(1).expect("four billion segments are not reached");
@@ -327,7 +331,7 @@ impl<D: Disk> SegmentJournal<D> {
     }
 
     /// A failure after which the disk's state is unknown closes the journal.
-    fn poison<T>(&mut self, result: Result<T, JournalError>) -> Result<T, JournalError> {
+    pub(super) fn poison<T>(&mut self, result: Result<T, JournalError>) -> Result<T, JournalError> {
         if let Err(error) = &result {
             self.poisoned = true;
             tracing::error!(%error, "the journal failed and is closed until it is opened anew");
@@ -365,6 +369,15 @@ impl<D: Disk> Journal for SegmentJournal<D> {
         let synced = self.make_durable();
         self.poison(synced)?;
         Ok(self.head)
+    }
+
+    fn heal(
+        &mut self,
+        survey: &Survey,
+        found: Vec<Record>,
+        leftover: Leftover,
+    ) -> Result<Healed, JournalError> {
+        self.put_back(survey, found, leftover)
     }
 
     fn reader(&self) -> Arc<dyn JournalReader> {

@@ -76,7 +76,7 @@ impl SledViews {
     /// Opens the views in `folder`, which is wiped if they are missing, damaged or not of `version` (which changes
     /// whenever folding does). `cache_bytes` is what sled may cache; it has been seen to take 1.5 times as much.
     ///
-    /// The lock is a file beside the folder, `<folder>.lock`.
+    /// The lock is a file beside the folder, `<folder>.lock`; so is a mark that damage was seen, `<folder>.damaged`.
     ///
     /// # Errors
     /// `Io` if another process has them open, or the system refuses.
@@ -121,7 +121,11 @@ impl SledViews {
 
     fn note<T>(&self, result: Result<T, ViewError>) -> Result<T, ViewError> {
         if let Err(ViewError::Damaged(message)) = &result {
-            self.damaged.store(true, Ordering::Release);
+            if !self.damaged.swap(true, Ordering::AcqRel)
+                && let Err(error) = fs::write(mark_path(&self.folder), message)
+            {
+                tracing::warn!(%error, "the damaged views could not be marked");
+            }
             tracing::error!(message, "the views are damaged");
         }
         result
@@ -131,6 +135,13 @@ impl SledViews {
 fn lock_path(folder: &Path) -> PathBuf {
     let mut path = folder.as_os_str().to_owned();
     path.push(".lock");
+    path.into()
+}
+
+/// A file beside the folder that says that damage was seen: what sled opens without a word may still be damaged.
+fn mark_path(folder: &Path) -> PathBuf {
+    let mut path = folder.as_os_str().to_owned();
+    path.push(".damaged");
     path.into()
 }
 
@@ -144,6 +155,9 @@ fn open_existing(
         Ok(true) => {}
         Ok(false) => return Ok(Err(RebuildReason::Missing)),
         Err(error) => return Err(io_error(&error)),
+    }
+    if mark_path(folder).exists() {
+        return Ok(Err(RebuildReason::Damaged("damage was seen while they were in use".into())));
     }
     let opened = guarded(|| {
         let db = open_db(folder, cache_bytes)?;
@@ -193,6 +207,10 @@ fn is_held(error: &std::io::Error) -> bool {
 /// Empties the folder and begins a database in it.
 fn begin(folder: &Path, version: u32, cache_bytes: u64) -> Result<Db, ViewError> {
     match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(io_error(&error)),
+        _ => {}
+    }
+    match fs::remove_file(mark_path(folder)) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(io_error(&error)),
         _ => {}
     }
@@ -344,6 +362,21 @@ mod tests {
         assert!(matches!(views.apply(&Batch::new(), Lsn(1)), Err(ViewError::Damaged(_))));
         views.reset().unwrap();
         assert_eq!(views.position(), Ok(Lsn::ZERO));
+    }
+
+    #[test]
+    fn views_that_were_seen_damaged_are_begun_anew_by_the_next_to_open_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("views");
+        let views = SledViews::open(&path, 1, 8 << 20).unwrap().views;
+        views.apply(&Batch::from([(vec![7], Some(vec![1]))]), Lsn(1)).unwrap();
+        let _damaged = views.with(|_| -> sled::Result<()> { panic!("a page is damaged") });
+        drop(views);
+        let opened = SledViews::open(&path, 1, 8 << 20).unwrap();
+        assert!(matches!(opened.rebuilt_because, Some(RebuildReason::Damaged(_))));
+        assert_eq!((opened.views.position(), opened.views.get(&[7])), (Ok(Lsn::ZERO), Ok(None)));
+        drop(opened);
+        assert_eq!(SledViews::open(&path, 1, 8 << 20).unwrap().rebuilt_because, None);
     }
 
     #[test]

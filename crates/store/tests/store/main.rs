@@ -10,6 +10,8 @@ mod disk;
 #[path = "../../../../tests/vectors/golden.rs"]
 mod golden;
 #[cfg(test)]
+mod healing;
+#[cfg(test)]
 mod journal_contract;
 #[cfg(test)]
 mod kill;

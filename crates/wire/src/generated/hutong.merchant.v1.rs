@@ -4133,7 +4133,7 @@ pub struct AllianceStatus {
     /// How this shop stands in the roster: member, pending, removed or frozen; empty: it is not in it.
     #[prost(string, tag = "21")]
     pub own_standing: ::prost::alloc::string::String,
-    /// Records that damage has made unreadable, as found at the start.
+    /// Records that damage has made unreadable, as found at the start or by the last pass over the journal.
     #[prost(uint64, tag = "22")]
     pub lost_record_count: u64,
     /// What this node owes others and has not done yet, counted up to 1000.
@@ -4154,6 +4154,80 @@ pub struct AllianceStatus {
     /// does not use it. Absent: nothing is in doubt.
     #[prost(message, optional, tag = "28")]
     pub doubtful_until_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// How the journal is checked.
+    #[prost(message, optional, tag = "29")]
+    pub scrub: ::core::option::Option<ScrubStatus>,
+    /// Damaged places in the journal that are not healed yet, at most 64 of them.
+    #[prost(message, repeated, tag = "30")]
+    pub damages: ::prost::alloc::vec::Vec<JournalDamage>,
+    /// Damaged segment files that are kept in the journal's folder, at most 8. They may be removed.
+    #[prost(message, repeated, tag = "31")]
+    pub set_aside_segments: ::prost::alloc::vec::Vec<SetAsideSegment>,
+}
+/// How a journal is read again from time to time, to check it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ScrubStatus {
+    /// A pass is under way.
+    #[prost(bool, tag = "1")]
+    pub running: bool,
+    /// How much of the journal it has read, bytes; of the last pass if none is under way.
+    #[prost(uint64, tag = "2")]
+    pub checked_bytes: u64,
+    /// The number of the pass that came to its end last, from 1 since the start; 0: none has.
+    #[prost(uint64, tag = "3")]
+    pub finished_pass: u64,
+    /// When it did; absent: none has.
+    #[prost(message, optional, tag = "4")]
+    pub finish_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Why the last pass did not come to its end; empty: it did.
+    #[prost(string, tag = "5")]
+    pub error: ::prost::alloc::string::String,
+    /// Records that damage had taken and that members sent again, since the start.
+    #[prost(uint64, tag = "6")]
+    pub healed_record_count: u64,
+    /// Why they could not be put back, last time; empty: they could.
+    #[prost(string, tag = "7")]
+    pub healing_error: ::prost::alloc::string::String,
+}
+/// A damaged place in a journal.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct JournalDamage {
+    /// The segment's file in the journal's folder.
+    #[prost(string, tag = "1")]
+    pub file: ::prost::alloc::string::String,
+    /// Where it begins and how long it is, bytes; 0 and 0 if the file is missing.
+    #[prost(uint64, tag = "2")]
+    pub offset: u64,
+    #[prost(uint64, tag = "3")]
+    pub byte_count: u64,
+    /// Records lost there; 0 if only a header or spare bytes were hit.
+    #[prost(uint64, tag = "4")]
+    pub record_count: u64,
+    /// Which they are, as far as later records of the same logs tell; at most 64.
+    #[prost(message, repeated, tag = "5")]
+    pub lost: ::prost::alloc::vec::Vec<LostRecords>,
+}
+/// Consecutive records of one shop that are lost.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LostRecords {
+    /// Hex.
+    #[prost(string, tag = "1")]
+    pub shop_id: ::prost::alloc::string::String,
+    /// The first and the last sequence number.
+    #[prost(uint64, tag = "2")]
+    pub from_sequence: u64,
+    #[prost(uint64, tag = "3")]
+    pub to_sequence: u64,
+}
+/// A damaged segment file that is kept for whoever looks into the disk.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetAsideSegment {
+    /// Its name in the journal's folder.
+    #[prost(string, tag = "1")]
+    pub file: ::prost::alloc::string::String,
+    /// How long it is, bytes.
+    #[prost(uint64, tag = "2")]
+    pub byte_count: u64,
 }
 /// One member, as this node is connected to it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -4212,6 +4286,18 @@ pub struct DeclareNothingLostRequest {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeclareNothingLostResponse {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ScrubJournalRequest {
+    /// Hex; empty: the only one.
+    #[prost(string, tag = "1")]
+    pub alliance_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ScrubJournalResponse {
+    /// The number of the pass that will tell: it is at its end once `ScrubStatus.finished_pass` has come to it.
+    #[prost(uint64, tag = "1")]
+    pub pass: u64,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ExportBundleRequest {
     /// Hex; empty: the only one.
@@ -4439,6 +4525,34 @@ pub mod node_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Begins to read an alliance's journal again from its beginning, at full speed, to check every record. Answers at once:
+        /// GetStatus tells how far it is and what it found. What is damaged is fetched from members.
+        pub async fn scrub_journal(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ScrubJournalRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ScrubJournalResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hutong.merchant.v1.NodeService/ScrubJournal",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("hutong.merchant.v1.NodeService", "ScrubJournal"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// Every record that this node holds of an alliance, as its members get them, as the bytes of one file. Sealed payloads
         /// stay sealed; there is no key in it.
         pub async fn export_bundle(
@@ -4536,6 +4650,15 @@ pub mod node_service_server {
             request: tonic::Request<super::DeclareNothingLostRequest>,
         ) -> std::result::Result<
             tonic::Response<super::DeclareNothingLostResponse>,
+            tonic::Status,
+        >;
+        /// Begins to read an alliance's journal again from its beginning, at full speed, to check every record. Answers at once:
+        /// GetStatus tells how far it is and what it found. What is damaged is fetched from members.
+        async fn scrub_journal(
+            &self,
+            request: tonic::Request<super::ScrubJournalRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ScrubJournalResponse>,
             tonic::Status,
         >;
         /// Server streaming response type for the ExportBundle method.
@@ -4769,6 +4892,51 @@ pub mod node_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DeclareNothingLostSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hutong.merchant.v1.NodeService/ScrubJournal" => {
+                    #[allow(non_camel_case_types)]
+                    struct ScrubJournalSvc<T: NodeService>(pub Arc<T>);
+                    impl<
+                        T: NodeService,
+                    > tonic::server::UnaryService<super::ScrubJournalRequest>
+                    for ScrubJournalSvc<T> {
+                        type Response = super::ScrubJournalResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ScrubJournalRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NodeService>::scrub_journal(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ScrubJournalSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

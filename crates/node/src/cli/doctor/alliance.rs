@@ -4,7 +4,7 @@ use hutong_client::{Timestamp, proto};
 use hutong_record::UnixMillis;
 
 use super::Findings;
-use crate::cli::show;
+use crate::cli::{scrub::damage_line, show};
 
 /// More records waiting to be folded than a burst explains.
 const UNFOLDED_MAX: u64 = 10_000;
@@ -146,6 +146,7 @@ fn check_storage(findings: &mut Findings, alliance: &proto::AllianceStatus) {
     } else {
         findings.ok("views", sizes);
     }
+    check_set_aside(findings, alliance);
     if alliance.lost_record_count == 0 {
         return findings.ok(
             "damage",
@@ -156,16 +157,41 @@ fn check_storage(findings: &mut Findings, alliance: &proto::AllianceStatus) {
             ),
         );
     }
+    let places: Vec<_> = alliance.damages.iter().map(damage_line).collect();
     let found = format!(
-        "{name}: {} {}",
+        "{name}: {} {}: {}",
         alliance.lost_record_count,
-        findings.say("records cannot be read any more", "条记录已无法读取")
+        findings.say("records cannot be read any more", "条记录已无法读取"),
+        places.join("; "),
     );
-    let advice = findings.say(
-        "check the disk (smartctl); back up now; restore onto a sound disk, allies have the records",
-        "检查磁盘（smartctl）；立即备份；在完好的磁盘上恢复，盟店仍有这些记录",
-    );
+    let healing_error = alliance.scrub.as_ref().map_or("", |scrub| scrub.healing_error.as_str());
+    let advice = if healing_error.is_empty() {
+        findings.say(
+            "connect to members and run `hutong scrub`: they send the records again; check the disk (smartctl). Own records \
+             that no member holds come back from a backup alone (`hutong restore`)",
+            "与成员连接后运行 hutong scrub：成员会重新发送这些记录；检查磁盘（smartctl）。没有任何成员持有的本店记录只能从备份恢复（hutong restore）",
+        )
+    } else {
+        findings.say(
+            "members have the records, but they could not be put back: look at the disk's room and the node's log",
+            "成员持有这些记录，但写回失败：请查看磁盘空间与节点日志",
+        )
+    };
     findings.fail("damage", found, advice);
+}
+
+/// Segments that were damaged once are kept until somebody has looked at the disk.
+fn check_set_aside(findings: &mut Findings, alliance: &proto::AllianceStatus) {
+    let kept: Vec<_> = alliance.set_aside_segments.iter().map(|segment| segment.file.as_str()).collect();
+    let found = format!("{}: {}", name(alliance), kept.len());
+    if kept.is_empty() {
+        return findings.ok("set-aside", found);
+    }
+    let advice = findings.say(
+        "this disk has lost bytes before: check it (smartctl), then remove these files from the journal's folder",
+        "这块磁盘曾经丢失数据：请检查（smartctl），然后从日志目录删除这些文件",
+    );
+    findings.warn("set-aside", format!("{found} ({})", kept.join(", ")), advice);
 }
 
 fn check_queue(findings: &mut Findings, alliance: &proto::AllianceStatus) {

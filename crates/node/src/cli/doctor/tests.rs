@@ -186,6 +186,12 @@ fn troubles() -> Vec<(&'static str, Verdict)> {
         ("fold-lag", alliance("fold-lag", |a| a.unfolded_count = 10_001)),
         ("views", alliance("views", |a| (a.journal_bytes, a.views_bytes) = (1, 1 << 30))),
         ("damage", alliance("damage", |a| a.lost_record_count = 1)),
+        (
+            "set-aside",
+            alliance("set-aside", |a| {
+                a.set_aside_segments = vec![proto::SetAsideSegment::default()];
+            }),
+        ),
         ("queue", alliance("queue", |a| a.queued_job_count = 600)),
         ("risk", alliance("risk", |a| a.risk_open = Some(money.clone()))),
         ("duties", alliance("duties", |a| a.duty_count = 101)),

@@ -227,6 +227,7 @@ methods! {
     "NodeService" / "GetStatus", Reads, OneOf(&[Scope::NodeRead]);
     "NodeService" / "SetFederation", Changes, OneOf(&[Scope::NodeWrite]);
     "NodeService" / "DeclareNothingLost", Changes, Owner;
+    "NodeService" / "ScrubJournal", Changes, OneOf(&[Scope::NodeWrite]);
     "NodeService" / "ExportBundle", Reads, Owner;
     "NodeService" / "ImportBundle", Changes, Owner;
     "TokenService" / "CreateToken", Changes, Owner;

@@ -1,0 +1,81 @@
+//! Putting records back that damage took, and going on with the logs that stood still for want of them.
+
+use std::collections::BTreeSet;
+
+use hutong_core::fold;
+use hutong_record::{RUN_RECORDS_MAX, Record, verify_run};
+
+use super::{Ledger, LedgerError};
+use crate::{
+    journal::{Healed, Leftover, Survey},
+    views::Views,
+};
+
+/// A run has a signature at its end, if nowhere else.
+const UNSIGNED_MAX: usize = RUN_RECORDS_MAX - 1;
+
+impl<V: Views> Ledger<V> {
+    /// Puts records back that damage took: those of `survey` that peers had, each the one that its successor names.
+    /// Nothing may be staged. Views do not change but for what could not be folded before. True: the roster may have
+    /// changed by that.
+    ///
+    /// # Errors
+    /// The journal or the views failed. If it was for want of room, nothing has changed.
+    pub fn heal(
+        &mut self,
+        survey: &Survey,
+        found: Vec<Record>,
+        leftover: Leftover,
+    ) -> Result<(Healed, bool), LedgerError> {
+        debug_assert_eq!(self.staged_count(), 0, "healing comes after a commit");
+        let switch = self.reader.last_switch();
+        let found = self.with_good_signatures(found);
+        let healed = self.journal.heal(survey, found, leftover)?;
+        if healed.records == 0 {
+            return Ok((healed, false));
+        }
+        if self.reader.last_switch() != switch {
+            // What was folded may have been superseded by what came back.
+            self.rebuild(&mut |_, _| {})?;
+            return Ok((healed, true));
+        }
+        let mut behind = BTreeSet::new();
+        for (shop, head) in self.reader.frontier() {
+            if fold::cursor(&*self.views, shop)? < head.sequence {
+                behind.insert(shop);
+            }
+        }
+        Ok((healed, self.resume(behind)?))
+    }
+
+    /// Signatures are not part of what a hash pins: those that do not hold are taken off, and this shop's own are made
+    /// again, to the same bytes. Records of others that come without any for too long would be of no use to whoever is to
+    /// get them from here: they are left out.
+    fn with_good_signatures(&self, found: Vec<Record>) -> Vec<Record> {
+        let mut good = Vec::with_capacity(found.len());
+        for log in found.chunk_by(|one, next| Some(one.id()) == next.header().previous) {
+            let signed: Vec<_> = log.iter().map(|record| self.signed_well(record)).collect();
+            let longest = signed.split(|record| record.signature().is_some()).map(<[_]>::len).max();
+            if longest.is_some_and(|unsigned| unsigned > UNSIGNED_MAX) {
+                let shop = log[0].header().shop;
+                tracing::warn!(
+                    shop = shop.short(),
+                    "a peer brought lost records without signatures that hold"
+                );
+                continue;
+            }
+            good.extend(signed);
+        }
+        good
+    }
+
+    fn signed_well(&self, record: &Record) -> Record {
+        let header = record.header();
+        if header.shop == self.alliance.me() {
+            return record.clone().signed_again(&self.keys.signing);
+        }
+        let key = self.alliance.roster().signing_key(header.shop, header.key_epoch);
+        let holds = key.is_some_and(|key| verify_run(vec![record.clone()], &key).is_ok());
+        if holds { record.clone() } else { record.clone().without_signature() }
+    }
+}
