@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use crate::{
-    AllianceId, Audience, Header, HeaderError, Payload, PayloadError, RecordId, SIGNATURE_BYTES, ShopId,
-    Signature, SigningKey, UnixMillis, hash, proto,
+    AllianceId, Audience, DecryptionKey, Header, HeaderError, Payload, PayloadError, Place, RecordId,
+    SIGNATURE_BYTES, ShopId, Signature, SigningKey, UnixMillis, hash, proto,
 };
 
 /// A record that is well formed: the header parses, the payload fits it by length and hash. Whether it counts is for
@@ -61,6 +61,13 @@ impl Record {
             Some(payload) if payload.hash() != self.header.payload_hash => Err(RecordError::PayloadHash),
             _ => Ok(()),
         }
+    }
+
+    /// What it says; none if the shop `me` cannot read it, or its payload was dropped.
+    pub fn open(&self, me: ShopId, key: &DecryptionKey) -> Option<Bytes> {
+        let Header { alliance, shop, incarnation, sequence, kind, ref audience, .. } = self.header;
+        let place = Place { alliance, shop, incarnation, sequence, kind };
+        self.payload.as_ref()?.open(&place, audience, me, key).ok()
     }
 
     /// As it travels. No copies are made: the parts are shared.

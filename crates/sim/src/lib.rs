@@ -20,6 +20,7 @@ mod fault;
 mod flash;
 mod fuse;
 mod hub;
+mod memory;
 mod network;
 mod node;
 mod offers;

@@ -5,6 +5,7 @@
 
 mod error;
 mod forks;
+mod opening;
 mod recovery;
 mod signing;
 mod staged;
@@ -23,13 +24,14 @@ use hutong_core::{
     refusal::{Reason, Refusal},
 };
 use hutong_record::{
-    AllianceId, DecryptionKey, Draft, Payload, Place, Record, RecordId, ShopId, SigningKey, UnixMillis,
-    proto, sign,
+    Afresh, AllianceId, DecryptionKey, Draft, Payload, Place, Record, RecordId, ShopId, SigningKey,
+    UnixMillis, proto, sign,
 };
 use rand_core::CryptoRng;
 
 pub use error::{ExecuteError, LedgerError};
 pub use forks::{Examined, KnownFork, ProofTaken, known_forks};
+pub use opening::Opening;
 pub use signing::{CONFIRMING_PEERS, Doubt, HeadAnswer, Patience, QUESTION_MS, Seat, Signing};
 
 use crate::{
@@ -104,8 +106,18 @@ impl<V: Views> Ledger<V> {
         views: Arc<V>,
         progress: &mut dyn FnMut(Lsn, Lsn),
     ) -> Result<Self, LedgerError> {
+        let cryptography = Arc::new(Afresh);
+        Self::open_with(Opening { charter, me, keys, seat, journal, views, cryptography }, progress)
+    }
+
+    /// The same, with somebody else to do the sums of signatures and seals.
+    ///
+    /// # Errors
+    /// See [`Ledger::open`].
+    pub fn open_with(opening: Opening<V>, progress: &mut dyn FnMut(Lsn, Lsn)) -> Result<Self, LedgerError> {
+        let Opening { charter, me, keys, seat, journal, views, cryptography } = opening;
         let reader = journal.reader();
-        let alliance = Alliance::load(charter, me, &*views)?;
+        let alliance = Alliance::load_with(cryptography, charter, me, &*views)?;
         let signing = Signing::Unconfirmed(Doubt::of(seat, reader.tail_loss(me)));
         let mut ledger = Self {
             alliance,
@@ -186,10 +198,15 @@ impl<V: Views> Ledger<V> {
             return Ok(Ok(true));
         }
         for record in run.into_records() {
-            let message = open_payload(&record, self.alliance.me(), &self.keys.decryption);
+            let message = self.open_record(&record);
             self.stage(record, message)?;
         }
         Ok(Ok(true))
+    }
+
+    /// What a record says, if this shop can read it.
+    fn open_record(&self, record: &Record) -> Option<Bytes> {
+        self.alliance.cryptography().open(record, self.alliance.me(), &self.keys.decryption)
     }
 
     /// Decides a command and stages its records. A repeated request is answered as it was the first time.
@@ -386,13 +403,5 @@ fn head(head: LogHead) -> Head {
 
 /// What a record says, if this shop can read it.
 pub fn open_payload(record: &Record, me: ShopId, key: &DecryptionKey) -> Option<Bytes> {
-    let header = record.header();
-    let place = Place {
-        alliance: header.alliance,
-        shop: header.shop,
-        incarnation: header.incarnation,
-        sequence: header.sequence,
-        kind: header.kind,
-    };
-    record.payload()?.open(&place, &header.audience, me, key).ok()
+    record.open(me, key)
 }

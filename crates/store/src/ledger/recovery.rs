@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use hutong_core::{fold, view::Overlay};
 use hutong_record::{RUN_RECORDS_MAX, Record, ShopId, proto::Kind};
 
-use super::{Ledger, LedgerError, Staged, open_payload};
+use super::{Ledger, LedgerError, Staged};
 use crate::{
     journal::{JournalError, Lsn},
     views::Views,
@@ -95,7 +95,7 @@ impl<V: Views> Ledger<V> {
         let views = self.views.clone();
         let mut view = Overlay::new(&*views);
         for (record, superseded) in records {
-            let message = open_payload(&record, self.alliance.me(), &self.keys.decryption);
+            let message = self.open_record(&record);
             let message = message.filter(|_| !forgotten(&record));
             if superseded {
                 self.alliance.fold_superseded(&mut view, &record, message)?;
