@@ -1,9 +1,9 @@
 //! An alliance as one of its shops holds it: the charter and the roster in memory, all else in views.
 
-use alloc::string::String;
+use alloc::{string::String, sync::Arc};
 
 use bytes::Bytes;
-use hutong_record::{PublicKey, ShopId, UnixMillis, motion_id, proto};
+use hutong_record::{Afresh, Cryptography, PublicKey, ShopId, UnixMillis, motion_id, proto};
 use prost::Message as _;
 
 use crate::{
@@ -27,14 +27,26 @@ pub struct Alliance {
     /// While everything is folded anew: the roster that the same records came to before. It judges every record from
     /// the first one on, so that the order in which votes were found does not show.
     expected: Option<Roster>,
+    /// Who does the sums of signatures.
+    cryptography: Arc<dyn Cryptography>,
 }
 
 impl Alliance {
     /// From the charter and what the views hold.
     pub fn load(charter: Charter, me: ShopId, view: &(impl Reader + ?Sized)) -> Result<Self, ViewError> {
-        let council = Council::load(view)?;
+        Self::load_with(Arc::new(Afresh), charter, me, view)
+    }
+
+    /// The same, with somebody else to do the sums of signatures.
+    pub fn load_with(
+        cryptography: Arc<dyn Cryptography>,
+        charter: Charter,
+        me: ShopId,
+        view: &(impl Reader + ?Sized),
+    ) -> Result<Self, ViewError> {
+        let council = Council::load(view, &*cryptography)?;
         let roster = Roster::compute(&charter, &council, view)?;
-        Ok(Self { charter, me, roster, council, expected: None })
+        Ok(Self { charter, me, roster, council, expected: None, cryptography })
     }
 
     /// For folding everything anew into empty views, judged by the roster that is known by now.
@@ -48,6 +60,7 @@ impl Alliance {
             roster,
             council,
             expected: Some(self.roster.clone()),
+            cryptography: self.cryptography.clone(),
         }
     }
 
@@ -65,6 +78,11 @@ impl Alliance {
     /// The roster that says which records count.
     pub(crate) fn judge(&self) -> &Roster {
         self.expected.as_ref().unwrap_or(&self.roster)
+    }
+
+    /// Who does the sums of signatures.
+    pub fn cryptography(&self) -> &dyn Cryptography {
+        &*self.cryptography
     }
 
     /// Its rules.

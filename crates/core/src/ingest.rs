@@ -8,7 +8,7 @@ use core::cmp::Ordering;
 
 use hutong_record::{
     AllianceId, PAYLOAD_BYTES_MAX, RUN_RECORDS_MAX, Record, RecordError, RecordId, RunError, ShopId,
-    UnixMillis, VerifiedRun, proto, verify_run,
+    UnixMillis, VerifiedRun, proto, verify_run_with,
 };
 
 use crate::{alliance::Alliance, charter::CLOCK_AHEAD_MS_MAX};
@@ -146,7 +146,7 @@ impl Alliance {
         if let Some(bare) = new.iter().find(|r| r.payload().is_none()) {
             return Err(IngestError::PayloadMissing(bare.header().sequence));
         }
-        let run = verify_run(new, &key)?;
+        let run = verify_run_with(new, &key, self.cryptography())?;
         let ahead = |record: &&Record| record.header().time.ms_since(now) > CLOCK_AHEAD_MS_MAX;
         match run.records().iter().find(ahead) {
             Some(record) => Err(IngestError::HeldBack(record.header().time)),

@@ -133,7 +133,7 @@ impl Alliance {
         let key = self.admitted_key(issuer).ok_or(ProofError::ShopUnknown(issuer))?;
         for signed in proof.first.iter().chain(&proof.second) {
             StatementKind::VoucherClaim
-                .verify(&key, &signed.claim, &signed.signature)
+                .verify(self.cryptography(), &key, &signed.claim, &signed.signature)
                 .map_err(|_| ProofError::Nothing)?;
         }
         Self::verdict(promotion, issuer, offence, first.key, 0)
@@ -147,7 +147,8 @@ impl Alliance {
             return Err(ProofError::Nothing);
         }
         let keys = |shop| self.admitted_key(shop);
-        let (one, other) = (Statement::verify(first, keys)?, Statement::verify(second, keys)?);
+        let verify = |signed| Statement::verify(self.cryptography(), signed, keys);
+        let (one, other) = (verify(first)?, verify(second)?);
         if one.voucher != other.voucher {
             return Err(ProofError::Nothing);
         }

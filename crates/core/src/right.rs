@@ -6,7 +6,7 @@
 
 use alloc::vec::Vec;
 
-use hutong_record::{PublicKey, ShopId, SigningKey, StatementKind, proto};
+use hutong_record::{Cryptography, PublicKey, ShopId, SigningKey, StatementKind, proto};
 use prost::Message as _;
 use serde::{Deserialize, Serialize};
 
@@ -107,13 +107,14 @@ impl Statement {
 
     /// Reads a statement that `key`, the key of the shop that it names, signed.
     pub fn verify(
+        cryptography: &dyn Cryptography,
         signed: &proto::SignedRight,
         key: impl Fn(ShopId) -> Option<PublicKey>,
     ) -> Result<Self, RightError> {
         let statement = Self::parse(signed).ok_or(RightError::Malformed)?;
         let key = key(statement.shop).ok_or(RightError::ShopUnknown(statement.shop))?;
         StatementKind::VoucherRight
-            .verify(&key, &signed.statement, &signed.signature)
+            .verify(cryptography, &key, &signed.statement, &signed.signature)
             .map_err(|_| RightError::Malformed)?;
         Ok(statement)
     }
@@ -171,7 +172,7 @@ impl Alliance {
             return Err(RightError::Malformed);
         }
         for signed in passes {
-            let statement = Statement::verify(signed, |shop| self.admitted_key(shop))?;
+            let statement = Statement::verify(self.cryptography(), signed, |shop| self.admitted_key(shop))?;
             let Act::Pass { to, uses } = statement.act else { return Err(RightError::Malformed) };
             if statement.voucher != token.body().key
                 || statement.step != right.step
@@ -233,7 +234,7 @@ pub(crate) fn load_passes(stored: &[Vec<u8>]) -> Vec<proto::SignedRight> {
 
 #[cfg(test)]
 mod tests {
-    use hutong_record::RecordId;
+    use hutong_record::{Afresh, RecordId};
 
     use super::*;
 
@@ -247,10 +248,13 @@ mod tests {
         let (key, other) = (SigningKey::from_seed(&[1; 32]), SigningKey::from_seed(&[2; 32]));
         for act in [Act::Pass { to: ShopId::new([7; 32]), uses: 1 }, Act::Use(2), Act::Risk] {
             let signed = statement(act).sign(&key);
-            assert_eq!(Statement::verify(&signed, |_| Some(key.public())), Ok(statement(act)));
-            assert_eq!(Statement::verify(&signed, |_| Some(other.public())), Err(RightError::Malformed));
+            assert_eq!(Statement::verify(&Afresh, &signed, |_| Some(key.public())), Ok(statement(act)));
             assert_eq!(
-                Statement::verify(&signed, |_| None),
+                Statement::verify(&Afresh, &signed, |_| Some(other.public())),
+                Err(RightError::Malformed)
+            );
+            assert_eq!(
+                Statement::verify(&Afresh, &signed, |_| None),
                 Err(RightError::ShopUnknown(ShopId::new([6; 32])))
             );
         }

@@ -5,7 +5,8 @@ use core::{fmt, str::FromStr};
 
 use data_encoding::BASE32_NOPAD;
 use hutong_record::{
-    CardId, PublicKey, RecordId, SigningKey, StatementKind, UnixMillis, proto, voucher_body_hash,
+    CardId, Cryptography, PublicKey, RecordId, SigningKey, StatementKind, UnixMillis, proto,
+    voucher_body_hash,
 };
 use prost::Message as _;
 use serde::{Deserialize, Serialize};
@@ -233,8 +234,9 @@ impl Token {
 
     /// Whether the voucher is what `promotion` lets an issuer hand out, signed by that issuer's key. Whether the number
     /// was the issuer's, where it was moved, the moves tell.
-    pub fn verify(&self, promotion: &Promotion, key: &PublicKey) -> bool {
-        self.fits(promotion) && (self.is_signed_by(key) || hutong_record::planted!(NoTokenSignature))
+    pub fn verify(&self, cryptography: &dyn Cryptography, promotion: &Promotion, key: &PublicKey) -> bool {
+        self.fits(promotion)
+            && (self.is_signed_by(cryptography, key) || hutong_record::planted!(NoTokenSignature))
     }
 
     fn fits(&self, promotion: &Promotion) -> bool {
@@ -255,9 +257,9 @@ impl Token {
     }
 
     /// Whether the issuer's key signed it, whatever it says.
-    pub(crate) fn is_signed_by(&self, key: &PublicKey) -> bool {
+    pub(crate) fn is_signed_by(&self, cryptography: &dyn Cryptography, key: &PublicKey) -> bool {
         let signed = self.claim();
-        StatementKind::VoucherClaim.verify(key, &signed.claim, &signed.signature).is_ok()
+        StatementKind::VoucherClaim.verify(cryptography, key, &signed.claim, &signed.signature).is_ok()
     }
 
     /// What the issuer signed, to be shown to others.

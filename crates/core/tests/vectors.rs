@@ -8,7 +8,7 @@ use hutong_core::{
     voucher::{Presented, Token, VoucherBody, VoucherKey},
 };
 use hutong_record::{
-    CardId, Identity, RecordId, RecoverySeed, SigningKey, StatementKind, UnixMillis, proto, proto::Kind,
+    Afresh, CardId, Identity, RecordId, RecoverySeed, SigningKey, StatementKind, UnixMillis, proto, proto::Kind,
     voucher_body_hash,
 };
 use prost::Message as _;
@@ -112,7 +112,10 @@ fn voucher_as_token_qr_text_and_code() {
             ..Default::default()
         };
         let claim = claim.encode_to_vec();
-        assert_eq!(StatementKind::VoucherClaim.verify(&key.public(), &claim, &signed.signature), Ok(()));
+        assert_eq!(
+            StatementKind::VoucherClaim.verify(&Afresh, &key.public(), &claim, &signed.signature),
+            Ok(())
+        );
     }
 }
 

@@ -1,7 +1,7 @@
 //! Ids: fixed-size byte strings, shown as lower-case hex.
 
 use alloc::string::String;
-use core::{fmt, str::FromStr};
+use core::{cmp::Ordering, fmt, str::FromStr};
 
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::{Deserialize, Serialize};
@@ -24,10 +24,18 @@ pub enum IdError {
     Hex,
 }
 
+/// The first eight bytes as a number; ids have more.
+const fn first_bytes(id: &[u8]) -> u64 {
+    match id.first_chunk() {
+        Some(first) => u64::from_be_bytes(*first),
+        None => 0,
+    }
+}
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $bytes:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
         pub struct $name([u8; $bytes]);
 
         impl $name {
@@ -47,6 +55,20 @@ macro_rules! id {
             /// Its first eight hex digits, for logs and tables.
             pub fn short(&self) -> String {
                 HEXLOWER.encode(&self.0[..4])
+            }
+        }
+
+        /// As the bytes are ordered. Ids are hashes, so the first bytes tell nearly always, in one step: maps by id are
+        /// looked through for every record.
+        impl Ord for $name {
+            fn cmp(&self, other: &Self) -> Ordering {
+                first_bytes(&self.0).cmp(&first_bytes(&other.0)).then_with(|| self.0.cmp(&other.0))
+            }
+        }
+
+        impl PartialOrd for $name {
+            fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+                Some(self.cmp(other))
             }
         }
 
@@ -187,6 +209,21 @@ mod tests {
         assert_eq!("zz".repeat(32).parse::<ShopId>(), Err(IdError::Hex));
         assert_eq!(ShopId::try_from(&[1; 31][..]), Err(IdError::Length { expected: 32, found: 31 }));
         assert_eq!("é".repeat(32).parse::<ShopId>(), Err(IdError::Hex));
+    }
+
+    #[test]
+    fn ids_are_ordered_as_their_bytes_are() {
+        let ids = [0, 7, 8, 31].into_iter().flat_map(|place| {
+            [1, 0x7f, 0x80, 0xff].map(|byte| {
+                let mut id = [0x7f; 32];
+                id[place] = byte;
+                id
+            })
+        });
+        let ids: alloc::vec::Vec<_> = ids.collect();
+        for (one, other) in ids.iter().flat_map(|one| ids.iter().map(move |other| (one, other))) {
+            assert_eq!(ShopId::new(*one).cmp(&ShopId::new(*other)), one.cmp(other), "{one:?} {other:?}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use ed25519_dalek::{Signer as _, VerifyingKey};
 use hpke::{Deserializable as _, Kem as _, Serializable as _, kem::X25519HkdfSha256 as Kem};
 use zeroize::Zeroizing;
 
-use crate::hash;
+use crate::{Cryptography, hash};
 
 /// Length of a signature.
 pub const SIGNATURE_BYTES: usize = 64;
@@ -75,7 +75,7 @@ impl PublicKey {
         self.verify_bytes(&tagged(tag, bytes), signature)
     }
 
-    fn verify_bytes(&self, message: &[u8], signature: &Signature) -> Result<(), SignatureError> {
+    pub(crate) fn verify_bytes(&self, message: &[u8], signature: &Signature) -> Result<(), SignatureError> {
         let signature = ed25519_dalek::Signature::from_bytes(signature);
         self.0.verify_strict(message, &signature).map_err(|_| SignatureError)
     }
@@ -110,9 +110,18 @@ impl StatementKind {
     }
 
     /// Checks the signature over a statement's bytes.
-    pub fn verify(self, key: &PublicKey, statement: &[u8], signature: &[u8]) -> Result<(), SignatureError> {
+    ///
+    /// # Errors
+    /// It is none, or not this key's.
+    pub fn verify(
+        self,
+        cryptography: &dyn Cryptography,
+        key: &PublicKey,
+        statement: &[u8],
+        signature: &[u8],
+    ) -> Result<(), SignatureError> {
         let signature = signature.try_into().map_err(|_| SignatureError)?;
-        key.verify(self.tag(), statement, signature)
+        cryptography.verify(key, &tagged(self.tag(), statement), signature)
     }
 }
 
@@ -152,7 +161,7 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-fn tagged(tag: &[u8], bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn tagged(tag: &[u8], bytes: &[u8]) -> Vec<u8> {
     [tag, bytes].concat()
 }
 

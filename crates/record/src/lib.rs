@@ -6,6 +6,7 @@
 
 extern crate alloc;
 
+mod cryptography;
 mod fork;
 mod hash;
 mod header;
@@ -20,6 +21,7 @@ mod record;
 mod run;
 mod time;
 
+pub use cryptography::{Afresh, Cryptography};
 pub use fork::{ForkProof, ForkProofError, PROOF_CHAIN_BYTES_MAX};
 pub use header::{Audience, FORMAT, HEADER_BYTES_MAX, Header, HeaderError, PARTIES_MAX};
 pub use id::{AllianceId, CardId, IdError, PairId, RecordId, ShopId};
@@ -34,7 +36,7 @@ pub use payload::{
     SESSION_PAYLOADS_MAX, SESSIONS_MAX, Sealer, SessionId, SessionKey,
 };
 pub use record::{Draft, Record, RecordError, sign};
-pub use run::{RUN_RECORDS_MAX, RunError, VerifiedRun, verify_run};
+pub use run::{RUN_RECORDS_MAX, RunError, VerifiedRun, verify_run, verify_run_with};
 pub use time::{DAY_MS, TimeError, UnixMillis, day_start_ms};
 
 pub use hash::{alliance_id, motion_id, request_hash, voucher_body_hash};

@@ -3,7 +3,9 @@
 
 use alloc::vec::Vec;
 
-use crate::{PublicKey, Record, RecordError, RecordId, ShopId, SignatureError, hash};
+use crate::{
+    Afresh, Cryptography, PublicKey, Record, RecordError, RecordId, ShopId, SignatureError, hash, key::tagged,
+};
 
 /// The longest run: a signature check costs as much as some 80 hashes, so longer ones would gain little.
 pub const RUN_RECORDS_MAX: usize = 256;
@@ -62,6 +64,18 @@ impl VerifiedRun {
 /// continue what the caller holds, and whether the author may write, the caller checks. Signatures within the run
 /// that were not looked at are taken off, so that a stored signature is always a verified one.
 pub fn verify_run(records: Vec<Record>, key: &PublicKey) -> Result<VerifiedRun, RunError> {
+    verify_run_with(records, key, &Afresh)
+}
+
+/// The same, with somebody else to do the sums.
+///
+/// # Errors
+/// See [`RunError`].
+pub fn verify_run_with(
+    records: Vec<Record>,
+    key: &PublicKey,
+    cryptography: &dyn Cryptography,
+) -> Result<VerifiedRun, RunError> {
     if records.is_empty() || records.len() > RUN_RECORDS_MAX {
         return Err(RunError::Length(records.len()));
     }
@@ -72,7 +86,7 @@ pub fn verify_run(records: Vec<Record>, key: &PublicKey) -> Result<VerifiedRun, 
     }
     let last = &records[records.len() - 1];
     let sequence = last.header().sequence;
-    verify_signature(last, key).map_err(|SignatureError| RunError::Signature { sequence })?;
+    verify_signature(last, key, cryptography).map_err(|SignatureError| RunError::Signature { sequence })?;
     for record in &records {
         let sequence = record.header().sequence;
         record.check_payload().map_err(|source| RunError::Payload { sequence, source })?;
@@ -94,12 +108,16 @@ fn continues(before: &Record, after: &Record) -> bool {
         && b.previous == Some(before.id())
 }
 
-fn verify_signature(record: &Record, key: &PublicKey) -> Result<(), SignatureError> {
+fn verify_signature(
+    record: &Record,
+    key: &PublicKey,
+    cryptography: &dyn Cryptography,
+) -> Result<(), SignatureError> {
     if crate::planted!(AcceptUnsignedRun) {
         return Ok(());
     }
     let signature = record.signature().ok_or(SignatureError)?;
-    key.verify(hash::SIGN_HEADER, record.header_bytes(), signature)
+    cryptography.verify(key, &tagged(hash::SIGN_HEADER, record.header_bytes()), signature)
 }
 
 /// The id that a record must name as its predecessor to follow `records`.

@@ -67,6 +67,7 @@ impl World {
         back_ms: i64,
     ) -> Option<Record> {
         let shop = self.nodes[node].shop;
+        self.shops[shop].cheated = true;
         let me = self.shops[shop].id();
         // What waits goes first, so that the record still fits when its turn comes.
         while self.nodes[node].process.as_ref().is_some_and(|process| !process.jobs.is_empty()) {
@@ -119,8 +120,8 @@ impl World {
         });
         let audience = record.header().audience.clone();
         let second = self.plant(node, Kind::Redemption, audience, &message.encode_to_vec(), 0)?;
-        self.checks.aut1.forbid(second.id());
         let key = Token::parse(&message.token).ok()?.body().key;
+        self.checks.aut1.forbid(second.id(), key);
         self.checks.second_uses.push((second, key));
         Some(())
     }
@@ -289,7 +290,7 @@ impl World {
         let message = self.receipt(&voucher.token, distributor, self.clock(node))?;
         let audience = Audience::parties([me, distributor, funder])?;
         let record = self.plant(node, Kind::Redemption, audience, &message.encode_to_vec(), 0)?;
-        self.checks.aut1.forbid(record.id());
+        self.checks.aut1.forbid(record.id(), body.key);
         Some(())
     }
 

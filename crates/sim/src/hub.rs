@@ -1,7 +1,7 @@
 //! The hub: does what comes out of a node's replication state machine, as `hutong-node`'s hub does, and runs the
 //! writer's turns.
 
-use hutong_core::ingest::Head;
+use hutong_core::{ingest::Head, roster::Standing};
 use hutong_record::{Record, ShopId, UnixMillis};
 use hutong_store::{
     ledger::{Committed, Doubt, HeadAnswer, Ledger, LedgerError, Patience, Signing, known_forks},
@@ -70,7 +70,7 @@ impl World {
         let own =
             ledger.head(ledger.alliance().me()).map_or((0, 0), |head| (head.sequence, head.incarnation));
         let roster = ledger.alliance().roster();
-        let members = roster.iter().filter(|(shop, _)| roster.member(*shop).is_some()).count();
+        let members = roster.iter().filter(|(_, member)| member.standing == Standing::Member).count();
         let question = (answers.clone(), own, members);
         if process.question.as_ref() != Some(&question) {
             process.question = Some(question);

@@ -21,6 +21,7 @@ mod flash;
 mod fuse;
 mod healing;
 mod hub;
+mod memory;
 mod network;
 mod node;
 mod offers;

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use hutong_core::roster::Standing;
+use hutong_record::ShopId;
 use hutong_sync::{Frame, LinkId, Side};
 use rand::RngExt as _;
 
 use crate::{
     clock::MINUTE_MS,
-    node::NodeNumber,
+    node::{NodeNumber, ShopNumber},
     world::{Event, World},
 };
 
@@ -83,11 +84,6 @@ impl Network {
             from == to || (wall.one_way && to)
         })
     }
-
-    fn connected(&self, one: NodeNumber, other: NodeNumber) -> bool {
-        let ends = |wire: &Wire| wire.ends == [one, other] || wire.ends == [other, one];
-        self.wires.values().any(|wire| ends(wire) && wire.open == [true, true])
-    }
 }
 
 impl World {
@@ -96,6 +92,12 @@ impl World {
         let caller = self.shops[self.nodes[caller].shop].id();
         let Some(ledger) = self.nodes[node].ledger() else { return false };
         ledger.alliance().roster().shop(caller).is_none_or(|member| member.standing == Standing::Member)
+    }
+
+    /// Whether a line between two nodes is open, as far as both know.
+    fn connected(&self, one: NodeNumber, other: NodeNumber) -> bool {
+        let mut wires = self.nodes[one].links.iter().filter_map(|link| self.network.wires.get(link));
+        wires.any(|wire| wire.ends.contains(&other) && wire.open == [true, true])
     }
 
     /// A line from one node to another, which dials. False: it does not come about.
@@ -255,7 +257,7 @@ impl World {
             let to = nodes[node % nodes.len()];
             // Whoever is refused by name does not dial again before the roster changes.
             let welcome = self.nodes[to].process.is_none() || self.lets_in(to, node);
-            if to == node || !welcome || self.network.connected(node, to) {
+            if to == node || !welcome || self.connected(node, to) {
                 continue;
             }
             // A peer that answers and goes at once is not dialled at once.
@@ -273,7 +275,7 @@ impl World {
     }
 
     /// Shops to link to, by the roster that the node knows; the founder's, while it knows nobody.
-    fn targets(&self, node: NodeNumber) -> Vec<usize> {
+    fn targets(&mut self, node: NodeNumber) -> Vec<ShopNumber> {
         let me = self.shops[self.nodes[node].shop].id();
         let Some(ledger) = self.nodes[node].ledger() else { return Vec::new() };
         let roster = ledger.alliance().roster();
@@ -281,11 +283,24 @@ impl World {
             .map(|s| self.shops[s].id())
             .filter(|id| *id != me && roster.member(*id).is_some())
             .collect();
-        let neighbours = hutong_sync::neighbours(me, &others);
-        let mut chosen: Vec<_> =
-            (0..self.shops.len()).filter(|s| neighbours.contains(&self.shops[*s].id())).collect();
-        let bootstrap = roster.member(me).is_none() && !chosen.contains(&0) && self.nodes[node].shop != 0;
+        let stranger = roster.member(me).is_none();
+        let mut chosen = self.neighbours(node, me, others);
+        let bootstrap = stranger && !chosen.contains(&0) && self.nodes[node].shop != 0;
         chosen.extend(bootstrap.then_some(0));
+        chosen
+    }
+
+    /// The neighbours on the circle among some shops: placed anew only when these are others than last time.
+    fn neighbours(&mut self, node: NodeNumber, me: ShopId, others: Vec<ShopId>) -> Vec<ShopNumber> {
+        if let Some((placed, chosen)) = &self.nodes[node].circle
+            && *placed == others
+        {
+            return chosen.clone();
+        }
+        let neighbours = hutong_sync::neighbours(me, &others);
+        let is_one = |s: &ShopNumber| neighbours.contains(&self.shops[*s].id());
+        let chosen: Vec<_> = (0..self.shops.len()).filter(is_one).collect();
+        self.nodes[node].circle = Some((others, chosen.clone()));
         chosen
     }
 }

@@ -28,9 +28,11 @@ pub(crate) type RequestNumber = usize;
 pub(crate) struct Shop {
     pub(crate) identity: Identity,
     pub(crate) keys: Arc<ShopKeys>,
-    /// Why nothing is promised of it (any more): it cheats, or an old disk or a copy of it was put to work. Until a
-    /// node asks its peers for its own head before it signs, the last two break LOG-1 and count like a cheat.
+    /// Why not everything is promised of it (any more): it cheats, or an old disk or a copy of it was put to work. Of a
+    /// shop with an old disk it is still promised that it signs no number twice (LOG-1).
     pub(crate) faulty: Option<FaultKind>,
+    /// Records were signed with its key that its node did not sign, or a copy of its node.
+    pub(crate) cheated: bool,
     /// Its own node, then clones.
     pub(crate) nodes: Vec<NodeNumber>,
 }
@@ -73,6 +75,8 @@ pub(crate) struct Node {
     /// An old image of the disk.
     pub(crate) backup: Option<MemDisk>,
     pub(crate) links: BTreeSet<LinkId>,
+    /// The members on the circle when it last dialled, and its neighbours among them.
+    pub(crate) circle: Option<(Vec<ShopId>, Vec<ShopNumber>)>,
     /// How long to wait before the next dial, ms.
     pub(crate) back_off_ms: i64,
     /// When each shop was last dialled.
@@ -155,6 +159,7 @@ impl Node {
             told: BTreeMap::new(),
             backup: None,
             links: BTreeSet::new(),
+            circle: None,
             back_off_ms: 0,
             dialled_ms: BTreeMap::new(),
             heard_ms: 0,

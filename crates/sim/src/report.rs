@@ -46,6 +46,10 @@ pub struct Figures {
     pub leased_sold_share: SoldShare,
     /// Shops whose forked log every sound shop has frozen.
     pub forks_frozen: u64,
+    /// Records that a shop which does not cheat signed under a number that it had used before (LOG-1).
+    pub self_forks: u64,
+    /// Records of shops that were put back from an old backup whose numbers were compared with all that the shop had signed.
+    pub put_back_records: u64,
     /// Records of all shops.
     pub records: u64,
     /// Repeats whose answer was compared with the first one.
@@ -79,6 +83,8 @@ impl Figures {
             quota_moves,
             leased_sold_share,
             forks_frozen,
+            self_forks,
+            put_back_records,
             records,
             repeats_compared,
             states_compared,
@@ -104,6 +110,8 @@ impl Figures {
         self.leased_sold_share.stock += leased_sold_share.stock;
         self.leased_sold_share.sold += leased_sold_share.sold;
         self.forks_frozen += forks_frozen;
+        self.self_forks += self_forks;
+        self.put_back_records += put_back_records;
         self.records += records;
         self.repeats_compared += repeats_compared;
         self.states_compared += states_compared;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hutong_store::{
     journal::{JournalConfig, JournalError, SegmentJournal},
-    ledger::{self, Ledger},
+    ledger::{self, Ledger, Opening},
     writer::Writer,
 };
 use hutong_sync::{GoodbyeReason, Replica};
@@ -28,8 +28,7 @@ pub(crate) const JOURNAL: JournalConfig =
 const DOWN_MS: std::ops::Range<i64> = 500..10 * MINUTE_MS;
 
 impl World {
-    /// Starts a node on what its disk holds. What the seat says matters once a node asks its peers for its own head
-    /// before it signs: until then an old backup or a copy signs at once, and its shop counts as faulty.
+    /// Starts a node on what its disk holds. On an old backup or a copy it asks its peers for its own head before it signs.
     pub(crate) fn start(&mut self, node: NodeNumber, seat: Seat) {
         if self.nodes[node].process.is_some() || self.nodes[node].shut {
             return;
@@ -54,7 +53,16 @@ impl World {
         let journal = Box::new(FusedJournal { journal, fuse: slot.fuse.clone() });
         let views = slot.views.clone();
         let files = if seat == Seat::Own { ledger::Seat::Kept } else { ledger::Seat::Moved };
-        let opened = Ledger::open(self.charter.clone(), me, keys, files, journal, views, &mut |_, _| {});
+        let opening = Opening {
+            charter: self.charter.clone(),
+            me,
+            keys,
+            seat: files,
+            journal,
+            views,
+            cryptography: self.memory.clone(),
+        };
+        let opened = Ledger::open_with(opening, &mut |_, _| {});
         let ledger = match opened {
             Ok(ledger) => ledger,
             Err(error) => return self.broken(Invariant::Log2, format!("node {node}: {error}")),

@@ -31,7 +31,7 @@ pub(crate) fn street(config: &Config) -> World {
     let now = Clock::default().read(0);
     let shop = |number: ShopNumber, rng: &mut StdRng| {
         let (identity, keys) = keys(rng, now);
-        Shop { identity, keys, faulty: None, nodes: vec![number] }
+        Shop { identity, keys, faulty: None, cheated: false, nodes: vec![number] }
     };
     let shops: Vec<_> = (0..config.shops).map(|number| shop(number, &mut rng)).collect();
     let mut salt = vec![0; 16];

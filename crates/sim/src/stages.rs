@@ -122,6 +122,8 @@ impl World {
             quota_moves: checks.lease.count(),
             leased_sold_share: self.flash.as_ref().and_then(|sale| sale.outcome).into(),
             forks_frozen: self.forks_frozen(),
+            self_forks: checks.log1.self_forks(),
+            put_back_records: checks.log1.compared(),
             records,
             repeats_compared: checks.repeats,
             states_compared: checks.compared,

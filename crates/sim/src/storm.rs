@@ -262,6 +262,7 @@ impl World {
             return;
         }
         self.faults.add(FaultKind::Restore);
+        self.checks.log1.put_back(self.nodes[node].shop);
         self.spoil(node, FaultKind::Restore);
         self.stop(node, true);
         self.nodes[node].disk = backup;
@@ -272,6 +273,7 @@ impl World {
     /// A second node of the same shop, from a copy of its disk.
     pub(crate) fn copy_node(&mut self, node: NodeNumber) -> Option<NodeNumber> {
         let shop = self.nodes[node].shop;
+        self.shops[shop].cheated = true;
         let mut copy = Node::new(shop, self.nodes[node].disk.image());
         copy.clock = self.nodes[node].clock;
         self.nodes.push(copy);

@@ -1,7 +1,9 @@
 //! The street and all that is in it, and what happens next.
 
+use std::{collections::BTreeMap, sync::Arc};
+
 use hutong_core::{charter::Charter, refusal::Refusal};
-use hutong_record::UnixMillis;
+use hutong_record::{ShopId, UnixMillis};
 use hutong_store::ledger::Executed;
 use hutong_sync::LinkId;
 use rand::{SeedableRng as _, rngs::StdRng};
@@ -11,8 +13,9 @@ use crate::{
     config::Config,
     fault::{FaultCounts, FaultKind},
     flash::FlashSale,
+    memory::Memory,
     network::{Cut, Network},
-    node::{Node, NodeNumber, RequestNumber, Shop},
+    node::{Node, NodeNumber, RequestNumber, Shop, ShopNumber},
     offers::Offer,
     queue::Queue,
     storm::Mishap,
@@ -89,7 +92,10 @@ pub(crate) struct World {
     pub(crate) queue: Queue<Event>,
     pub(crate) trace: Trace,
     pub(crate) charter: Charter,
+    /// What all shops have found of signatures and seals.
+    pub(crate) memory: Arc<Memory>,
     pub(crate) shops: Vec<Shop>,
+    numbers: BTreeMap<ShopId, ShopNumber>,
     pub(crate) nodes: Vec<Node>,
     pub(crate) network: Network,
     pub(crate) requests: Vec<Request>,
@@ -116,6 +122,7 @@ impl World {
             queue: Queue::new(),
             trace: Trace::new(),
             charter,
+            memory: Arc::default(),
             nodes: nodes.collect(),
             network: Network::default(),
             requests: Vec::new(),
@@ -124,6 +131,7 @@ impl World {
             presentations_left: config.redemptions,
             closing_ms: i64::from(config.days) * crate::clock::DAY_MS,
             checks: Checks::new(shops.len()),
+            numbers: shops.iter().enumerate().map(|(number, shop)| (shop.id(), number)).collect(),
             shops,
             faults: FaultCounts::of(config.faults),
             violation: None,
@@ -144,13 +152,18 @@ impl World {
         self.nodes[node].clock.read(self.now_ms)
     }
 
+    /// The shop with an id; none: it is a stranger.
+    pub(crate) fn shop_number(&self, id: ShopId) -> Option<ShopNumber> {
+        self.numbers.get(&id).copied()
+    }
+
     /// Whether everything is promised of a node's shop.
     pub(crate) fn is_honest(&self, node: NodeNumber) -> bool {
         self.shops[self.nodes[node].shop].faulty.is_none()
     }
 
     /// Whether a shop is honest, and not shut for good.
-    pub(crate) fn is_sound(&self, shop: crate::node::ShopNumber) -> bool {
+    pub(crate) fn is_sound(&self, shop: ShopNumber) -> bool {
         let shop = &self.shops[shop];
         shop.faulty.is_none() && shop.nodes.iter().all(|node| !self.nodes[*node].shut)
     }

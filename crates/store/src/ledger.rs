@@ -7,6 +7,7 @@ mod error;
 mod forks;
 mod keys;
 mod healing;
+mod opening;
 mod recovery;
 mod signing;
 mod staged;
@@ -25,13 +26,14 @@ use hutong_core::{
     refusal::{Reason, Refusal},
 };
 use hutong_record::{
-    AllianceId, Draft, Payload, Place, Record, RecordId, Sealer, ShopId, UnixMillis, proto, sign,
+    Afresh, AllianceId, Draft, Payload, Place, Record, RecordId, Sealer, ShopId, UnixMillis, proto, sign,
 };
 use rand_core::CryptoRng;
 
 pub use error::{ExecuteError, LedgerError};
 pub use forks::{Examined, KnownFork, ProofTaken, known_forks};
 pub use keys::ShopKeys;
+pub use opening::Opening;
 pub use signing::{CONFIRMING_PEERS, Doubt, HeadAnswer, Patience, QUESTION_MS, Seat, Signing};
 
 use crate::{
@@ -98,8 +100,18 @@ impl<V: Views> Ledger<V> {
         views: Arc<V>,
         progress: &mut dyn FnMut(Lsn, Lsn),
     ) -> Result<Self, LedgerError> {
+        let cryptography = Arc::new(Afresh);
+        Self::open_with(Opening { charter, me, keys, seat, journal, views, cryptography }, progress)
+    }
+
+    /// The same, with somebody else to do the sums of signatures and seals.
+    ///
+    /// # Errors
+    /// See [`Ledger::open`].
+    pub fn open_with(opening: Opening<V>, progress: &mut dyn FnMut(Lsn, Lsn)) -> Result<Self, LedgerError> {
+        let Opening { charter, me, keys, seat, journal, views, cryptography } = opening;
         let reader = journal.reader();
-        let alliance = Alliance::load(charter, me, &*views)?;
+        let alliance = Alliance::load_with(cryptography, charter, me, &*views)?;
         let signing = Signing::Unconfirmed(Doubt::of(seat, reader.tail_loss(me)));
         let mut ledger = Self {
             alliance,
@@ -186,6 +198,7 @@ impl<V: Views> Ledger<V> {
         }
         Ok(Ok(true))
     }
+
 
     /// Decides a command and stages its records. A repeated request is answered as it was the first time.
     ///

@@ -107,8 +107,11 @@ impl Replica {
         let owed =
             |(shop, sequence): (&ShopId, &u64)| self.heads.get(shop).is_some_and(|h| h.sequence >= *sequence);
         let pending = !link.announce.is_empty() || link.owed.iter().any(owed);
+        if !pending {
+            return None;
+        }
         let due = link.have_sent_at.map_or(UnixMillis::EPOCH, |at| at.saturating_add_ms(HAVE_INTERVAL_MS));
-        (pending && !link.stage.is_greeting()).then_some(due)
+        (!link.stage.is_greeting()).then_some(due)
     }
 
     /// Sends a link's announcements and acknowledgements, if the last were sent long enough ago.

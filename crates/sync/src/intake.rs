@@ -10,6 +10,8 @@ use crate::{Head, LinkId, RawRun, frame::Fault, limits::INTAKES_AHEAD};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Span {
     pub(crate) first: u64,
+    /// What the first record names as its predecessor.
+    pub(crate) previous: Option<RecordId>,
     pub(crate) last: Head,
 }
 
@@ -39,15 +41,18 @@ impl Span {
         let fault = SpanError::Fault(Fault::Log);
         let first = runs.first().and_then(|run| run.first()).ok_or(fault)?;
         let last = runs.last().and_then(|run| run.last()).ok_or(fault)?;
-        let (first, last_header) = (Header::parse(&first.header)?, Header::parse(&last.header)?);
+        let first = Header::parse(&first.header)?;
         let steps = runs.iter().map(|run| run.len() as u64).sum::<u64>() - 1;
-        let ours = [&first, &last_header].into_iter().all(|h| h.alliance == alliance && h.shop == shop);
+        // A live record comes alone.
+        let other = if steps > 0 { Some(Header::parse(&last.header)?) } else { None };
+        let last_header = other.as_ref().unwrap_or(&first);
+        let ours = [&first, last_header].into_iter().all(|h| h.alliance == alliance && h.shop == shop);
         if !ours || first.sequence.checked_add(steps) != Some(last_header.sequence) {
             return Err(fault);
         }
         let id = Header::id_of(&last.header);
         let last = Head { sequence: last_header.sequence, id, incarnation: last_header.incarnation };
-        Ok(Self { first: first.sequence, last })
+        Ok(Self { first: first.sequence, previous: first.previous, last })
     }
 }
 

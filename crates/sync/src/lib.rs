@@ -21,6 +21,7 @@ mod fill;
 mod frame;
 mod gossip;
 mod greeting;
+mod held_back;
 mod intake;
 pub mod limits;
 mod link;

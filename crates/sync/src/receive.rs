@@ -68,7 +68,12 @@ impl Replica {
             if head.shop == me {
                 link.push.acknowledged(head.sequence);
             }
-            self.review.insert(head.shop);
+            let theirs = link.known(&head.shop).rank();
+            // Most announcements are of what is here by now: of these nothing is to be asked.
+            let ahead = theirs > self.heads.get(&head.shop).map_or((0, 0), crate::Head::rank);
+            if ahead || self.exacts.contains_key(&head.shop) || self.partings.contains_key(&head.shop) {
+                self.review.insert(head.shop);
+            }
             self.compare(id, head.shop);
         }
         Ok(())
@@ -235,7 +240,7 @@ impl Replica {
             SpanError::Fault(fault) => return Err(fault),
             SpanError::Malformed => self.goodbye(id, GoodbyeReason::Record, "a header is malformed"),
             SpanError::Newer if self.wanted.contains(&shop) => {
-                self.held_back.insert((id, shop), now);
+                self.held_back.insert(id, shop, now);
             }
             SpanError::Newer => {}
         }
@@ -262,8 +267,10 @@ impl Replica {
             self.hand_over(link, shop, runs, span);
             return Ok(());
         }
-        let runs = trim(runs, (tail_sequence + 1).saturating_sub(span.first));
-        match predecessor(&runs) {
+        let held = (tail_sequence + 1).saturating_sub(span.first);
+        let runs = trim(runs, held);
+        let previous = if held == 0 { Ok(span.previous) } else { predecessor(&runs) };
+        match previous {
             Err(error) => return self.unreadable(link, shop, error, now),
             Ok(previous) if previous != tail.map(|head| head.id) => {
                 // Against an unverified tail nothing is proved; the log is wanted once the ladder has spoken.

@@ -16,6 +16,7 @@ use crate::{
     fill::Filled,
     frame::{Fault, cut_runs, raw_run_bytes},
     frontier_digest,
+    held_back::HeldBack,
     intake::Intake,
     limits::{EXACTS_MAX, LOGS_MAX, VERSIONS, WANT_BYTES},
     link::{Known, Link, Purpose},
@@ -52,8 +53,8 @@ pub struct Replica {
     pub(crate) ingest_bytes: usize,
     /// Logs for which something changed, so that a want may be due.
     pub(crate) review: BTreeSet<ShopId>,
-    /// Logs that the ladder held back as one link sent them, since when: nobody can hold back what others send.
-    pub(crate) held_back: BTreeMap<(LinkId, ShopId), UnixMillis>,
+    /// Logs that the ladder held back as one link sent them: nobody can hold back what others send.
+    pub(crate) held_back: HeldBack,
     /// Who sends unasked what this node lacks: one link at a time.
     pub(crate) filled: Option<Filled>,
     /// No filling before.
@@ -80,7 +81,7 @@ impl Replica {
             intakes: BTreeMap::new(),
             ingest_bytes: 0,
             review: BTreeSet::new(),
-            held_back: BTreeMap::new(),
+            held_back: HeldBack::default(),
             filled: None,
             fill_after: None,
             alarms: BTreeMap::new(),
@@ -175,7 +176,7 @@ impl Replica {
         match refusal {
             Refusal::Faulty => self.goodbye(link, GoodbyeReason::Record, "a record was refused"),
             Refusal::Later => {
-                self.held_back.insert((link, shop), now);
+                self.held_back.insert(link, shop, now);
             }
             Refusal::Diverged => {
                 if let Some(link) = self.links.get_mut(&link) {
@@ -289,7 +290,7 @@ impl Replica {
     pub(crate) fn forget(&mut self, link: LinkId) {
         self.fill_over(link);
         self.exacts.retain(|_, exact| exact.link != link);
-        self.held_back.retain(|(at, _), _| *at != link);
+        self.held_back.forget(link);
         let Some(gone) = self.links.remove(&link) else { return };
         for shop in gone.asked.into_keys() {
             if self.wants.get(&shop) == Some(&link) {

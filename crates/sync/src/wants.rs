@@ -1,6 +1,7 @@
 //! Who is asked for what: one want a log over all links, a few a link, each with a deadline.
 
 use alloc::vec::Vec;
+use core::ops::Bound;
 
 use hutong_record::{ShopId, UnixMillis};
 
@@ -8,7 +9,7 @@ use crate::{
     Frame, LinkId, Replica,
     frame::Fault,
     intake::Intake,
-    limits::{INGEST_BYTES_MAX, RETRY_MS, WANT_BYTES, WANTS_MAX},
+    limits::{INGEST_BYTES_MAX, WANT_BYTES, WANTS_MAX},
     link::{Asked, Link, Purpose},
     replica::Exact,
 };
@@ -42,13 +43,7 @@ impl Replica {
         for link in links {
             self.flush_haves(link, now);
         }
-        let due = |since: &UnixMillis| now >= since.saturating_add_ms(RETRY_MS) || now < *since;
-        let retries: Vec<_> =
-            self.held_back.iter().filter(|(_, since)| due(since)).map(|(key, _)| *key).collect();
-        for (link, shop) in retries {
-            self.held_back.remove(&(link, shop));
-            self.review.insert(shop);
-        }
+        self.review.extend(self.held_back.take_due(now));
         self.ask(now);
     }
 
@@ -57,8 +52,7 @@ impl Replica {
         let wants =
             self.links.values().flat_map(|link| link.asked.values().map(|asked| link.deadline(asked)));
         let haves = self.links.values().filter_map(|link| self.have_due(link));
-        let retries = self.held_back.values().map(|since| since.saturating_add_ms(RETRY_MS));
-        wants.chain(haves).chain(retries).chain(self.fill_deadline()).min()
+        wants.chain(haves).chain(self.held_back.due()).chain(self.fill_deadline()).min()
     }
 
     fn overdue(&mut self, id: LinkId, shop: ShopId, asked: Asked, now: UnixMillis) {
@@ -79,12 +73,19 @@ impl Replica {
         if self.is_being_filled() {
             return;
         }
-        let review = core::mem::take(&mut self.review);
-        for shop in review {
-            if self.ask_for(shop, now) == Attempt::Full {
-                self.review.insert(shop);
+        // As long as nothing more may be asked for at all, what is under review stays so, unseen: hundreds of logs may.
+        let mut next = self.review.first().copied();
+        while let Some(shop) = next.filter(|_| self.may_ask()) {
+            if self.ask_for(shop, now) == Attempt::Done {
+                self.review.remove(&shop);
             }
+            next = self.review.range::<ShopId, _>((Bound::Excluded(shop), Bound::Unbounded)).next().copied();
         }
+    }
+
+    /// Whether one want more keeps the bounds over all links.
+    fn may_ask(&self) -> bool {
+        self.wants.len() < WANTS_MAX && self.ingest_bytes < INGEST_BYTES_MAX
     }
 
     fn ask_for(&mut self, shop: ShopId, now: UnixMillis) -> Attempt {
@@ -95,9 +96,6 @@ impl Replica {
             return Attempt::Done;
         }
         let tail = intake.and_then(|intake| intake.tail);
-        if self.wants.len() >= WANTS_MAX || self.ingest_bytes >= INGEST_BYTES_MAX {
-            return Attempt::Full;
-        }
         if let Some(exact) = self.exacts.get(&shop).copied() {
             // Not before the ladder is done with the log: it is put under review again then.
             return if tail.is_some() { Attempt::Done } else { self.ask_exact(shop, exact, now) };
@@ -112,12 +110,13 @@ impl Replica {
         // What the ladder has before it is taken for held, so that the line does not rest while the disk works. Should it
         // be refused, the answer finds no place, and nobody is blamed for it.
         let ours = tail.as_ref().or_else(|| self.heads.get(&shop)).map_or((0, 0), crate::Head::rank);
-        let held_back = |id: &LinkId| self.held_back.contains_key(&(*id, shop));
         let able = |(id, link): (&LinkId, &Link)| {
-            let greeted = !link.stage.is_greeting() && !held_back(id);
+            // Most peers hold no more than this node: nothing else is looked at then.
+            let from_sequence = link.can_serve(&shop, ours)?;
+            let greeted = !link.stage.is_greeting() && !self.held_back.has(*id, shop);
             // Where a later incarnation leaves our log is not known before the ladder has spoken.
             let follows = tail.is_none_or(|tail| link.known(&shop).incarnation == tail.incarnation);
-            link.can_serve(&shop, ours).filter(|_| greeted && follows).map(|from| (*id, from))
+            (greeted && follows).then_some((*id, from_sequence))
         };
         let mut able: Vec<_> = self.links.iter().filter_map(able).collect();
         if able.is_empty() {

@@ -138,7 +138,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         if stored.as_ref().is_none_or(|voucher| voucher.token != token) {
             let Some(key) = self.alliance.admitted_key(issuer) else { return Ok(None) };
             let entitled = matches!(stock::entitlement(self.view, body)?, Entitlement::Entitled);
-            if !entitled || !token.verify(&promotion, &key) {
+            if !entitled || !token.verify(self.alliance.cryptography(), &promotion, &key) {
                 return Ok(None);
             }
         }

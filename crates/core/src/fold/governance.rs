@@ -60,7 +60,9 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
     pub(super) fn act(&self) -> Handled {
         self.check_public()?;
         let header = self.record.header();
-        match self.alliance.council.hear(header.kind, header.time, &self.message, self.alliance.judge()) {
+        let alliance = self.alliance;
+        let cryptography = alliance.cryptography();
+        match alliance.council.hear(header.kind, header.time, &self.message, alliance.judge(), cryptography) {
             Ok(_) => Ok(()),
             Err(_) => Err(ignore("payload is malformed")),
         }

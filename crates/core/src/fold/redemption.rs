@@ -127,7 +127,8 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         }
         let signed = signed.ok_or_else(|| ignore("no statement about the right"))?;
         let keys = |shop| self.alliance.admitted_key(shop);
-        let statement = Statement::verify(signed, keys).map_err(|_| ignore("statement does not verify"))?;
+        let statement = Statement::verify(self.alliance.cryptography(), signed, keys)
+            .map_err(|_| ignore("statement does not verify"))?;
         let fits = statement.voucher == genuine.token.body().key
             && statement.shop == self.author()
             && statement.step == right.step;

@@ -49,7 +49,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
                 return Err(self.await_record(moved, "the move that brought the number does not count"));
             }
         }
-        if token.verify(&promotion, &key) {
+        if token.verify(self.alliance.cryptography(), &promotion, &key) {
             Ok(Genuine { token, promotion, issuer })
         } else {
             Err(ignore("token does not verify"))

@@ -4,7 +4,7 @@
 use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 
 use bytes::Bytes;
-use hutong_record::{ShopId, UnixMillis, motion_id, proto, proto::Kind};
+use hutong_record::{Cryptography, ShopId, UnixMillis, motion_id, proto, proto::Kind};
 use prost::Message as _;
 
 use super::{Act, Heard, Motion, MotionId, Roster};
@@ -51,12 +51,15 @@ pub(crate) struct Raised {
 
 impl Council {
     /// From what the views hold.
-    pub(crate) fn load(view: &(impl Reader + ?Sized)) -> Result<Self, ViewError> {
+    pub(crate) fn load(
+        view: &(impl Reader + ?Sized),
+        cryptography: &dyn Cryptography,
+    ) -> Result<Self, ViewError> {
         let damaged = || ViewError::Damaged("tables of the council".into());
         let mut council = Self::default();
         table::walk(view, &[table::MOTION], None, |key, value| {
             let id: MotionId = key[1..].try_into().map_err(|_| damaged())?;
-            let motion = Motion::parse(value, None).map_err(|_| damaged())?;
+            let motion = Motion::parse_with(cryptography, value, None).map_err(|_| damaged())?;
             let proposed = Proposed { motion, bytes: Bytes::copy_from_slice(value) };
             council.motions.insert(id, Arc::new(proposed));
             Ok(true)
@@ -82,13 +85,14 @@ impl Council {
         at: UnixMillis,
         message: &Bytes,
         known: &Roster,
+        cryptography: &dyn Cryptography,
     ) -> Result<Option<Raised>, Refusal> {
         let malformed = |_| Refusal::field("payload", "is not the message that its kind names");
         let message = message.clone();
         let act = match kind {
             Kind::Vote => {
                 let vote = proto::Vote::decode(message).map_err(malformed)?;
-                return self.vote(&vote, at, known).map(Some);
+                return self.vote(&vote, at, known, cryptography).map(Some);
             }
             Kind::Appeal => Act::of_appeal(proto::Appeal::decode(message).map_err(malformed)?)?,
             Kind::SeasonChoice => Act::of_choice(proto::SeasonChoice::decode(message).map_err(malformed)?)?,
@@ -98,13 +102,19 @@ impl Council {
         Ok(Some(Raised { voice: Voice { at, act }, motion: None }))
     }
 
-    fn vote(&self, vote: &proto::Vote, at: UnixMillis, known: &Roster) -> Result<Raised, Refusal> {
+    fn vote(
+        &self,
+        vote: &proto::Vote,
+        at: UnixMillis,
+        known: &Roster,
+        cryptography: &dyn Cryptography,
+    ) -> Result<Raised, Refusal> {
         let id = motion_id(&vote.motion);
         let voice = Voice { at, act: Act::of_vote(vote) };
         let motion = if self.motions.contains_key(&id) {
             None
         } else {
-            let motion = Motion::parse(&vote.motion, Some(known))?;
+            let motion = Motion::parse_with(cryptography, &vote.motion, Some(known))?;
             Some((id, Arc::new(Proposed { motion, bytes: vote.motion.clone() })))
         };
         Ok(Raised { voice, motion })

@@ -3,7 +3,9 @@
 use alloc::{boxed::Box, string::String, vec::Vec};
 
 use bytes::Bytes;
-use hutong_record::{AllianceId, Identity, RecordId, ShopId, UnixMillis, motion_id, proto};
+use hutong_record::{
+    Afresh, AllianceId, Cryptography, Identity, RecordId, ShopId, UnixMillis, motion_id, proto,
+};
 use prost::Message as _;
 
 use super::{MEMBERS_MAX, MotionId, REASON_CHARS_MAX, Roster};
@@ -84,6 +86,15 @@ pub enum Motion {
 impl Motion {
     /// Checks a motion's form; identities in `known` are not verified again.
     pub(crate) fn parse(bytes: &[u8], known: Option<&Roster>) -> Result<Self, Refusal> {
+        Self::parse_with(&Afresh, bytes, known)
+    }
+
+    /// The same, with somebody else to do the sums of signatures.
+    pub(crate) fn parse_with(
+        cryptography: &dyn Cryptography,
+        bytes: &[u8],
+        known: Option<&Roster>,
+    ) -> Result<Self, Refusal> {
         use proto::motion::Motion as Message;
         let malformed = |why: &str| Refusal::field("motion", why);
         let message = proto::Motion::decode(bytes).map_err(|_| malformed("is not a motion"))?;
@@ -92,7 +103,7 @@ impl Motion {
         }
         bounds::number("round", message.round, 0..=ROUND_MAX)?;
         match message.motion.ok_or_else(|| malformed("is empty"))? {
-            Message::Admission(admission) => Self::admission(admission, message.round, known),
+            Message::Admission(admission) => Self::admission(cryptography, admission, message.round, known),
             Message::Removal(removal) => {
                 reason(&removal.reason)?;
                 let shop = shop("shop_id", &removal.shop_id)?;
@@ -131,13 +142,18 @@ impl Motion {
         }
     }
 
-    fn admission(admission: proto::Admission, round: u32, known: Option<&Roster>) -> Result<Self, Refusal> {
+    fn admission(
+        cryptography: &dyn Cryptography,
+        admission: proto::Admission,
+        round: u32,
+        known: Option<&Roster>,
+    ) -> Result<Self, Refusal> {
         let signed = admission.identity.ok_or_else(|| Refusal::field("motion", "names no shop"))?;
         bounds::text("category", &admission.category, 0..=CATEGORY_CHARS_MAX)?;
         let known = known.and_then(|known| known.members.values().find(|m| *m.identity.signed() == signed));
         let identity = match known {
             Some(member) => member.identity.clone(),
-            None => Identity::verify(&signed).map_err(|e| Refusal::field("motion", e))?,
+            None => cryptography.identity(&signed).map_err(|e| Refusal::field("motion", e))?,
         };
         let proto::Admission { core, category, .. } = admission;
         Ok(Self::Admission { identity: Box::new(identity), core, category, round })

@@ -1,8 +1,8 @@
 //! The roster is a function of the set of votes: here they are given in many orders.
 
 use hutong_record::{
-    Audience, Draft, Payload, Record, RecoverySeed, SigningKey, UnixMillis, motion_id, proto, proto::Kind,
-    sign,
+    Afresh, Audience, Draft, Payload, Record, RecoverySeed, SigningKey, UnixMillis, motion_id, proto,
+    proto::Kind, sign,
 };
 use proptest::prelude::*;
 use prost::Message as _;
@@ -81,7 +81,8 @@ impl Shops {
         for ballot in ballots {
             let vote = proto::Vote { motion: ballot.motion.clone().into(), ..Default::default() };
             let message = vote.encode_to_vec().into();
-            let raised = council.hear(Kind::Vote, UnixMillis::EPOCH, &message, &self.1).unwrap().unwrap();
+            let raised =
+                council.hear(Kind::Vote, UnixMillis::EPOCH, &message, &self.1, &Afresh).unwrap().unwrap();
             assert!(
                 council.add(self.id(ballot.voter), ballot.sequence, raised),
                 "each place holds one voice"

@@ -4,7 +4,7 @@
 use std::{fs::File, io::Write as _, time::Instant};
 
 use blake3::Hash;
-use hutong_record::{RUN_RECORDS_MAX, SigningKey, StatementKind};
+use hutong_record::{Afresh, RUN_RECORDS_MAX, SigningKey, StatementKind};
 use serde_json::{Value, json};
 
 use super::{
@@ -73,7 +73,7 @@ fn take_in(log: &Log, key: &SigningKey, mut file: File) -> anyhow::Result<()> {
         previous = blake3::hash(header);
         if (n + 1) % RUN_RECORDS_MAX == 0 || n + 1 == RECORDS {
             let signature = signatures.next().ok_or_else(|| anyhow::anyhow!("a signature is missing"))?;
-            StatementKind::VoucherClaim.verify(&key.public(), header, signature)?;
+            StatementKind::VoucherClaim.verify(&Afresh, &key.public(), header, signature)?;
         }
         block.extend_from_slice(header);
         block.extend_from_slice(payload);

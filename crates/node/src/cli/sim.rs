@@ -16,6 +16,8 @@ use super::{
 const SEEDS_MAX: u64 = 1_000_000;
 const DAYS_MAX: u32 = 60;
 const REDEMPTIONS_MAX: u32 = 10_000_000;
+/// More threads than any machine has cores; each may hold a street of gigabytes.
+const JOBS_MAX: i64 = 1_024;
 
 /// What to simulate.
 #[derive(Debug, Args)]
@@ -49,9 +51,9 @@ pub(crate) struct SimArgs {
     /// How many runs to spend on making a failure smaller; 0: none.
     #[arg(long, value_name = "RUNS", default_value_t = 60)]
     shrink: u32,
-    /// How many runs at a time [default: one a core].
-    #[arg(long)]
-    threads: Option<NonZero<usize>>,
+    /// How many runs at a time, each in a thread of its own [default: one a core]. What they come to does not depend on it.
+    #[arg(long, alias = "threads", value_name = "RUNS", value_parser = clap::value_parser!(u16).range(1..=JOBS_MAX))]
+    jobs: Option<u16>,
     /// A bug to plant.
     #[cfg(feature = "planted-bugs")]
     #[arg(long, value_parser = |text: &str| text.parse::<hutong_sim::Bug>().map_err(|()| "no such bug"))]
@@ -107,9 +109,10 @@ pub(crate) async fn run(globals: &Globals, args: SimArgs) -> anyhow::Result<Answ
     tokio::task::spawn_blocking(move || {
         let seeds = args.seeds.clone().map_or(args.seed..=args.seed, |seeds| seeds.0);
         let configs: Vec<_> = seeds.map(|seed| args.config(seed)).collect();
-        let threads = args.threads.or_else(|| std::thread::available_parallelism().ok());
-        let threads = threads.unwrap_or(NonZero::<usize>::MIN);
-        let reports = hutong_sim::run_seeds(&configs, threads, |report| output.note(&progress(report)));
+        let jobs = args.jobs.and_then(|jobs| NonZero::new(usize::from(jobs)));
+        let jobs = jobs.or_else(|| std::thread::available_parallelism().ok());
+        let jobs = jobs.unwrap_or(NonZero::<usize>::MIN);
+        let reports = hutong_sim::run_seeds(&configs, jobs, |report| output.note(&progress(report)));
         let failures = failures(&configs, &reports, args.shrink);
         let code = if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
         Ok(answer(&reports, &failures).exiting(code))
@@ -184,6 +187,20 @@ mod tests {
         assert!("5..3".parse::<Seeds>().is_err());
         assert!("5".parse::<Seeds>().is_err());
         assert!("0..99999999".parse::<Seeds>().is_err());
+    }
+
+    #[test]
+    fn jobs_are_at_least_one_and_left_out_they_are_the_cores() {
+        use clap::Parser as _;
+        let jobs = |words: &str| {
+            let cli = crate::cli::Cli::try_parse_from(words.split(' ')).ok()?;
+            let crate::cli::Command::Sim(args) = cli.command else { panic!("{words}") };
+            Some(args.jobs)
+        };
+        assert_eq!(jobs("hutong sim --seed 3 --jobs 4"), Some(Some(4)));
+        assert_eq!(jobs("hutong sim --seed 3"), Some(None));
+        assert_eq!(jobs("hutong sim --seed 3 --jobs 0"), None);
+        assert_eq!(jobs("hutong sim --seed 3 --jobs 1025"), None);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! AUT-1: what cheats wrote without being entitled counts nowhere.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use hutong_core::{promotion, report, roster::Standing};
+use hutong_core::{promotion, report, roster::Standing, voucher::VoucherKey};
 use hutong_record::{RecordId, ShopId};
 
 use super::{Checked, Invariant};
@@ -20,15 +20,16 @@ const PAGE: usize = 1_000;
 /// What must not count.
 #[derive(Debug, Default)]
 pub(crate) struct Forbidden {
-    redemptions: BTreeSet<RecordId>,
+    /// Redemptions, and the vouchers that they would use.
+    redemptions: BTreeMap<RecordId, VoucherKey>,
     strangers: BTreeSet<ShopId>,
     running: BTreeSet<RecordId>,
 }
 
 impl Forbidden {
     /// A redemption that must not count.
-    pub(crate) fn forbid(&mut self, redemption: RecordId) {
-        self.redemptions.insert(redemption);
+    pub(crate) fn forbid(&mut self, redemption: RecordId, voucher: VoucherKey) {
+        self.redemptions.insert(redemption, voucher);
     }
 
     /// A shop that nobody with a vote has named.
@@ -82,12 +83,33 @@ impl World {
                 return Err("a promotion was ended by another than its funder".into());
             }
         }
+        for (redemption, voucher) in &forbidden.redemptions {
+            let voucher = report::voucher(&*views, voucher).map_err(|e| e.to_string())?;
+            if voucher.is_some_and(|voucher| voucher.use_of(*redemption).is_some()) {
+                return Err(format!("{redemption:?} counts and must not"));
+            }
+        }
+        Ok(())
+    }
+
+    /// At rest: the same, whatever voucher a redemption may have been taken for.
+    pub(super) fn check_forbidden_anywhere(&mut self) {
+        for node in self.honest_nodes().collect::<Vec<_>>() {
+            if let Err(what) = self.find_forbidden_anywhere(node) {
+                self.broken(Invariant::Aut1, format!("node {node}: {what}"));
+            }
+        }
+    }
+
+    fn find_forbidden_anywhere(&self, node: NodeNumber) -> Result<(), String> {
+        let Some(ledger) = self.nodes[node].ledger() else { return Ok(()) };
+        let (views, forbidden) = (ledger.views(), &self.checks.aut1.redemptions);
         let mut after = None;
-        while !forbidden.redemptions.is_empty() {
+        while !forbidden.is_empty() {
             let page = report::vouchers(&*views, after.as_ref(), PAGE).map_err(|e| e.to_string())?;
             let Some(last) = page.last() else { break };
             after = Some(last.token.body().key);
-            let counts = page.iter().flat_map(|v| &v.uses).find(|r| forbidden.redemptions.contains(&r.id));
+            let counts = page.iter().flat_map(|v| &v.uses).find(|r| forbidden.contains_key(&r.id));
             if let Some(used) = counts {
                 return Err(format!("{:?} counts and must not", used.id));
             }

@@ -7,7 +7,7 @@ use hutong_core::{alliance::Alliance, fold, pair, report::Summary};
 use hutong_record::ShopId;
 use hutong_store::{
     journal::{Journal, LogHead, SegmentJournal},
-    ledger::{Ledger, Seat},
+    ledger::{Ledger, Opening, Seat},
 };
 
 use super::Invariant;
@@ -99,8 +99,16 @@ impl World {
         let journal = SegmentJournal::open(slot.disk.image(), JOURNAL).map_err(|e| e.to_string())?;
         let journal: Box<dyn Journal> = Box::new(journal);
         let views: Arc<SimViews> = Arc::default();
-        let (charter, keys) = (self.charter.clone(), shop.keys.clone());
-        let anew = Ledger::open(charter, shop.id(), keys, Seat::Kept, journal, views, &mut |_, _| {});
+        let opening = Opening {
+            charter: self.charter.clone(),
+            me: shop.id(),
+            keys: shop.keys.clone(),
+            seat: Seat::Kept,
+            journal,
+            views,
+            cryptography: self.memory.clone(),
+        };
+        let anew = Ledger::open_with(opening, &mut |_, _| {});
         let anew = self.state(&anew.map_err(|e| e.to_string())?, shop.id())?;
         let as_is = self.state(ledger, shop.id())?;
         if anew == as_is { Ok(()) } else { Err(format!("folded anew it is {anew:?}, not {as_is:?}")) }

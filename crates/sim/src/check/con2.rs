@@ -20,7 +20,7 @@ impl World {
             let other = self.reach(node);
             let differs = reach.iter().find(|(shop, at)| other.get(*shop) != Some(*at));
             if let Some((shop, at)) = differs {
-                let shop_number = self.shops.iter().position(|s| s.id() == *shop);
+                let shop_number = self.shop_number(*shop);
                 let what = format!(
                     "node {first} holds shop {shop_number:?} up to {at:?}, node {node} up to {:?}",
                     other.get(shop)

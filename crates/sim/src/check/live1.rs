@@ -67,7 +67,7 @@ impl World {
             _ => None,
         };
         let named: Option<ShopId> = named.and_then(|id| id.parse().ok());
-        let next = self.shops.iter().position(|shop| Some(shop.id()) == named);
+        let next = named.and_then(|id| self.shop_number(id));
         let request = &self.requests[number];
         match (next, &request.action) {
             (Some(next), Action::Redeem { presented: Presented::Token(token), .. })

@@ -118,7 +118,7 @@ pub(crate) struct ByMode {
 pub(crate) struct Checks {
     pub(crate) vou1: vou1::Uses,
     pub(crate) vou2: vou2::HandedOut,
-    log1: log1::Signed,
+    pub(crate) log1: log1::Signed,
     pub(crate) aut1: aut1::Forbidden,
     pub(crate) mon1: mon1::Books,
     pub(crate) risk: risk::Risks,
@@ -283,9 +283,11 @@ impl World {
         self.check_same_records();
         self.check_healed();
         self.slow_checks();
+        self.check_forbidden_anywhere();
         self.check_folded_anew();
-        self.check_risks();
-        self.check_proofs();
+        let verdicts = self.all_verdicts();
+        self.check_risks(&verdicts);
+        self.check_proofs(&verdicts);
         self.check_leases();
         self.check_no_duties();
         self.check_books();

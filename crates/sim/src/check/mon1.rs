@@ -49,16 +49,19 @@ impl Books {
         self.voided.len() as u64
     }
 
-    /// What the second shop owes the first.
-    fn balance(&self, creditor: ShopId, debtor: ShopId) -> i128 {
-        let live = self.booked.iter().filter(|(id, _)| !self.voided.contains(*id));
-        let owed = |(id, booked): (&RecordId, &Booked), from: ShopId, to: ShopId| {
-            let discount = self.lowered.get(id).copied().unwrap_or(booked.discount_minor);
-            let discount = if booked.funder == from && booked.redeemer == to { discount } else { 0 };
-            let bounty = if booked.funder == from && booked.credited == to { booked.bounty_minor } else { 0 };
-            i128::from(discount) + i128::from(bounty)
+    /// What the second shop of each pair owes the first.
+    fn balances(&self) -> BTreeMap<(ShopId, ShopId), i128> {
+        let mut balances = BTreeMap::new();
+        let mut owe = |creditor: ShopId, debtor: ShopId, minor: i64| {
+            *balances.entry((creditor, debtor)).or_default() += i128::from(minor);
+            *balances.entry((debtor, creditor)).or_default() -= i128::from(minor);
         };
-        live.map(|b| owed(b, debtor, creditor) - owed(b, creditor, debtor)).sum()
+        for (id, booked) in self.booked.iter().filter(|(id, _)| !self.voided.contains(*id)) {
+            let discount_minor = self.lowered.get(id).copied().unwrap_or(booked.discount_minor);
+            owe(booked.redeemer, booked.funder, discount_minor);
+            owe(booked.credited, booked.funder, booked.bounty_minor);
+        }
+        balances
     }
 }
 
@@ -84,12 +87,13 @@ impl World {
         let cheated = |shop: usize| {
             self.offers.iter().any(|o| o.funder == shop && o.redeemers.iter().any(|r| !self.is_sound(*r)))
         };
+        let balances = self.checks.mon1.balances();
         let clean: Vec<_> = nodes.into_iter().filter(|n| !cheated(self.nodes[*n].shop)).collect();
         for (index, one) in clean.iter().enumerate() {
             for other in &clean[index + 1..] {
                 let Some(report) = self.pair(*one, *other) else { continue };
                 let me = self.shops[self.nodes[*one].shop].id();
-                let expected = self.checks.mon1.balance(me, report.ally);
+                let expected = balances.get(&(me, report.ally)).copied().unwrap_or_default();
                 if report.balance_minor != expected {
                     let what = format!(
                         "node {one}'s balance with {other} is {}, not {expected}",

@@ -70,6 +70,8 @@ impl Risks {
 
 /// What proofs say: who is liable, for what, with which voucher.
 type Verdicts = BTreeSet<(ShopId, u8, VoucherKey)>;
+/// Of each honest node that runs.
+pub(super) type AllVerdicts = BTreeMap<NodeNumber, Verdicts>;
 
 impl World {
     /// A till was told that a voucher is accepted at risk.
@@ -104,7 +106,7 @@ impl World {
     }
 
     /// At rest: what became of everything that was accepted at risk.
-    pub(super) fn check_risks(&mut self) {
+    pub(super) fn check_risks(&mut self, verdicts: &AllVerdicts) {
         let accepted: Vec<_> = self.checks.risk.accepted.iter().map(|(id, a)| (*id, *a)).collect();
         let standings: Vec<_> = accepted
             .into_iter()
@@ -123,7 +125,7 @@ impl World {
         }
         for (_, a, standing) in standings {
             if matches!(standing, Some(UseStanding::Lost | UseStanding::AtRisk)) {
-                self.check_loss_is_proven(&a);
+                self.check_loss_is_proven(&a, verdicts);
             }
         }
     }
@@ -155,52 +157,54 @@ impl World {
     }
 
     /// A loss beside another shop's use is shown to all by a proof against the shop that took the risk.
-    fn check_loss_is_proven(&mut self, accepted: &Accepted) {
+    fn check_loss_is_proven(&mut self, accepted: &Accepted, verdicts: &AllVerdicts) {
         let used_elsewhere = !self.checks.vou1.live_at(&accepted.voucher).is_empty();
         let Some(offer) = self.offer_of(&accepted.voucher) else { return };
         // Who sees both uses: the issuer and the funder.
         let seen = self.is_sound(offer.funder);
         let expected = (self.shops[accepted.shop].id(), Offence::RiskLost as u8, accepted.voucher);
         if used_elsewhere && seen {
-            self.expect_proof(accepted.shop, expected);
+            self.expect_proof(accepted.shop, expected, verdicts);
         }
     }
 
-    fn expect_proof(&mut self, shop: ShopNumber, expected: (ShopId, u8, VoucherKey)) {
-        for node in self.honest_nodes().collect::<Vec<_>>() {
-            if self.nodes[node].process.is_some() && !self.verdicts(node).contains(&expected) {
-                self.checks.risk.undetected.insert((shop, expected.2));
-                let what =
-                    format!("node {node} has no proof that shop {shop} is liable for {:?}", expected.2);
-                self.broken(Invariant::Vou1, what);
-                return;
-            }
+    fn expect_proof(&mut self, shop: ShopNumber, expected: (ShopId, u8, VoucherKey), verdicts: &AllVerdicts) {
+        let missing = verdicts.iter().find(|(_, verdicts)| !verdicts.contains(&expected));
+        if let Some((node, _)) = missing {
+            self.checks.risk.undetected.insert((shop, expected.2));
+            let what = format!("node {node} has no proof that shop {shop} is liable for {:?}", expected.2);
+            self.broken(Invariant::Vou1, what);
         }
     }
 
     /// At rest: cheats that passed one right on twice are proven, and no honest shop is liable for more than its risks.
-    pub(super) fn check_proofs(&mut self) {
+    pub(super) fn check_proofs(&mut self, all: &AllVerdicts) {
         for (voucher, cheat) in self.checks.passed_twice.clone() {
             let funder = self.offer_of(&voucher).map(|offer| offer.funder);
             let seen = funder.is_some_and(|funder| self.is_sound(funder));
             if seen && self.checks.vou1.live_at(&voucher).len() > 1 {
-                self.expect_proof(cheat, (self.shops[cheat].id(), Offence::PassedTwice as u8, voucher));
+                let expected = (self.shops[cheat].id(), Offence::PassedTwice as u8, voucher);
+                self.expect_proof(cheat, expected, all);
             }
         }
-        let nodes: Vec<_> = self.honest_nodes().filter(|n| self.nodes[*n].process.is_some()).collect();
-        let Some(first) = nodes.first().copied() else { return };
-        let verdicts = self.verdicts(first);
-        for (liable, offence, voucher) in &verdicts {
-            let shop = self.shops.iter().position(|shop| shop.id() == *liable);
+        let Some((first, verdicts)) = all.first_key_value() else { return };
+        for (liable, offence, voucher) in verdicts {
+            let shop = self.shop_number(*liable);
             let honest = shop.is_some_and(|shop| self.shops[shop].faulty.is_none());
             if honest && *offence != Offence::RiskLost as u8 {
                 let what = format!("shop {shop:?} is honest and liable for {voucher:?}, offence {offence}");
                 self.broken(Invariant::Aut1, what);
             }
         }
-        if let Some(other) = nodes.into_iter().find(|node| self.verdicts(*node) != verdicts) {
+        if let Some((other, _)) = all.iter().find(|(_, other)| *other != verdicts) {
             self.broken(Invariant::Con2, format!("nodes {first} and {other} hold other shops liable"));
         }
+    }
+
+    /// Whom the honest nodes hold liable, each for itself.
+    pub(super) fn all_verdicts(&self) -> AllVerdicts {
+        let runs = |node: &NodeNumber| self.nodes[*node].process.is_some();
+        self.honest_nodes().filter(runs).map(|node| (node, self.verdicts(node))).collect()
     }
 
     /// Whom a node holds liable.
@@ -208,12 +212,9 @@ impl World {
         let Some(ledger) = self.nodes[node].ledger() else { return Verdicts::new() };
         let views = ledger.views();
         let judged = |(_, proof): (ShopId, proto::VoucherProof)| {
-            // A proof does not say its promotion in the open: the one whose voucher it is about judges it.
-            self.offers.iter().filter_map(|offer| offer.id).find_map(|id| {
-                let promotion = Promotion::load(&*views, id, Currency::CNY).ok()??;
-                let verdict = ledger.alliance().judge_proof(&proof, &promotion).ok()?;
-                Some((verdict.liable, verdict.offence as u8, verdict.voucher))
-            })
+            let promotion = Promotion::load(&*views, proof::promotion_id(&proof)?, Currency::CNY).ok()??;
+            let verdict = ledger.alliance().judge_proof(&proof, &promotion).ok()?;
+            Some((verdict.liable, verdict.offence as u8, verdict.voucher))
         };
         proof::all(&*views).unwrap_or_default().into_iter().filter_map(judged).collect()
     }

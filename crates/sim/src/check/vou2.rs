@@ -1,7 +1,7 @@
 //! VOU-2: no more vouchers than there are numbers, each number with one owner at a time, within the day's and the card's
 //! limit; none honoured past the quota; a number handed out again only if the voucher before was not used.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use hutong_core::voucher::{Token, VoucherKey};
 use hutong_record::{CardId, RecordId};
@@ -15,9 +15,25 @@ const UTC_OFFSET_MINUTES: i32 = 480;
 #[derive(Debug, Default)]
 pub(crate) struct HandedOut {
     by_key: BTreeMap<VoucherKey, (ShopNumber, Token)>,
+    counts: BTreeMap<(RecordId, ShopNumber), Count>,
     by_day: BTreeMap<(RecordId, ShopNumber, i64), BTreeSet<VoucherKey>>,
     by_card: BTreeMap<(RecordId, ShopNumber, CardId), BTreeSet<VoucherKey>>,
     oversold: u64,
+}
+
+/// How many vouchers of a promotion a shop handed out.
+#[derive(Debug, Default)]
+struct Count {
+    all: u64,
+    /// Under numbers that had not been handed out before.
+    first_round: u64,
+}
+
+impl Count {
+    fn add(&mut self, key: VoucherKey) {
+        self.all += 1;
+        self.first_round += u64::from(key.round == 0);
+    }
 }
 
 impl HandedOut {
@@ -31,7 +47,13 @@ impl HandedOut {
         dealt_double: bool,
     ) -> Checked {
         let body = token.body();
-        let before = self.by_key.entry(body.key).or_insert_with(|| (shop, token.clone()));
+        let before = match self.by_key.entry(body.key) {
+            Entry::Occupied(before) => before.into_mut(),
+            Entry::Vacant(place) => {
+                self.counts.entry((body.key.promotion, shop)).or_default().add(body.key);
+                place.insert((shop, token.clone()))
+            }
+        };
         if (before.0 != shop || before.1 != *token) && !dealt_double {
             return self.oversell(format!("{:?} was handed out twice", body.key));
         }
@@ -83,18 +105,13 @@ impl HandedOut {
 
     /// Vouchers of a promotion that a shop handed out.
     pub(crate) fn count_at(&self, promotion: Option<RecordId>, shop: ShopNumber) -> u64 {
-        let here = |(key, (by, _)): &(&VoucherKey, &(ShopNumber, Token))| {
-            Some(key.promotion) == promotion && *by == shop
-        };
-        self.by_key.iter().filter(here).count() as u64
+        let count = promotion.and_then(|promotion| self.counts.get(&(promotion, shop)));
+        count.map_or(0, |count| count.all)
     }
 
     /// Numbers of a promotion that a shop handed out for the first time.
     pub(crate) fn first_round_at(&self, promotion: RecordId, shop: ShopNumber) -> u64 {
-        let first = |(key, (by, _)): &(&VoucherKey, &(ShopNumber, Token))| {
-            key.promotion == promotion && *by == shop && key.round == 0
-        };
-        self.by_key.iter().filter(first).count() as u64
+        self.counts.get(&(promotion, shop)).map_or(0, |count| count.first_round)
     }
 
     /// The vouchers.

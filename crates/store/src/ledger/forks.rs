@@ -7,7 +7,8 @@ use hutong_core::{
     view::Reader,
 };
 use hutong_record::{
-    Audience, ForkProof, Header, RUN_RECORDS_MAX, Record, ShopId, UnixMillis, proto, proto::Kind, verify_run,
+    Audience, ForkProof, Header, RUN_RECORDS_MAX, Record, ShopId, UnixMillis, proto, proto::Kind,
+    verify_run_with,
 };
 use prost::Message as _;
 use rand_core::CryptoRng;
@@ -142,7 +143,7 @@ impl<V: Views> Ledger<V> {
             return Ok(Examined::Nothing);
         };
         // The signatures in between stay: a proof is the shorter for them.
-        if verify_run(theirs.clone(), &key).is_err() {
+        if verify_run_with(theirs.clone(), &key, self.alliance.cryptography()).is_err() {
             return Ok(Examined::Nothing);
         }
         self.compare_branch(&theirs, &first, now, rng)

@@ -9,7 +9,7 @@ use hutong_core::{
     command::DraftRecord,
     refusal::{Reason, Refusal},
 };
-use hutong_record::{Audience, Record, ShopId, UnixMillis, proto, proto::Kind, verify_run};
+use hutong_record::{Audience, Record, ShopId, UnixMillis, proto, proto::Kind, verify_run_with};
 use rand_core::CryptoRng;
 
 use super::{ExecuteError, Ledger, LedgerError};
@@ -288,7 +288,7 @@ impl<V: Views> Ledger<V> {
     pub(super) fn examine_own(&mut self, records: Vec<Record>) -> Result<bool, LedgerError> {
         let me = self.alliance.me();
         let Some(key) = self.alliance.roster().signing_key(me, 0) else { return Ok(false) };
-        let Ok(run) = verify_run(records, &key) else { return Ok(false) };
+        let Ok(run) = verify_run_with(records, &key, self.alliance.cryptography()) else { return Ok(false) };
         for theirs in run.records() {
             let header = theirs.header();
             if header.shop != me || header.alliance != self.id() {

@@ -141,7 +141,8 @@ fn five_hundred_shops_come_to_the_same_roster_in_any_order() {
         // Each vote brings its motion; they share it here, so that a hundred thousand orders do not copy it.
         let mut motions = BTreeMap::new();
         let mut hear = |said: &Said| {
-            let mut raised = empty.hear(said.kind, said.at, &said.message, &shops.1).unwrap().unwrap();
+            let mut raised =
+                empty.hear(said.kind, said.at, &said.message, &shops.1, &Afresh).unwrap().unwrap();
             raised.motion =
                 raised.motion.map(|(id, motion)| (id, motions.entry(id).or_insert(motion).clone()));
             raised
