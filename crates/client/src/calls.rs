@@ -209,6 +209,8 @@ named! {
 once! {
     /// Vouches that no record was lost when the shop's disk was set back.
     node.declare_nothing_lost(DeclareNothingLostRequest) -> DeclareNothingLostResponse;
+    /// Has the node go over to the keys that were laid into its data folder.
+    node.rotate_key(RotateKeyRequest) -> RotateKeyResponse;
     /// Stops the hand-out of a promotion.
     promotions.end_promotion(EndPromotionRequest) -> EndPromotionResponse;
     /// Founds an alliance.

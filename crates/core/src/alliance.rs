@@ -3,11 +3,12 @@
 use alloc::string::String;
 
 use bytes::Bytes;
-use hutong_record::{PublicKey, ShopId, UnixMillis, motion_id, proto};
+use hutong_record::{ShopId, UnixMillis, motion_id, proto};
 use prost::Message as _;
 
 use crate::{
     charter::Charter,
+    keys::KeyBook,
     refusal::{Reason, Refusal},
     roster::{
         Council, Government, Heard, Member, Motion, MotionId, MotionState, ROUND_MAX, Roster, Standing, Tally,
@@ -27,6 +28,8 @@ pub struct Alliance {
     /// While everything is folded anew: the roster that the same records came to before. It judges every record from
     /// the first one on, so that the order in which votes were found does not show.
     expected: Option<Roster>,
+    /// The keys of later epochs.
+    pub(crate) keys: KeyBook,
 }
 
 impl Alliance {
@@ -34,7 +37,7 @@ impl Alliance {
     pub fn load(charter: Charter, me: ShopId, view: &(impl Reader + ?Sized)) -> Result<Self, ViewError> {
         let council = Council::load(view)?;
         let roster = Roster::compute(&charter, &council, view)?;
-        Ok(Self { charter, me, roster, council, expected: None })
+        Ok(Self { charter, me, roster, council, expected: None, keys: KeyBook::load(view)? })
     }
 
     /// For folding everything anew into empty views, judged by the roster that is known by now.
@@ -48,6 +51,7 @@ impl Alliance {
             roster,
             council,
             expected: Some(self.roster.clone()),
+            keys: KeyBook::default(),
         }
     }
 
@@ -225,11 +229,6 @@ impl Alliance {
         let motion = self.council.motions.get(split).map(|proposed| &proposed.motion);
         matches!(carried, Some(MotionState::Carried { .. }))
             && matches!(motion, Some(Motion::Split { shops }) if shops.binary_search(&shop).is_ok())
-    }
-
-    /// The signing key of a shop that is or was a member.
-    pub(crate) fn admitted_key(&self, shop: ShopId) -> Option<PublicKey> {
-        self.judge().shop(shop).filter(|m| m.was_admitted()).map(|m| *m.identity.signing_key())
     }
 
     /// Hash over everything that all members fold alike. Two nodes with the same records have the same digest (CON-1).

@@ -133,7 +133,7 @@ impl World {
         for from in (0..=head / 64).rev().map(|page| page * 64 + 1) {
             let records = ledger.reader().read_log(shop.id(), from, 64 << 10).ok()?;
             for record in records.into_iter().rev().filter(|r| r.header().kind == Kind::Redemption) {
-                let opened = open_payload(&record, shop.id(), &shop.keys.decryption)?;
+                let opened = open_payload(&record, shop.id(), &shop.keys)?;
                 let message = proto::Redemption::decode(opened).ok()?;
                 let key = Token::parse(&message.token).ok()?.body().key;
                 let voucher = report::voucher(&*views, &key).ok()??;
@@ -168,7 +168,8 @@ impl World {
         rand::Rng::fill_bytes(&mut self.rng, &mut secret);
         let key = VoucherKey { promotion: id, distributor, number, round: 0 };
         let expires = promotion.expires(issued);
-        let body = VoucherBody { key, moved: None, redeemer: 0, card: None, issued, expires, secret };
+        let body =
+            VoucherBody { key, moved: None, redeemer: 0, card: None, issued, expires, secret, key_epoch: 0 };
         let token = match forgery {
             Forgery::ForeignKey => Token::sign(body, &SigningKey::from_seed(&self.rng.random())),
             Forgery::PastQuota | Forgery::SameNumber => Token::sign(body, &self.shops[me].keys.signing),

@@ -22,7 +22,7 @@ pub(crate) fn keys(rng: &mut StdRng, now: UnixMillis) -> (Identity, Arc<ShopKeys
     let seed = RecoverySeed::new(rng.random());
     let signing = Arc::new(SigningKey::from_seed(&seed.signing_seed()));
     let decryption = DecryptionKey::from_seed(&seed.encryption_seed());
-    (Identity::create(&seed, now, rng), Arc::new(ShopKeys { signing, decryption }))
+    (Identity::create(&seed, now, rng), Arc::new(ShopKeys::new(signing, decryption)))
 }
 
 /// A street whose shops run and know nothing of each other, but for the founder.

@@ -38,7 +38,7 @@ impl Shop {
         let signing = Arc::new(SigningKey::from_seed(&seed.signing_seed()));
         let decryption = DecryptionKey::from_seed(&seed.encryption_seed());
         let identity = Identity::create(&seed, now(), rng);
-        Self { identity, keys: Arc::new(ShopKeys { signing, decryption }) }
+        Self { identity, keys: Arc::new(ShopKeys::new(signing, decryption)) }
     }
 
     fn id(&self) -> ShopId {

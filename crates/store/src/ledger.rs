@@ -5,6 +5,7 @@
 
 mod error;
 mod forks;
+mod keys;
 mod recovery;
 mod signing;
 mod staged;
@@ -20,16 +21,17 @@ use hutong_core::{
     duty::{self, Duty},
     fold,
     ingest::{Admitted, Head, IngestError},
+    keys as key_book,
     refusal::{Reason, Refusal},
 };
 use hutong_record::{
-    AllianceId, DecryptionKey, Draft, Payload, Place, Record, RecordId, ShopId, SigningKey, UnixMillis,
-    proto, sign,
+    AllianceId, Draft, Payload, Place, Record, RecordId, ShopId, SigningKey, UnixMillis, proto, sign,
 };
 use rand_core::CryptoRng;
 
 pub use error::{ExecuteError, LedgerError};
 pub use forks::{Examined, KnownFork, ProofTaken, known_forks};
+pub use keys::{EpochKeys, ShopKeys, open_payload};
 pub use signing::{CONFIRMING_PEERS, Doubt, HeadAnswer, Patience, QUESTION_MS, Seat, Signing};
 
 use crate::{
@@ -37,15 +39,6 @@ use crate::{
     views::Views,
 };
 use staged::Staged;
-
-/// The keys with which a shop signs and reads.
-#[derive(Debug)]
-pub struct ShopKeys {
-    /// Signs records and vouchers.
-    pub signing: Arc<SigningKey>,
-    /// Opens what is sealed to the shop.
-    pub decryption: DecryptionKey,
-}
 
 /// One shop's copy of one alliance.
 pub struct Ledger<V> {
@@ -182,11 +175,12 @@ impl<V: Views> Ledger<V> {
                 from = run.records()[0].header().sequence,
                 "a log goes on in a new incarnation from an earlier place; what was held from there on does not count"
             );
+            self.alliance.switch_keys(run.records());
             self.staged.supersede(run.into_records());
             return Ok(Ok(true));
         }
         for record in run.into_records() {
-            let message = open_payload(&record, self.alliance.me(), &self.keys.decryption);
+            let message = open_payload(&record, self.alliance.me(), &self.keys);
             self.stage(record, message)?;
         }
         Ok(Ok(true))
@@ -209,13 +203,15 @@ impl<V: Views> Ledger<V> {
                 answer => Ok(Executed { records: Vec::new(), answer: Some(answer) }),
             };
         }
+        let (key, key_epoch) = self.signer()?;
         if let Err(refusal) = self.signing.check() {
             self.alliance.own_membership()?;
             return Err(refusal.into());
         }
         self.check_folded()?;
+        self.check_key_held(command)?;
         let view = self.staged.overlay(&*self.views);
-        let decider = Decider { alliance: &self.alliance, view: &view, now, key: &self.keys.signing };
+        let decider = Decider { alliance: &self.alliance, view: &view, now, key: &key, key_epoch };
         let (drafts, refusal) = match decider.decide(command, rng) {
             Ok(drafts) => (drafts, None),
             Err(DecideError::Refused(refusal)) => {
@@ -224,6 +220,9 @@ impl<V: Views> Ledger<V> {
             Err(DecideError::View(error)) => return Err(LedgerError::from(error).into()),
         };
         let records = self.write(drafts, now, rng)?;
+        if let Command::RotateKey(succession) = command {
+            self.note_keys_held(succession.epoch());
+        }
         match refusal {
             Some(refusal) => Err(ExecuteError::Refused(refusal)),
             None => Ok(Executed { records, answer: self.earlier(command)? }),
@@ -237,7 +236,8 @@ impl<V: Views> Ledger<V> {
     pub fn qualify(&self, question: &Qualify, now: UnixMillis) -> Result<Vec<Qualified>, ExecuteError> {
         self.check_folded()?;
         let view = self.staged.overlay(&*self.views);
-        let decider = Decider { alliance: &self.alliance, view: &view, now, key: &self.keys.signing };
+        let (key, key_epoch) = self.signer()?;
+        let decider = Decider { alliance: &self.alliance, view: &view, now, key: &key, key_epoch };
         decider.qualify(question).map_err(|error| match error {
             DecideError::Refused(refusal) => ExecuteError::Refused(refusal),
             DecideError::View(error) => LedgerError::from(error).into(),
@@ -269,6 +269,29 @@ impl<V: Views> Ledger<V> {
             return Ok(());
         }
         Err(Refusal::new(Reason::Busy).into())
+    }
+
+    /// What signs this shop's next record, and in which key epoch.
+    fn signer(&self) -> Result<(Arc<SigningKey>, u32), Refusal> {
+        let epoch = self.alliance.key_epoch(self.alliance.me());
+        let key = self.keys.signing_of(epoch);
+        Ok((key.ok_or_else(|| Refusal::new(Reason::KeyMissing).with("epoch", epoch))?, epoch))
+    }
+
+    /// Refuses to go over to keys that this node has not got: it could sign nothing after that.
+    fn check_key_held(&self, command: &Command) -> Result<(), Refusal> {
+        let Command::RotateKey(succession) = command else { return Ok(()) };
+        let held = self.keys.signing_of(succession.epoch()).map(|key| key.public());
+        if held.as_ref() == Some(succession.signing_key()) {
+            return Ok(());
+        }
+        Err(Refusal::new(Reason::KeyMissing).with("epoch", succession.epoch()))
+    }
+
+    fn note_keys_held(&mut self, epoch: u32) {
+        let mut view = self.staged.take_overlay(&*self.views);
+        key_book::note_held(&mut view, epoch);
+        self.staged.put_back(view);
     }
 
     /// What the same request was told before.
@@ -308,24 +331,25 @@ impl<V: Views> Ledger<V> {
         head: Option<Head>,
         now: UnixMillis,
         rng: &mut impl CryptoRng,
-    ) -> Result<Record, LedgerError> {
+    ) -> Result<Record, ExecuteError> {
         let (alliance, shop) = (self.id(), self.alliance.me());
         let (sequence, incarnation) = head.map_or((1, 0), |h| (h.sequence + 1, h.incarnation));
         let incarnation = if self.next_incarnation { signing::next(incarnation, now) } else { incarnation };
         let place = Place { alliance, shop, incarnation, sequence, kind: draft.kind };
         let payload = match draft.audience.named() {
-            [] => Payload::clear(&draft.message, rng)?,
+            [] => Payload::clear(&draft.message, rng).map_err(LedgerError::from)?,
             parties => {
-                let key =
-                    |shop: &ShopId| self.alliance.roster().shop(*shop).map(|m| m.identity.encryption_key());
+                let key = |shop: &ShopId| self.alliance.encryption_key(*shop);
                 let keys: Option<Vec<_>> = parties.iter().map(key).collect();
-                Payload::seal(&draft.message, &place, &keys.ok_or(LedgerError::UnknownParty)?, rng)?
+                let keys = keys.ok_or(LedgerError::UnknownParty)?;
+                Payload::seal(&draft.message, &place, &keys, rng).map_err(LedgerError::from)?
             }
         };
+        let (key, key_epoch) = self.signer()?;
         let header = Draft {
             alliance,
             shop,
-            key_epoch: 0,
+            key_epoch,
             incarnation,
             sequence,
             previous: head.map(|h| h.id),
@@ -333,7 +357,7 @@ impl<V: Views> Ledger<V> {
             kind: draft.kind,
             audience: draft.audience.clone(),
         };
-        Ok(sign(header, payload, &self.keys.signing))
+        Ok(sign(header, payload, &key))
     }
 
     /// Folds a record that will follow what is held, and puts it up for the next commit. `message`: what it says, if
@@ -382,17 +406,4 @@ impl<V: Views> Ledger<V> {
 
 fn head(head: LogHead) -> Head {
     Head { sequence: head.sequence, id: head.id, incarnation: head.incarnation }
-}
-
-/// What a record says, if this shop can read it.
-pub fn open_payload(record: &Record, me: ShopId, key: &DecryptionKey) -> Option<Bytes> {
-    let header = record.header();
-    let place = Place {
-        alliance: header.alliance,
-        shop: header.shop,
-        incarnation: header.incarnation,
-        sequence: header.sequence,
-        kind: header.kind,
-    };
-    record.payload()?.open(&place, &header.audience, me, key).ok()
 }

@@ -320,6 +320,8 @@ impl<V: Views> Writer<V> {
             | IngestError::Malformed(_)
             | IngestError::WrongAlliance(_)
             | IngestError::PayloadMissing(_)
+            | IngestError::KeyRetired(_)
+            | IngestError::Rotation { .. }
             | IngestError::Run(_) => Refused::Faulty,
         })
     }

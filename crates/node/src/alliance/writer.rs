@@ -321,7 +321,7 @@ impl Outlets {
                 continue;
             }
             for record in &new_records(ledger, *shop, before + 1, head.sequence) {
-                let open = |record: &Record| ledger::open_payload(record, me, &self.keys.decryption);
+                let open = |record: &Record| ledger::open_payload(record, me, &self.keys);
                 let (place, kind) = (turn.rights.place(record, open), record.header().kind);
                 let answers = matches!(kind, proto::Kind::VoucherTransfer | proto::Kind::RightDenial);
                 let step = match (*shop == me, place) {

@@ -62,7 +62,7 @@ impl Shop {
         let signing = Arc::new(SigningKey::from_seed(&seed.signing_seed()));
         let decryption = DecryptionKey::from_seed(&seed.encryption_seed());
         let identity = Identity::create(&seed, clock::now(), rng);
-        Self { identity, keys: Arc::new(ShopKeys { signing, decryption }), head: None }
+        Self { identity, keys: Arc::new(ShopKeys::new(signing, decryption)), head: None }
     }
 
     /// The next `count` records of its log, in runs.
@@ -175,8 +175,8 @@ fn profile(sequence: u64) -> proto::Profile {
 
 impl From<Secrets> for Shop {
     fn from(secrets: Secrets) -> Self {
-        let Secrets { signing, decryption, identity } = secrets;
-        Self { identity, keys: Arc::new(ShopKeys { signing: Arc::new(signing), decryption }), head: None }
+        let Secrets { signing, decryption, identity, .. } = secrets;
+        Self { identity, keys: Arc::new(ShopKeys::new(Arc::new(signing), decryption)), head: None }
     }
 }
 

@@ -17,7 +17,7 @@ use super::{Globals, output::Answer, session, show};
 use crate::{clock, data_folder::DataFolder};
 
 /// Every check there is.
-pub(crate) const CHECKS: [&str; 43] = [
+pub(crate) const CHECKS: [&str; 44] = [
     "folder",
     "folder-mode",
     "folder-owner",
@@ -50,6 +50,7 @@ pub(crate) const CHECKS: [&str; 43] = [
     "federation",
     "membership",
     "signing",
+    "key-epoch",
     "links",
     "peer-versions",
     "stale-members",

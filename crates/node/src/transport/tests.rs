@@ -116,7 +116,7 @@ fn dialler(seed: u8) -> Dialer {
 }
 
 fn config(seed: u8, shop: &Shop) -> ClientConfig {
-    (*client_config(&credential(seed), shop.key)).clone()
+    (*client_config(&credential(seed), shop.key.into())).clone()
 }
 
 fn ping() -> HealthCheckRequest {

@@ -151,6 +151,12 @@ pub(crate) fn logs(street: &Street) -> BTreeMap<ShopId, Vec<Record>> {
 }
 
 /// Delivers all logs in any interleaving, in runs and groups of any length, with restarts in between.
+/// No run goes on past the end of a key epoch.
+fn end_of_run(log: &[Record], next: usize, end: usize) -> usize {
+    let rotation = log[next..end].iter().position(|r| r.header().kind == proto::Kind::KeyRotation);
+    rotation.map_or(end, |place| next + place + 1)
+}
+
 pub(crate) fn deliver(
     logs: &BTreeMap<ShopId, Vec<Record>>,
     to: &mut Shop,
@@ -164,6 +170,7 @@ pub(crate) fn deliver(
         let (next, log) = left.last_mut().unwrap();
         let most = if rng.random_bool(0.3) { 200 } else { 4 };
         let end = log.len().min(*next + rng.random_range(1..=most));
+        let end = end_of_run(log, *next, end);
         let run: Vec<_> = log[*next..end].iter().map(Record::to_message).collect();
         match to.ledger.ingest(run, street.now).unwrap() {
             Ok(_) => *next = end,

@@ -223,6 +223,7 @@ methods! {
     "NodeService" / "GetStatus", Reads, OneOf(&[Scope::NodeRead]);
     "NodeService" / "SetFederation", Changes, OneOf(&[Scope::NodeWrite]);
     "NodeService" / "DeclareNothingLost", Changes, Owner;
+    "NodeService" / "RotateKey", Changes, Owner;
     "NodeService" / "ExportBundle", Reads, Owner;
     "NodeService" / "ImportBundle", Changes, Owner;
     "TokenService" / "CreateToken", Changes, Owner;

@@ -1,0 +1,87 @@
+//! The keys of one shop, epoch by epoch. They are the same in all its alliances, whose logs may stand in different epochs:
+//! what is older is kept, to read what was sealed to it and to sign where a log has not come further.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use bytes::Bytes;
+use hutong_record::{DecryptionKey, Place, Record, ShopId, SigningKey, Succession};
+
+/// The keys with which a shop signs and reads.
+#[derive(Debug)]
+pub struct ShopKeys {
+    /// Signs records and vouchers in key epoch 0.
+    pub signing: Arc<SigningKey>,
+    /// Opens what was sealed to the shop in key epoch 0.
+    pub decryption: DecryptionKey,
+    later: RwLock<BTreeMap<u32, Arc<EpochKeys>>>,
+}
+
+/// The keys of a later epoch.
+#[derive(Debug)]
+pub struct EpochKeys {
+    /// Signs records and vouchers.
+    pub signing: Arc<SigningKey>,
+    /// Opens what is sealed to the shop.
+    pub decryption: DecryptionKey,
+    /// Tells others of both.
+    pub succession: Succession,
+}
+
+impl ShopKeys {
+    /// The keys of epoch 0, and no others.
+    pub fn new(signing: Arc<SigningKey>, decryption: DecryptionKey) -> Self {
+        Self { signing, decryption, later: RwLock::default() }
+    }
+
+    /// Adds a later epoch's.
+    pub fn add(&self, keys: EpochKeys) {
+        let mut later = self.later.write().unwrap_or_else(PoisonError::into_inner);
+        later.insert(keys.succession.epoch(), Arc::new(keys));
+    }
+
+    /// The newest epoch whose keys are here.
+    pub fn newest(&self) -> u32 {
+        self.read(|later| later.last_key_value().map_or(0, |(epoch, _)| *epoch))
+    }
+
+    /// What signs in an epoch.
+    pub fn signing_of(&self, epoch: u32) -> Option<Arc<SigningKey>> {
+        match epoch {
+            0 => Some(self.signing.clone()),
+            _ => self.read(|later| later.get(&epoch).map(|keys| keys.signing.clone())),
+        }
+    }
+
+    /// How others are told of an epoch.
+    pub fn succession_to(&self, epoch: u32) -> Option<Succession> {
+        self.read(|later| later.get(&epoch).map(|keys| keys.succession.clone()))
+    }
+
+    fn read<T>(&self, look: impl FnOnce(&BTreeMap<u32, Arc<EpochKeys>>) -> T) -> T {
+        look(&self.later.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// What a record says, if this shop can read it. Payloads are sealed to the newest key that their author knows of, so
+/// that one is tried first.
+pub fn open_payload(record: &Record, me: ShopId, keys: &ShopKeys) -> Option<Bytes> {
+    let header = record.header();
+    let place = Place {
+        alliance: header.alliance,
+        shop: header.shop,
+        incarnation: header.incarnation,
+        sequence: header.sequence,
+        kind: header.kind,
+    };
+    let payload = record.payload()?;
+    let open = |key: &DecryptionKey| payload.open(&place, &header.audience, me, key).ok();
+    let is_party = header.audience.named().binary_search(&me).is_ok();
+    let later: Vec<_> = match is_party {
+        true => keys.read(|later| later.values().rev().cloned().collect()),
+        false => Vec::new(),
+    };
+    later.iter().find_map(|keys| open(&keys.decryption)).or_else(|| open(&keys.decryption))
+}
