@@ -152,12 +152,12 @@ impl Alliance {
         let head = head(shop);
         let (new, supersedes) = continue_log(records, head, |sequence| held(shop, sequence))?;
         let Some(first) = new.first().map(|r| r.header()) else { return Ok(None) };
-        let key = self.key_at(first)?;
         // Where the run's only signature lies past the seal, the records before it come with those past it, which do
         // not count.
         if let Some(seal) = self.roster().counts_up_to(shop).filter(|seal| first.sequence > *seal) {
             return Err(IngestError::Sealed(seal));
         }
+        let key = self.key_at(first)?;
         if let Some(bare) = new.iter().find(|r| r.payload().is_none()) {
             return Err(IngestError::PayloadMissing(bare.header().sequence));
         }
