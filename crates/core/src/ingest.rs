@@ -118,8 +118,9 @@ impl IngestError {
 /// Records that may be stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admitted {
-    /// They continue the log that is held, at its end or, where [`Admitted::supersedes`], before.
-    pub run: VerifiedRun,
+    /// They continue the log that is held, at its end or, where [`Admitted::supersedes`], before. At least one run; each but
+    /// the last ends in a rotation, and the next one is of the epoch after it.
+    pub runs: Vec<VerifiedRun>,
     /// The author went on in a new incarnation from an earlier place than is held: what is held from the first of these
     /// records' place on never counts.
     pub supersedes: bool,
@@ -161,12 +162,11 @@ impl Alliance {
         if let Some(bare) = new.iter().find(|r| r.payload().is_none()) {
             return Err(IngestError::PayloadMissing(bare.header().sequence));
         }
-        let run = verify_run(new, &key)?;
-        check_rotation(&run, identity)?;
+        let runs = verify_runs(new, key, identity)?;
         let ahead = |record: &&Record| record.header().time.ms_since(now) > CLOCK_AHEAD_MS_MAX;
-        match run.records().iter().find(ahead) {
+        match runs.iter().flat_map(VerifiedRun::records).find(ahead) {
             Some(record) => Err(IngestError::HeldBack(record.header().time)),
-            None => Ok(Some(Admitted { run, supersedes })),
+            None => Ok(Some(Admitted { runs, supersedes })),
         }
     }
 }
@@ -186,15 +186,49 @@ impl Alliance {
     }
 }
 
-/// A rotation says by which key all that follows is checked, so it is checked here, and not left to the fold. It can only
-/// be a run's last record.
-fn check_rotation(run: &VerifiedRun, identity: &Identity) -> Result<(), IngestError> {
+/// Verifies records run by run: no signature covers records of another key epoch, so each rotation ends a run, and says by
+/// which key the next one is checked.
+fn verify_runs(
+    mut records: Vec<Record>,
+    mut key: PublicKey,
+    identity: &Identity,
+) -> Result<Vec<VerifiedRun>, IngestError> {
+    let mut runs: Vec<VerifiedRun> = Vec::new();
+    loop {
+        let rotation = records.iter().position(|record| record.header().kind == Kind::KeyRotation);
+        let rest = rotation.map_or_else(Vec::new, |place| records.split_off(place + 1));
+        if let Some(before) = runs.last() {
+            check_next(before, records[0].header())?;
+        }
+        let run = verify_run(records, &key)?;
+        if rotation.is_some() {
+            key = rotated_to(&run, identity)?;
+        }
+        runs.push(run);
+        if rest.is_empty() {
+            return Ok(runs);
+        }
+        records = rest;
+    }
+}
+
+/// Whether a record continues a log after a rotation, in the next epoch.
+fn check_next(before: &VerifiedRun, first: &Header) -> Result<(), IngestError> {
+    let last = before.records()[before.records().len() - 1].header();
+    let continues = (first.shop, first.alliance) == (last.shop, last.alliance)
+        && last.key_epoch.checked_add(1) == Some(first.key_epoch)
+        && first.incarnation >= last.incarnation
+        && last.sequence.checked_add(1) == Some(first.sequence)
+        && first.previous == Some(before.head());
+    if continues { Ok(()) } else { Err(RunError::Broken { sequence: first.sequence }.into()) }
+}
+
+/// The key to which a run's last record, a rotation, leads. It says by which key all that follows is checked, so it is
+/// checked here, and not left to the fold.
+fn rotated_to(run: &VerifiedRun, identity: &Identity) -> Result<PublicKey, IngestError> {
     let records = run.records();
     let last = &records[records.len() - 1];
     let header = last.header();
-    if header.kind != Kind::KeyRotation {
-        return Ok(());
-    }
     let rotation = || {
         let message = last.payload().filter(|_| header.audience.named().is_empty());
         let message = message.ok_or(SuccessionError::Malformed)?.message();
@@ -203,7 +237,7 @@ fn check_rotation(run: &VerifiedRun, identity: &Identity) -> Result<(), IngestEr
         let succession = Succession::verify(&succession, identity)?;
         let next = header.key_epoch.checked_add(1);
         if next == Some(succession.epoch()) {
-            Ok(())
+            Ok(*succession.signing_key())
         } else {
             Err(SuccessionError::Epoch(succession.epoch()))
         }

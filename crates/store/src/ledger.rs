@@ -25,7 +25,8 @@ use hutong_core::{
     refusal::{Reason, Refusal},
 };
 use hutong_record::{
-    AllianceId, Draft, Payload, Place, Record, RecordId, ShopId, SigningKey, UnixMillis, proto, sign,
+    AllianceId, Draft, Payload, Place, Record, RecordId, ShopId, SigningKey, UnixMillis, VerifiedRun, proto,
+    sign,
 };
 use rand_core::CryptoRng;
 
@@ -161,25 +162,27 @@ impl<V: Views> Ledger<V> {
         let head = |shop| staged.heads.get(&shop).copied().or_else(|| reader.head_of(shop).map(head));
         let held =
             |shop, sequence| staged.id(shop, sequence).or_else(|| reader.record_id(shop, sequence).ok()?);
-        let Admitted { run, supersedes } = match self.alliance.admit(messages, head, held, now) {
+        let Admitted { runs, supersedes } = match self.alliance.admit(messages, head, held, now) {
             Ok(Some(admitted)) => admitted,
             Ok(None) => return Ok(Ok(false)),
             Err(error) => return Ok(Err(error)),
         };
-        if run.shop() == self.alliance.me() && self.signing == Signing::Confirmed {
+        let records: Vec<_> = runs.into_iter().flat_map(VerifiedRun::into_records).collect();
+        let first = records[0].header().clone();
+        if first.shop == self.alliance.me() && self.signing == Signing::Confirmed {
             self.signing = Signing::Unconfirmed(Doubt::Shared);
         }
         if supersedes {
             tracing::warn!(
-                shop = run.shop().short(),
-                from = run.records()[0].header().sequence,
+                shop = first.shop.short(),
+                from = first.sequence,
                 "a log goes on in a new incarnation from an earlier place; what was held from there on does not count"
             );
-            self.alliance.switch_keys(run.records());
-            self.staged.supersede(run.into_records());
+            self.alliance.switch_keys(&records);
+            self.staged.supersede(records);
             return Ok(Ok(true));
         }
-        for record in run.into_records() {
+        for record in records {
             let message = open_payload(&record, self.alliance.me(), &self.keys);
             self.stage(record, message)?;
         }

@@ -7,7 +7,7 @@ use hutong_core::{
     ingest::{Head, IngestError},
     refusal::{Reason, Refusal},
 };
-use hutong_record::{ShopId, UnixMillis, proto};
+use hutong_record::{Header, RUN_RECORDS_MAX, ShopId, UnixMillis, proto, proto::Kind};
 use prost::Message as _;
 use rand_core::CryptoRng;
 
@@ -145,6 +145,25 @@ pub struct Writer<V> {
     ledger: Ledger<V>,
 }
 
+/// Runs end where a key epoch ends. A branch may come to the incarnation by which it counts only after that, so what
+/// follows a rotation is taken in with it, as far as one message goes.
+fn across_rotations(runs: Vec<Vec<proto::Record>>) -> Vec<Vec<proto::Record>> {
+    let rotates = |run: &[proto::Record]| {
+        let header = run.last().and_then(|last| Header::parse(&last.header).ok());
+        header.is_some_and(|header| header.kind == Kind::KeyRotation)
+    };
+    let mut joined: Vec<Vec<proto::Record>> = Vec::with_capacity(runs.len());
+    for run in runs {
+        match joined.last_mut() {
+            Some(before) if before.len() + run.len() <= RUN_RECORDS_MAX && rotates(before) => {
+                before.extend(run)
+            }
+            _ => joined.push(run),
+        }
+    }
+    joined
+}
+
 impl<V: Views> Writer<V> {
     /// Writes this ledger.
     pub const fn new(ledger: Ledger<V>) -> Self {
@@ -269,7 +288,7 @@ impl<V: Views> Writer<V> {
         tell: &mut impl FnMut(&Ledger<V>, News<T, P>),
     ) -> Result<(Option<Refused>, Taken), LedgerError> {
         let mut taken = Taken::default();
-        for run in runs {
+        for run in across_rotations(runs) {
             let staged = self.ledger.staged_count();
             if let Err(error) = self.ledger.ingest(run, now())? {
                 tracing::debug!(shop = shop.short(), %error, "records refused");

@@ -152,7 +152,7 @@ pub(crate) fn logs(street: &Street) -> BTreeMap<ShopId, Vec<Record>> {
 
 /// Delivers all logs in any interleaving, in runs and groups of any length, with restarts in between.
 /// No run goes on past the end of a key epoch.
-fn end_of_run(log: &[Record], next: usize, end: usize) -> usize {
+pub(crate) fn end_of_run(log: &[Record], next: usize, end: usize) -> usize {
     let rotation = log[next..end].iter().position(|r| r.header().kind == proto::Kind::KeyRotation);
     rotation.map_or(end, |place| next + place + 1)
 }

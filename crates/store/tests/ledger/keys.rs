@@ -10,6 +10,7 @@ use hutong_record::{
 use hutong_store::{
     ledger::{EpochKeys, Patience, ProofTaken, ShopKeys, Signing, open_payload},
     views::MemViews,
+    writer::{Job, News, Writer},
 };
 use prost::Message as _;
 
@@ -247,15 +248,60 @@ fn a_run_does_not_cross_the_rotation_and_a_log_is_shown_in_runs_that_do_not() {
     let kinds: Vec<_> = first.iter().map(|record| record.header().kind).collect();
     assert_eq!(kinds, [Kind::Profile, Kind::KeyRotation], "the run ends with its epoch");
     let second = street.shops[1].log(author, held + 2);
-    let crossing: Vec<_> = first.iter().chain(&second).cloned().collect();
-    let refused = IngestError::Run(RunError::Broken { sequence: held + 3 });
-    assert_eq!(street.shops[0].take(&crossing, street.now), Err(refused));
+    let covered: Vec<_> =
+        first.iter().cloned().map(Record::without_signature).chain(second.clone()).collect();
+    let refused = IngestError::Run(RunError::Signature { sequence: held + 2 });
+    assert_eq!(street.shops[0].take(&covered, street.now), Err(refused), "no signature covers both epochs");
     assert_eq!(
         street.shops[0].take(&second, street.now),
         Err(IngestError::Gap { head: held, found: held + 3 })
     );
     assert_eq!(street.shops[0].take(&first, street.now), Ok(true));
     assert_eq!(street.shops[0].take(&second, street.now), Ok(true));
+    // Both runs may come in one message.
+    let both = [first, second].concat();
+    assert_eq!(street.shops[2].take(&both, street.now), Ok(true));
+    assert_eq!((street.key_epoch(2, 1), street.last(2, 1)), (1, street.last(1, 1)));
+}
+
+#[test]
+fn a_message_goes_over_a_rotation_only_to_the_next_record_of_the_next_epoch() {
+    let mut street = Street::new(412, 3);
+    street.call_itself(1, "甲");
+    street.meet();
+    street.rotate(1);
+    let rotation = street.last(1, 1);
+    let profile = proto::Profile { name: "乙".into(), ..Default::default() };
+    let next = street.craft(1, Kind::Profile, &[], &profile);
+    let header = next.header();
+    let draft = Draft {
+        alliance: header.alliance,
+        shop: header.shop,
+        key_epoch: header.key_epoch,
+        incarnation: header.incarnation,
+        sequence: header.sequence,
+        previous: header.previous,
+        time: header.time,
+        kind: header.kind,
+        audience: header.audience.clone(),
+    };
+    let mut refused = |change: &dyn Fn(&mut Draft)| {
+        let mut draft = draft.clone();
+        change(&mut draft);
+        let record = street.sign(1, draft, &profile.encode_to_vec());
+        street.shops[0].take(&[rotation.clone(), record], street.now)
+    };
+    let broken = |sequence| Err(IngestError::Run(RunError::Broken { sequence }));
+    let sequence = header.sequence;
+    assert_eq!(refused(&|draft| draft.key_epoch = 0), broken(sequence));
+    assert_eq!(refused(&|draft| draft.key_epoch = 2), broken(sequence));
+    assert_eq!(refused(&|draft| draft.sequence += 1), broken(sequence + 1));
+    assert_eq!(
+        refused(&|draft| draft.previous = Some(hutong_record::RecordId::new([1; 32]))),
+        broken(sequence)
+    );
+    assert_eq!(refused(&|draft| draft.shop = hutong_record::ShopId::new([1; 32])), broken(sequence));
+    assert_eq!(street.shops[0].take(&[rotation.clone(), next], street.now), Ok(true));
 }
 
 #[test]
@@ -368,6 +414,49 @@ fn a_rotation_that_a_lost_disk_took_along_is_superseded_like_all_else() {
         assert_eq!(standing, Standing::Member);
     }
     street.check_agreement("rotated again");
+}
+
+#[test]
+fn a_branch_that_comes_to_its_incarnation_only_after_a_rotation_counts() {
+    let mut street = Street::new(413, 5);
+    street.call_itself(1, "旧");
+    street.meet();
+    let (author, base) = (street.id(1), street.shops[1].copied());
+    let restore = |street: &mut Street, disk: Shop, peers: &[usize]| {
+        street.pass(2_000);
+        street.shops[1] = disk;
+        assert_eq!(street.ask(1, peers, Patience::Waits), Signing::Confirmed);
+    };
+    restore(&mut street, base.copied(), &[0, 2]);
+    street.call_itself(1, "甲");
+    street.rotate(1);
+    let rotated = street.shops[1].copied();
+    restore(&mut street, base.copied(), &[0, 2]);
+    street.call_itself(1, "乙");
+    street.carry(1, 0);
+    // Whom the third disk asks has heard of neither.
+    restore(&mut street, rotated, &[2, 3]);
+    street.call_itself(1, "丙");
+    let after = base.ledger.head(author).unwrap().sequence;
+    let first = street.shops[1].log(author, after);
+    let second = street.shops[1].log(author, after + first.len() as u64);
+    let refused = street.shops[0].take(&first, street.now);
+    assert_eq!(refused, Err(IngestError::Superseded(after + 1)), "by itself the first run does not count");
+    let messages = |run: &[Record]| run.iter().map(Record::to_message).collect::<Vec<_>>();
+    let runs = vec![messages(&first), messages(&second)];
+    let mut writer = Writer::new(street.shops[0].copied().ledger);
+    let (now, mut taken) = (street.now, None);
+    let mut tell = |_: &_, news: News<(), ()>| {
+        if let News::Ingested { outcome, .. } = news {
+            taken = Some(outcome.map(|head| head.id));
+        }
+    };
+    let job = Job::Ingest { peer: (), shop: author, runs };
+    writer.turn(job, || None, &|| now, &mut street.rng, &mut tell).unwrap();
+    assert_eq!(taken, Some(Ok(street.last(1, 1).id())));
+    street.meet();
+    street.check_agreement("the third disk counts");
+    assert_eq!(street.key_epoch(0, 1), 1);
 }
 
 /// Shop 1 signs two records at one place after its rotation, of which shop 0 and shop 2 hold one each.

@@ -7,8 +7,8 @@ use hutong_core::{
     report::Summary, roster::Standing, settlement::book,
 };
 use hutong_record::{
-    Audience, DecryptionKey, Draft, Identity, Payload, Place, Record, RecoverySeed, ShopId, SigningKey,
-    UnixMillis, proto, proto::Kind, sign,
+    Audience, DecryptionKey, Draft, Identity, Payload, Place, RUN_RECORDS_MAX, Record, RecoverySeed, ShopId,
+    SigningKey, UnixMillis, proto, proto::Kind, sign,
 };
 use hutong_store::{
     disk::MemDisk,
@@ -108,6 +108,19 @@ impl Shop {
         let taken = self.ledger.ingest(run.iter().map(Record::to_message).collect(), now).unwrap();
         self.ledger.commit().unwrap();
         taken
+    }
+
+    /// The same; what follows a rotation goes with it, as far as one message goes.
+    pub(crate) fn message(&self, author: ShopId, after: u64) -> Vec<Record> {
+        let mut message = self.log(author, after);
+        while message.last().is_some_and(|last| last.header().kind == Kind::KeyRotation) {
+            let more = self.log(author, after + message.len() as u64);
+            if more.is_empty() || message.len() + more.len() > RUN_RECORDS_MAX {
+                break;
+            }
+            message.extend(more);
+        }
+        message
     }
 
     /// All that it holds of a log, as it would send it to one who holds `after`.
@@ -277,7 +290,7 @@ impl Street {
         let mut back = 0;
         loop {
             let after = held.1.min(theirs.1 - 1).saturating_sub(back);
-            let run = self.shops[from].log(author, after);
+            let run = self.shops[from].message(author, after);
             if run.is_empty() {
                 return Ok(false);
             }
