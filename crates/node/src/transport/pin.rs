@@ -58,12 +58,12 @@ pub enum Pin {
     /// The holder of this key and nobody else.
     Key(PublicKey),
     /// A shop, by the newest key that is known, or a later one.
-    Shop(KnownShop),
+    Shop(Box<KnownShop>),
 }
 
 impl Pin {
     /// The key that is expected.
-    pub const fn key(&self) -> PublicKey {
+    pub fn key(&self) -> PublicKey {
         match self {
             Self::Key(key) => *key,
             Self::Shop(known) => known.key,
@@ -83,6 +83,6 @@ impl From<PublicKey> for Pin {
 
 impl From<KnownShop> for Pin {
     fn from(known: KnownShop) -> Self {
-        Self::Shop(known)
+        Self::Shop(Box::new(known))
     }
 }

@@ -150,7 +150,7 @@ impl<V: Views> Ledger<V> {
         }
         let key = self.alliance.signing_key(first.shop, first.key_epoch);
         // The signatures in between stay: a proof is the shorter for them.
-        if !key.is_some_and(|key| verify_run(theirs.clone(), &key).is_ok()) {
+        if key.is_none_or(|key| verify_run(theirs.clone(), &key).is_err()) {
             return Ok(before_the_epoch(&first));
         }
         self.compare_branch(&theirs, &first, now, rng)
