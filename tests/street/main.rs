@@ -33,6 +33,8 @@ mod idempotency;
 #[cfg(test)]
 mod import;
 #[cfg(test)]
+mod keys;
+#[cfg(test)]
 mod layout;
 #[cfg(test)]
 mod life;

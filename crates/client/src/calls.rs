@@ -219,6 +219,8 @@ once! {
     node.declare_nothing_lost(DeclareNothingLostRequest) -> DeclareNothingLostResponse;
     /// Begins to read an alliance's journal again, to check every record.
     node.scrub_journal(ScrubJournalRequest) -> ScrubJournalResponse;
+    /// Has the node go over to the keys that were laid into its data folder.
+    node.rotate_key(RotateKeyRequest) -> RotateKeyResponse;
     /// Stops the hand-out of a promotion.
     promotions.end_promotion(EndPromotionRequest) -> EndPromotionResponse;
     /// Founds an alliance.

@@ -3,11 +3,12 @@
 use alloc::{string::String, sync::Arc};
 
 use bytes::Bytes;
-use hutong_record::{Afresh, Cryptography, PublicKey, ShopId, UnixMillis, motion_id, proto};
+use hutong_record::{Afresh, Cryptography, ShopId, UnixMillis, motion_id, proto};
 use prost::Message as _;
 
 use crate::{
     charter::Charter,
+    keys::KeyBook,
     refusal::{Reason, Refusal},
     roster::{
         Council, Government, Heard, Member, Motion, MotionId, MotionState, ROUND_MAX, Roster, Standing, Tally,
@@ -29,6 +30,8 @@ pub struct Alliance {
     expected: Option<Roster>,
     /// Who does the sums of signatures.
     cryptography: Arc<dyn Cryptography>,
+    /// The keys of later epochs.
+    pub(crate) keys: KeyBook,
 }
 
 impl Alliance {
@@ -46,7 +49,8 @@ impl Alliance {
     ) -> Result<Self, ViewError> {
         let council = Council::load(view, &*cryptography)?;
         let roster = Roster::compute(&charter, &council, view)?;
-        Ok(Self { charter, me, roster, council, expected: None, cryptography })
+        let keys = KeyBook::load(view)?;
+        Ok(Self { charter, me, roster, council, expected: None, cryptography, keys })
     }
 
     /// For folding everything anew into empty views, judged by the roster that is known by now.
@@ -61,6 +65,7 @@ impl Alliance {
             council,
             expected: Some(self.roster.clone()),
             cryptography: self.cryptography.clone(),
+            keys: KeyBook::default(),
         }
     }
 
@@ -243,11 +248,6 @@ impl Alliance {
         let motion = self.council.motions.get(split).map(|proposed| &proposed.motion);
         matches!(carried, Some(MotionState::Carried { .. }))
             && matches!(motion, Some(Motion::Split { shops }) if shops.binary_search(&shop).is_ok())
-    }
-
-    /// The signing key of a shop that is or was a member.
-    pub(crate) fn admitted_key(&self, shop: ShopId) -> Option<PublicKey> {
-        self.judge().shop(shop).filter(|m| m.was_admitted()).map(|m| *m.identity.signing_key())
     }
 
     /// Hash over everything that all members fold alike. Two nodes with the same records have the same digest (CON-1).

@@ -3,7 +3,9 @@
 
 use alloc::{boxed::Box, string::String, vec::Vec};
 
-use hutong_record::{Audience, CardId, Money, RecordId, ShopId, SigningKey, UnixMillis, proto, proto::Kind};
+use hutong_record::{
+    Audience, CardId, Money, RecordId, ShopId, SigningKey, Succession, UnixMillis, proto, proto::Kind,
+};
 use prost::Message as _;
 use rand_core::CryptoRng;
 
@@ -133,6 +135,8 @@ pub enum Command {
     CreditLine(LineCommand),
     /// Say that no record was lost when this shop's disk was set back.
     DeclareNothingLost,
+    /// Go over to the keys of the next epoch. The last record of the one before.
+    RotateKey(Box<Succession>),
     /// Set how this shop settles.
     SetSettlement(proto::settlement_setting::Setting),
     /// What the node owes others without being asked by a till.
@@ -425,6 +429,8 @@ pub struct Decider<'a, R: ?Sized> {
     pub now: UnixMillis,
     /// What signs vouchers.
     pub key: &'a SigningKey,
+    /// Which of this shop's keys that is.
+    pub key_epoch: u32,
 }
 
 impl<R: Reader + ?Sized> Decider<'_, R> {
@@ -466,6 +472,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             Command::SetSettlement(setting) => self.set(setting),
             Command::CreditLine(line) => self.credit_line(line),
             Command::DeclareNothingLost => self.declare_nothing_lost(),
+            Command::RotateKey(succession) => self.rotate_key(succession),
             Command::Fulfil(duty) => self.fulfil(duty),
             Command::ConsentFunding { request, promotion } => self.consent(request, *promotion),
             Command::CreateChannel(channel) => self.create_channel(channel),

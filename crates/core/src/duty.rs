@@ -2,7 +2,7 @@
 //! settle what was accepted at risk, to give back what was revoked or expired, to publish a proof. A duty stands in the
 //! views until a record of this shop has fulfilled it, so a crash forgets none.
 
-use alloc::vec::Vec;
+use alloc::{boxed::Box, vec::Vec};
 
 use hutong_record::{Header, RecordId, ShopId, UnixMillis};
 use serde::{Deserialize, Serialize};
@@ -28,7 +28,7 @@ pub enum Duty {
         /// Who shall have the right.
         to: ShopId,
         /// The voucher.
-        token: Token,
+        token: Box<Token>,
     },
     /// A shop broke the rules: show it to all. An encoded `VoucherProof`.
     PublishProof(Vec<u8>),

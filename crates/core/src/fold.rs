@@ -4,12 +4,15 @@
 use alloc::vec::Vec;
 
 use bytes::Bytes;
-use hutong_record::{CardId, ForkProof, Record, RecordId, ShopId, UnixMillis, motion_id, proto, proto::Kind};
+use hutong_record::{
+    CardId, ForkProof, PublicKey, Record, RecordId, ShopId, UnixMillis, motion_id, proto, proto::Kind,
+};
 use prost::Message as _;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     alliance::Alliance,
+    keys::NoKey,
     promotion::Promotion,
     roster::{Council, Heard, Member, Roster, Standing},
     table::{self, Need},
@@ -126,11 +129,16 @@ impl Alliance {
         let oversized = message.as_ref().is_some_and(|message| message.len() > MESSAGE_BYTES_MAX);
         let message = message.filter(|_| !oversized);
         let voted = self.hear(view, record, message.as_ref());
-        let mut effects = if self.admitted_key(header.shop).is_none() {
-            self.hold(view, record, message)?
-        } else {
+        let rotated = self.hear_rotation(view, record, message.as_ref());
+        let mut effects = if self.was_admitted(header.shop) {
             self.go_on(view, record, message, oversized)?
+        } else {
+            self.hold(view, record, message)?
         };
+        if rotated {
+            effects.resume.extend(resume(view, &Self::closing(header.shop))?);
+            effects.roster_changed = true; // who may knock with which key has changed
+        }
         if voted {
             self.update_roster(view, &mut effects)?;
             effects.roster_changed = true; // an appeal, say, is shown before it changes anything
@@ -305,7 +313,8 @@ impl Alliance {
             let (cut_before, cut) = (before.and_then(|m| m.counts_up_to), member.counts_up_to);
             if cut != cut_before && !self.starts_anew() {
                 let lower = cut.into_iter().chain(cut_before).min();
-                effects.rebuild |= cursor(view, shop)? > lower.unwrap_or(u64::MAX);
+                let lower = lower.unwrap_or(u64::MAX);
+                effects.rebuild |= cursor(view, shop)? > lower || self.keys.rotates_past(shop, lower);
             }
             effects.rebuild |= was_admitted && !member.was_admitted() && !self.starts_anew();
             if let Some(before) = before.filter(|_| !self.starts_anew()) {
@@ -358,6 +367,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
             Kind::ForkProof => self.fork_proof(),
             Kind::Resumption => self.resumption(),
             Kind::LostRecord => self.lost_record(),
+            Kind::KeyRotation => self.check_public(), // it was heard before
             Kind::Promotion => self.promotion(),
             Kind::PromotionEnd => self.promotion_end(),
             Kind::Sale => self.sale(),
@@ -418,6 +428,25 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         match self.record.header().audience.named() {
             [] => Ok(()),
             _ => Err(ignore("sealed, where everybody must see it")),
+        }
+    }
+
+    /// The key by which a shop's statement of an epoch is checked. Whoever made the record had it, so the rotation may be
+    /// on its way.
+    fn key_of(&self, shop: ShopId, epoch: u32) -> Result<PublicKey, Stop> {
+        match self.alliance.statement_key(shop, epoch) {
+            Ok(key) => Ok(key),
+            Err(NoKey::Shop) => Err(wait(*shop.as_bytes())),
+            Err(NoKey::Epoch) => Err(self.await_key(shop)),
+        }
+    }
+
+    /// Waits for a rotation of a shop's, unless none can come any more.
+    fn await_key(&self, shop: ShopId) -> Stop {
+        match self.alliance.log_is_closed(self.view, shop) {
+            Ok(true) => ignore("signed in a key epoch that its shop never came to"),
+            Ok(false) => wait(Alliance::closing(shop)),
+            Err(error) => error.into(),
         }
     }
 

@@ -1,17 +1,19 @@
 //! The ingest ladder: the one way in for records of other nodes. Cheap checks first, nothing is allocated on a peer's
-//! word, and each rung has a refusal of its own: size, canonical form, membership and key epoch, sequence and previous
-//! id, signature, time, payload. What a record then means, [`Alliance::fold`] says; a record that is well signed but
+//! word, and each rung has a refusal of its own: size, canonical form, membership, sequence and previous id, key epoch,
+//! signature, rotation, time, payload. What a record then means, [`Alliance::fold`] says; a record that is well signed but
 //! makes no sense is kept, so that the chain goes on, and does not count.
 
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
 use hutong_record::{
-    AllianceId, PAYLOAD_BYTES_MAX, RUN_RECORDS_MAX, Record, RecordError, RecordId, RunError, ShopId,
-    UnixMillis, VerifiedRun, proto, verify_run_with,
+    AllianceId, Header, Identity, PAYLOAD_BYTES_MAX, PublicKey, RUN_RECORDS_MAX, Record, RecordError,
+    RecordId, RunError, ShopId, Succession, SuccessionError, UnixMillis, VerifiedRun, proto, proto::Kind,
+    verify_run_with,
 };
+use prost::Message as _;
 
-use crate::{alliance::Alliance, charter::CLOCK_AHEAD_MS_MAX};
+use crate::{alliance::Alliance, charter::CLOCK_AHEAD_MS_MAX, keys::NoKey};
 
 /// How far a log goes at this node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +47,18 @@ pub enum IngestError {
     /// Under a key that this node does not know.
     #[error("key epoch {0} is unknown")]
     KeyEpoch(u32),
+    /// Under a key of an epoch that its author's rotation has ended before this place: whoever signed this has a key that
+    /// the shop uses no more.
+    #[error("key epoch {0} was over before this record")]
+    KeyRetired(u32),
+    /// A rotation that does not lead to the next epoch, or that the shop's recovery key did not order.
+    #[error("record {sequence} rotates no key: {source}")]
+    Rotation {
+        /// Of the record.
+        sequence: u64,
+        /// Why.
+        source: SuccessionError,
+    },
     /// Past the seal of a removed or frozen shop.
     #[error("the log ends at record {0}")]
     Sealed(u64),
@@ -87,6 +101,8 @@ impl IngestError {
             Self::WrongAlliance(_) => "OTHER_ALLIANCE",
             Self::NotMember(_) => "NOT_MEMBER",
             Self::KeyEpoch(_) => "KEY_EPOCH",
+            Self::KeyRetired(_) => "KEY_RETIRED",
+            Self::Rotation { .. } => "ROTATION",
             Self::Sealed(_) => "SEALED",
             Self::Gap { .. } => "GAP",
             Self::Earlier(_) => "EARLIER",
@@ -102,8 +118,9 @@ impl IngestError {
 /// Records that may be stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admitted {
-    /// They continue the log that is held, at its end or, where [`Admitted::supersedes`], before.
-    pub run: VerifiedRun,
+    /// They continue the log that is held, at its end or, where [`Admitted::supersedes`], before. At least one run; each but
+    /// the last ends in a rotation, and the next one is of the epoch after it.
+    pub runs: Vec<VerifiedRun>,
     /// The author went on in a new incarnation from an earlier place than is held: what is held from the first of these
     /// records' place on never counts.
     pub supersedes: bool,
@@ -131,10 +148,8 @@ impl Alliance {
         if let Some(record) = records.iter().find(|r| r.header().alliance != self.charter().id) {
             return Err(IngestError::WrongAlliance(record.header().alliance));
         }
-        let key = self.admitted_key(shop).ok_or(IngestError::NotMember(shop))?;
-        if let Some(record) = records.iter().find(|r| r.header().key_epoch != 0) {
-            return Err(IngestError::KeyEpoch(record.header().key_epoch));
-        }
+        let member = self.judge().shop(shop).filter(|member| member.was_admitted());
+        let identity = &member.ok_or(IngestError::NotMember(shop))?.identity;
         let head = head(shop);
         let (new, supersedes) = continue_log(records, head, |sequence| held(shop, sequence))?;
         let Some(first) = new.first().map(|r| r.header()) else { return Ok(None) };
@@ -143,16 +158,91 @@ impl Alliance {
         if let Some(seal) = self.roster().counts_up_to(shop).filter(|seal| first.sequence > *seal) {
             return Err(IngestError::Sealed(seal));
         }
+        let key = self.key_at(first)?;
         if let Some(bare) = new.iter().find(|r| r.payload().is_none()) {
             return Err(IngestError::PayloadMissing(bare.header().sequence));
         }
-        let run = verify_run_with(new, &key, self.cryptography())?;
+        let runs = verify_runs(new, key, identity, self.cryptography())?;
         let ahead = |record: &&Record| record.header().time.ms_since(now) > CLOCK_AHEAD_MS_MAX;
-        match run.records().iter().find(ahead) {
+        match runs.iter().flat_map(VerifiedRun::records).find(ahead) {
             Some(record) => Err(IngestError::HeldBack(record.header().time)),
-            None => Ok(Some(Admitted { run, supersedes })),
+            None => Ok(Some(Admitted { runs, supersedes })),
         }
     }
+}
+
+impl Alliance {
+    /// The key that must sign a run which begins with a record: that of the epoch in which its log is at that place.
+    fn key_at(&self, first: &Header) -> Result<PublicKey, IngestError> {
+        let expected = self.keys.epoch_at(first.shop, first.sequence);
+        match first.key_epoch.cmp(&expected) {
+            Ordering::Less => Err(IngestError::KeyRetired(first.key_epoch)),
+            Ordering::Greater => Err(IngestError::KeyEpoch(first.key_epoch)),
+            Ordering::Equal => self.statement_key(first.shop, expected).map_err(|none| match none {
+                NoKey::Shop => IngestError::NotMember(first.shop),
+                NoKey::Epoch => IngestError::KeyEpoch(expected),
+            }),
+        }
+    }
+}
+
+/// Verifies records run by run: no signature covers records of another key epoch, so each rotation ends a run, and says by
+/// which key the next one is checked.
+fn verify_runs(
+    mut records: Vec<Record>,
+    mut key: PublicKey,
+    identity: &Identity,
+) -> Result<Vec<VerifiedRun>, IngestError> {
+    let mut runs: Vec<VerifiedRun> = Vec::new();
+    loop {
+        let rotation = records.iter().position(|record| record.header().kind == Kind::KeyRotation);
+        let rest = rotation.map_or_else(Vec::new, |place| records.split_off(place + 1));
+        if let Some(before) = runs.last() {
+            check_next(before, records[0].header())?;
+        }
+        let run = verify_run(records, &key)?;
+        if rotation.is_some() {
+            key = rotated_to(&run, identity)?;
+        }
+        runs.push(run);
+        if rest.is_empty() {
+            return Ok(runs);
+        }
+        records = rest;
+    }
+}
+
+/// Whether a record continues a log after a rotation, in the next epoch.
+fn check_next(before: &VerifiedRun, first: &Header) -> Result<(), IngestError> {
+    let last = before.records()[before.records().len() - 1].header();
+    let continues = (first.shop, first.alliance) == (last.shop, last.alliance)
+        && last.key_epoch.checked_add(1) == Some(first.key_epoch)
+        && first.incarnation >= last.incarnation
+        && last.sequence.checked_add(1) == Some(first.sequence)
+        && first.previous == Some(before.head());
+    if continues { Ok(()) } else { Err(RunError::Broken { sequence: first.sequence }.into()) }
+}
+
+/// The key to which a run's last record, a rotation, leads. It says by which key all that follows is checked, so it is
+/// checked here, and not left to the fold.
+fn rotated_to(run: &VerifiedRun, identity: &Identity) -> Result<PublicKey, IngestError> {
+    let records = run.records();
+    let last = &records[records.len() - 1];
+    let header = last.header();
+    let rotation = || {
+        let message = last.payload().filter(|_| header.audience.named().is_empty());
+        let message = message.ok_or(SuccessionError::Malformed)?.message();
+        let message = proto::KeyRotation::decode(message).map_err(|_| SuccessionError::Malformed)?;
+        let succession = message.succession.ok_or(SuccessionError::Malformed)?;
+        let succession = Succession::verify(&succession, identity)?;
+        let next = header.key_epoch.checked_add(1);
+        if next == Some(succession.epoch()) {
+            Ok(*succession.signing_key())
+        } else {
+            Err(SuccessionError::Epoch(succession.epoch()))
+        }
+    };
+    rotation().map_err(|source| IngestError::Rotation { sequence: header.sequence, source })
 }
 
 /// The records that are new, and whether they supersede some that are held. They must follow the head; those up to the

@@ -22,6 +22,7 @@ pub mod fold;
 pub mod guess;
 pub mod ingest;
 pub mod invitation;
+pub mod keys;
 pub mod netting;
 pub mod pair;
 pub mod promotion;

@@ -8,6 +8,7 @@ use prost::Message as _;
 
 use crate::{
     alliance::Alliance,
+    keys::NoKey,
     promotion::{Mode, Promotion},
     right::{Act, RightError, Statement},
     table,
@@ -53,12 +54,16 @@ pub enum ProofError {
     /// A shop that it speaks of is not known as a member yet.
     #[error("shop {0} is not known")]
     ShopUnknown(ShopId),
+    /// Signed in a key epoch of a shop that is not known here.
+    #[error("shop {0} is not known to have that key")]
+    KeyUnknown(ShopId),
 }
 
 impl From<RightError> for ProofError {
     fn from(error: RightError) -> Self {
         match error {
             RightError::ShopUnknown(shop) => Self::ShopUnknown(shop),
+            RightError::KeyUnknown(shop) => Self::KeyUnknown(shop),
             RightError::Malformed
             | RightError::NotHolder
             | RightError::StillOpen(_)
@@ -81,6 +86,7 @@ struct Claim {
     key: VoucherKey,
     issuer: u8,
     body_hash: [u8; 32],
+    key_epoch: u32,
 }
 
 fn parse_claim(signed: &proto::SignedClaim) -> Option<Claim> {
@@ -92,6 +98,7 @@ fn parse_claim(signed: &proto::SignedClaim) -> Option<Claim> {
         key: VoucherKey::parse(message.voucher.as_ref()?)?,
         issuer: u8::try_from(message.issuer).ok()?,
         body_hash: message.body_hash.as_ref().try_into().ok()?,
+        key_epoch: message.key_epoch,
     })
 }
 
@@ -130,8 +137,12 @@ impl Alliance {
             }
         };
         let issuer = promotion.distributor(first.issuer).ok_or(ProofError::Nothing)?.shop;
-        let key = self.admitted_key(issuer).ok_or(ProofError::ShopUnknown(issuer))?;
         for signed in proof.first.iter().chain(&proof.second) {
+            let epoch = parse_claim(signed).ok_or(ProofError::Nothing)?.key_epoch;
+            let key = self.statement_key(issuer, epoch).map_err(|none| match none {
+                NoKey::Shop => ProofError::ShopUnknown(issuer),
+                NoKey::Epoch => ProofError::KeyUnknown(issuer),
+            })?;
             StatementKind::VoucherClaim
                 .verify(self.cryptography(), &key, &signed.claim, &signed.signature)
                 .map_err(|_| ProofError::Nothing)?;
@@ -146,10 +157,12 @@ impl Alliance {
         if first.statement == second.statement {
             return Err(ProofError::Nothing);
         }
-        let keys = |shop| self.admitted_key(shop);
+        let keys = |shop, epoch| self.statement_key(shop, epoch);
         let verify = |signed| Statement::verify(self.cryptography(), signed, keys);
         let (one, other) = (verify(first)?, verify(second)?);
-        if one.voucher != other.voucher {
+        // Who states the same again under a new key has done nothing twice.
+        let same = Statement { key_epoch: other.key_epoch, ..one } == other;
+        if one.voucher != other.voucher || same {
             return Err(ProofError::Nothing);
         }
         match (one.act, other.act) {

@@ -111,6 +111,12 @@ reasons! {
     RecordsMayBeLost, "RECORDS_MAY_BE_LOST", State, "本店硬盘曾被恢复，最后的记录可能已丢失，其中可能已经用过它", "this shop's disk was set back, and it may be used up by records that were lost";
     /// No disk of this shop was set back, or somebody has vouched for it.
     NothingInDoubt, "NOTHING_IN_DOUBT", State, "没有存疑的记录", "no record of this shop is in doubt";
+    /// The keys are not those of the epoch after the present one.
+    KeyEpochWrong, "KEY_EPOCH_WRONG", State, "下一个密钥应是第 {epoch} 期", "the next keys of this shop are those of epoch {epoch}";
+    /// This shop's log stands in a key epoch whose keys this node has not got.
+    KeyMissing, "KEY_MISSING", State, "本店已换用第 {epoch} 期密钥，而本机没有：请用恢复词执行 hutong key recover", "this shop has gone over to its keys of epoch {epoch}, which this node has not got: run hutong key recover with the phrase";
+    /// The shop that handed a voucher out signed it with a new key, of which nothing has come here.
+    IssuerKeyUnknown, "ISSUER_KEY_UNKNOWN", Later, "发券店已换密钥，本店尚未收到消息，请联网后再试", "the shop that gave it has a new key, and the news has not come here: try again once linked";
     /// The node is in no such alliance.
     AllianceUnknown, "ALLIANCE_UNKNOWN", NotFound, "本店不在这个联盟", "this node is in no such alliance";
     /// The node is in several alliances, and the request names none.

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     alliance::Alliance,
+    keys::NoKey,
     promotion::{Mode, Promotion},
     roster::Standing,
     view::{Reader, ViewError},
@@ -43,6 +44,8 @@ pub struct Statement {
     pub shop: ShopId,
     /// What was done.
     pub act: Act,
+    /// Which of its keys signs it.
+    pub key_epoch: u32,
 }
 
 /// What is done with a right.
@@ -75,6 +78,7 @@ impl Statement {
             shop_id: copy(self.shop.as_bytes()),
             to_shop_id,
             uses,
+            key_epoch: self.key_epoch,
         }
     }
 
@@ -101,18 +105,22 @@ impl Statement {
             step: message.step,
             shop: ShopId::try_from(message.shop_id.as_ref()).ok()?,
             act,
+            key_epoch: message.key_epoch,
         };
         (statement.message().encode_to_vec() == signed.statement).then_some(statement)
     }
 
-    /// Reads a statement that `key`, the key of the shop that it names, signed.
-    pub fn verify(
+    /// Reads a statement that the shop which it names signed with its `key` of the epoch which it names.
+    pub(crate) fn verify(
         cryptography: &dyn Cryptography,
         signed: &proto::SignedRight,
-        key: impl Fn(ShopId) -> Option<PublicKey>,
+        key: impl Fn(ShopId, u32) -> Result<PublicKey, NoKey>,
     ) -> Result<Self, RightError> {
         let statement = Self::parse(signed).ok_or(RightError::Malformed)?;
-        let key = key(statement.shop).ok_or(RightError::ShopUnknown(statement.shop))?;
+        let key = key(statement.shop, statement.key_epoch).map_err(|none| match none {
+            NoKey::Shop => RightError::ShopUnknown(statement.shop),
+            NoKey::Epoch => RightError::KeyUnknown(statement.shop),
+        })?;
         StatementKind::VoucherRight
             .verify(cryptography, &key, &signed.statement, &signed.signature)
             .map_err(|_| RightError::Malformed)?;
@@ -132,6 +140,9 @@ pub enum RightError {
     /// A shop that is not known as a member yet.
     #[error("shop {0} is not known")]
     ShopUnknown(ShopId),
+    /// Signed in a key epoch of the shop that is not known.
+    #[error("shop {0} is not known to have that key")]
+    KeyUnknown(ShopId),
     /// The funder acts for a shop that is not gone, or of whose log something is still to come.
     #[error("the log of shop {0} is not closed")]
     StillOpen(ShopId),
@@ -152,9 +163,10 @@ impl Right {
         Some(Self { step: 0, holder, uses: promotion.uses })
     }
 
-    /// The statement by which the holder passes it on.
-    pub fn pass(&self, voucher: VoucherKey, by: ShopId, to: ShopId, uses: u32) -> Statement {
-        Statement { voucher, step: self.step, shop: by, act: Act::Pass { to, uses } }
+    /// The statement by which the holder passes it on, to be signed with its key of an epoch.
+    pub fn pass(&self, voucher: VoucherKey, by: (ShopId, u32), to: ShopId, uses: u32) -> Statement {
+        let (shop, key_epoch) = by;
+        Statement { voucher, step: self.step, shop, act: Act::Pass { to, uses }, key_epoch }
     }
 }
 
@@ -172,7 +184,8 @@ impl Alliance {
             return Err(RightError::Malformed);
         }
         for signed in passes {
-            let statement = Statement::verify(self.cryptography(), signed, |shop| self.admitted_key(shop))?;
+            let keys = |shop, epoch| self.statement_key(shop, epoch);
+            let statement = Statement::verify(self.cryptography(), signed, keys)?;
             let Act::Pass { to, uses } = statement.act else { return Err(RightError::Malformed) };
             if statement.voucher != token.body().key
                 || statement.step != right.step
@@ -240,7 +253,7 @@ mod tests {
 
     fn statement(act: Act) -> Statement {
         let voucher = VoucherKey { promotion: RecordId::new([1; 32]), distributor: 2, number: 3, round: 4 };
-        Statement { voucher, step: 5, shop: ShopId::new([6; 32]), act }
+        Statement { voucher, step: 5, shop: ShopId::new([6; 32]), act, key_epoch: 2 }
     }
 
     #[test]
@@ -248,15 +261,17 @@ mod tests {
         let (key, other) = (SigningKey::from_seed(&[1; 32]), SigningKey::from_seed(&[2; 32]));
         for act in [Act::Pass { to: ShopId::new([7; 32]), uses: 1 }, Act::Use(2), Act::Risk] {
             let signed = statement(act).sign(&key);
-            assert_eq!(Statement::verify(&Afresh, &signed, |_| Some(key.public())), Ok(statement(act)));
-            assert_eq!(
-                Statement::verify(&Afresh, &signed, |_| Some(other.public())),
-                Err(RightError::Malformed)
-            );
-            assert_eq!(
-                Statement::verify(&Afresh, &signed, |_| None),
-                Err(RightError::ShopUnknown(ShopId::new([6; 32])))
-            );
+            let (shop, of_epoch) = (ShopId::new([6; 32]), |key: &SigningKey| {
+                let key = key.public();
+                move |_, epoch| if epoch == 2 { Ok(key) } else { Err(NoKey::Epoch) }
+            });
+            assert_eq!(Statement::verify(&Afresh, &signed, of_epoch(&key)), Ok(statement(act)));
+            assert_eq!(Statement::verify(&Afresh, &signed, of_epoch(&other)), Err(RightError::Malformed));
+            let unknown = |none| Statement::verify(&Afresh, &signed, move |_, _| Err(none));
+            assert_eq!(unknown(NoKey::Shop), Err(RightError::ShopUnknown(shop)));
+            assert_eq!(unknown(NoKey::Epoch), Err(RightError::KeyUnknown(shop)));
+            let renamed = Statement { key_epoch: 1, ..statement(act) }.sign(&key);
+            assert_eq!(Statement::verify(&Afresh, &renamed, of_epoch(&key)), Err(RightError::KeyUnknown(shop)));
         }
     }
 

@@ -7,7 +7,7 @@ use alloc::{
     vec::Vec,
 };
 
-use hutong_record::{Identity, PublicKey, ShopId, UnixMillis};
+use hutong_record::{Identity, ShopId, UnixMillis};
 
 use crate::{
     charter::Charter,
@@ -190,12 +190,6 @@ impl Roster {
     /// The seasons.
     pub const fn seasons(&self) -> &Seasons {
         &self.seasons
-    }
-
-    /// The key that signs a shop's records in an epoch.
-    pub fn signing_key(&self, shop: ShopId, epoch: u32) -> Option<PublicKey> {
-        let member = self.shop(shop)?;
-        (epoch == 0).then(|| *member.identity.signing_key())
     }
 
     /// The last record of a shop that counts; `None`: no bound.

@@ -91,6 +91,8 @@ const DOUBT: u8 = 0xcc;
 const LOST: u8 = 0xcd;
 const LOST_OF: u8 = 0xce;
 const RESUMED: u8 = 0xcf;
+pub(crate) const KEY: u8 = 0xd0;
+const KEYS_HELD: u8 = 0xd1;
 
 /// What a record waits for before it can be folded: a promotion's or a member's id.
 pub(crate) type Need = [u8; 32];
@@ -116,6 +118,22 @@ pub(crate) fn voice(author: ShopId, sequence: u64) -> Vec<u8> {
 pub(crate) fn parse_voice(key: &[u8]) -> Option<(ShopId, u64)> {
     let (shop, sequence) = key.get(1..)?.split_at_checked(ShopId::BYTES)?;
     Some((ShopId::try_from(shop).ok()?, u64::from_be_bytes(sequence.try_into().ok()?)))
+}
+
+/// A rotation to an epoch of a shop. Heard even past a seal, like voices.
+pub(crate) fn key_of(shop: ShopId, epoch: u32) -> Vec<u8> {
+    key(KEY, &[shop.as_bytes(), &epoch.to_be_bytes()])
+}
+
+/// The shop and the epoch in a key of [`key_of`].
+pub(crate) fn parse_key(key: &[u8]) -> Option<(ShopId, u32)> {
+    let (shop, epoch) = key.get(1..)?.split_at_checked(ShopId::BYTES)?;
+    Some((ShopId::try_from(shop).ok()?, u32::from_be_bytes(epoch.try_into().ok()?)))
+}
+
+/// How many epochs' keys this shop had when sealed payloads were opened for these views.
+pub(crate) fn keys_held() -> Vec<u8> {
+    key(KEYS_HELD, &[])
 }
 
 /// That a shop was heard on a day; the value is the sequence number of the first record that names it.

@@ -132,6 +132,8 @@ pub struct VoucherBody {
     pub expires: UnixMillis,
     /// What the typed code shows.
     pub secret: [u8; SECRET_BYTES],
+    /// Which of the issuer's keys signs the token.
+    pub key_epoch: u32,
 }
 
 /// A number that came from another distributor.
@@ -167,6 +169,7 @@ impl VoucherBody {
             redeemer: self.redeemer.into(),
             issuer: self.moved.map_or(0, |moved| moved.issuer.into()),
             move_id: self.moved.map_or_else(Default::default, |moved| copy(moved.by.as_bytes())),
+            key_epoch: self.key_epoch,
         }
     }
 
@@ -177,6 +180,7 @@ impl VoucherBody {
             issuer: self.issuer().into(),
             move_id: self.moved.map_or_else(Default::default, |moved| copy(moved.by.as_bytes())),
             body_hash: copy(&voucher_body_hash(encoded)),
+            key_epoch: self.key_epoch,
         };
         claim.encode_to_vec()
     }
@@ -312,6 +316,7 @@ fn parse_body(message: &proto::VoucherBody) -> Option<VoucherBody> {
         issued: UnixMillis::new(message.issued_unix_ms).ok()?,
         expires: UnixMillis::new(message.expires_unix_ms).ok()?,
         secret: message.secret.as_ref().try_into().ok()?,
+        key_epoch: message.key_epoch,
     })
 }
 
@@ -372,6 +377,7 @@ mod tests {
             issued: UnixMillis::new(1_000).unwrap(),
             expires: UnixMillis::new(2_000).unwrap(),
             secret: [9; SECRET_BYTES],
+            key_epoch: 3,
         }
     }
 

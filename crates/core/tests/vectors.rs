@@ -79,6 +79,7 @@ fn voucher_as_token_qr_text_and_code() {
             issued: time(TIME_UNIX_MS),
             expires: time(TIME_UNIX_MS + 30 * DAY_MS),
             secret: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
+            key_epoch: 0,
         };
         let token = Token::sign(body.clone(), &key);
         Case::new(name)

@@ -18,7 +18,7 @@ use crate::{
     alliance::{Bootstrap, Hosted, internal},
     clock,
     node::Node,
-    transport::Tcp,
+    transport::{KnownShop, Tcp},
 };
 
 /// All attempts to reach the inviting shop, and one of them. The call to this node must end before its own limit.
@@ -144,7 +144,7 @@ async fn ask_and_enter(node: &Arc<Node>, link: InvitationLink) -> Result<Arc<Hos
 
 async fn ask(node: &Arc<Node>, link: &InvitationLink) -> Result<JoinState, Refusal> {
     let dialer = node.guest_dialer(link.guest_key());
-    let server = *link.inviter.signing_key();
+    let server = KnownShop::new(link.inviter.clone());
     let request = JoinRequest {
         alliance_id: Bytes::copy_from_slice(link.charter.id.as_bytes()),
         identity: Some(node.identity().signed().clone()),
@@ -152,11 +152,12 @@ async fn ask(node: &Arc<Node>, link: &InvitationLink) -> Result<JoinState, Refus
     let mut failure = Refusal::new(Reason::InviterUnreachable);
     for address in &link.addresses {
         let attempt = async {
-            let channel = dialer.dial(server, Tcp::to(address)).await.map_err(|error| match error {
-                // Our guest key is not on its list: the invitation was taken back, or is past its time.
-                crate::transport::DialError::Refused => Refusal::new(Reason::InvitationInvalid),
-                other => Refusal::new(Reason::InviterUnreachable).with("why", other),
-            })?;
+            let channel =
+                dialer.dial(server.clone(), Tcp::to(address)).await.map_err(|error| match error {
+                    // Our guest key is not on its list: the invitation was taken back, or is past its time.
+                    crate::transport::DialError::Refused => Refusal::new(Reason::InvitationInvalid),
+                    other => Refusal::new(Reason::InviterUnreachable).with("why", other),
+                })?;
             JoinServiceClient::new(channel).join(request.clone()).await.map_err(|status| refusal_of(&status))
         };
         match tokio::time::timeout(ATTEMPT_LIMIT, attempt).await {

@@ -22,7 +22,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    alliance::{AllianceFolder, Bootstrap, Hosted, OpenError},
+    alliance::{AllianceFolder, Bootstrap, Hosted, OpenError, internal},
     clock,
     config::Config,
     data_folder::DataFolder,
@@ -31,9 +31,9 @@ use crate::{
         hub::{self, Event, HubHandle},
         lan::Lan,
     },
-    identity_file::Secrets,
+    identity_file::{self, Secrets},
     telemetry::Telemetry,
-    transport::{Caller, Connections, Credential, Dialer, Door, GuestKey},
+    transport::{Caller, Connections, Credential, Dialer, Door, GuestKey, KnownShop},
 };
 
 /// The most alliances of one node: each has a thread, a journal and a cache of its own.
@@ -65,11 +65,29 @@ pub struct Node {
     tasks: TaskTracker,
 }
 
+/// What came of new keys in the data folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeysTaken {
+    /// The newest epoch whose keys are here.
+    pub key_epoch: u32,
+    /// A log had gone over before they came, and what is sealed to them was folded unread: that is made good when the
+    /// node is started anew.
+    pub restart_needed: bool,
+}
+
 /// An alliance and what keeps it going.
 #[derive(Debug, Clone)]
 struct Running {
     hosted: Arc<Hosted>,
     hub: HubHandle,
+}
+
+/// Shows others the key of the newest epoch, with its proof; the first one needs none.
+fn show_newest(credential: &Credential, keys: &ShopKeys) {
+    let newest = keys.newest();
+    if let (Some(key), Some(succession)) = (keys.signing_of(newest), keys.succession_to(newest)) {
+        credential.renew(key, &succession);
+    }
 }
 
 impl Node {
@@ -82,12 +100,15 @@ impl Node {
         telemetry: Telemetry,
         stop: CancellationToken,
     ) -> Arc<Self> {
-        let Secrets { signing, decryption, identity } = secrets;
+        let Secrets { signing, decryption, identity, later } = secrets;
         let keys = Arc::new(ShopKeys::new(Arc::new(signing), decryption));
+        let credential = Credential::new(keys.signing.clone());
+        later.into_iter().for_each(|epoch| keys.add(epoch));
+        show_newest(&credential, &keys);
         let connections = Connections::new();
         let lan_port = peer_address.filter(|at| config.peer.lan && !at.ip().is_loopback());
         Arc::new(Self {
-            credential: Credential::new(keys.signing.clone()),
+            credential,
             door: Door::new(connections.clone()),
             door_lock: Mutex::default(),
             laying_out: tokio::sync::Mutex::default(),
@@ -150,6 +171,57 @@ impl Node {
     /// Who may knock.
     pub const fn door(&self) -> &Arc<Door> {
         &self.door
+    }
+
+    /// The newest key epoch whose keys this node has.
+    pub fn key_epoch(&self) -> u32 {
+        self.keys.newest()
+    }
+
+    /// Takes over keys of later epochs that were laid into the data folder, shows the newest one to others, and has the
+    /// shop's log go over to it in every alliance where the shop may write.
+    ///
+    /// # Errors
+    /// The key file cannot be read, or a log does not go over.
+    pub async fn rotate_keys(&self) -> Result<KeysTaken, Refusal> {
+        let data = self.data.clone();
+        let loaded = tokio::task::spawn_blocking(move || identity_file::load(&data)).await;
+        let secrets = loaded.map_err(|error| internal(&error))?.map_err(|error| internal(&error))?;
+        if secrets.identity != self.identity {
+            return Err(internal("the key file in the data folder is another shop's"));
+        }
+        let known = self.keys.newest();
+        let was_behind = self.all().iter().any(|(hosted, _)| hosted.alliance().key_epoch(self.me()) > known);
+        for epoch in secrets.later.into_iter().filter(|epoch| epoch.succession.epoch() > known) {
+            self.keys.add(epoch);
+        }
+        show_newest(&self.credential, &self.keys);
+        for (hosted, _) in self.all() {
+            self.go_over(&hosted).await?;
+        }
+        let key_epoch = self.keys.newest();
+        Ok(KeysTaken { key_epoch, restart_needed: was_behind && key_epoch > known })
+    }
+
+    /// Has the shop's log in an alliance go over to each key epoch that it has not come to, once the shop may write.
+    async fn go_over(&self, hosted: &Hosted) -> Result<(), Refusal> {
+        let may_write =
+            || *hosted.signing().borrow() == Signing::Confirmed && hosted.alliance().own_membership().is_ok();
+        while may_write() {
+            let next = hosted.alliance().key_epoch(self.me()).saturating_add(1);
+            let Some(succession) = self.keys.succession_to(next) else { return Ok(()) };
+            match hosted.execute(Command::RotateKey(Box::new(succession))).await {
+                // It was done at the same moment, by the other caller of this.
+                Err(refusal) if refusal.reason == Reason::KeyEpochWrong => return Ok(()),
+                outcome => drop(outcome?),
+            }
+            tracing::info!(
+                alliance = hosted.id().short(),
+                epoch = next,
+                "the shop's log went over to its next key"
+            );
+        }
+        Ok(())
     }
 
     /// A dialler that shows another key than the shop's, for asking to join.
@@ -275,6 +347,9 @@ impl Node {
         loop {
             self.open_door();
             hosted.tick();
+            if let Err(refusal) = self.go_over(&hosted).await {
+                tracing::warn!(%refusal, "the shop's log did not go over to its next key");
+            }
             if let Err(refusal) = self.introduce(&hosted).await {
                 tracing::warn!(%refusal, "the profile was not published");
             }
@@ -329,20 +404,32 @@ impl Node {
             return;
         }
         let mut callers: BTreeMap<[u8; 32], (PublicKey, Caller)> = BTreeMap::new();
-        let mut admit = |key: PublicKey, caller| {
-            callers.entry(*key.as_bytes()).or_insert((key, caller));
+        let mut shops: BTreeMap<ShopId, KnownShop> = BTreeMap::new();
+        // What one alliance knows of a shop's keys holds in all.
+        let mut know = |known: KnownShop| {
+            if shops.get(&known.shop()).is_none_or(|before| before.epoch() < known.epoch()) {
+                shops.insert(known.shop(), known);
+            }
         };
         for running in self.running().values() {
             let alliance = running.hosted.alliance();
             for (shop, member) in alliance.roster().iter() {
                 if alliance.roster().member(shop).is_some() {
-                    admit(*member.identity.signing_key(), Caller::Member(shop));
+                    know(KnownShop::of(&alliance, &member.identity));
                 }
             }
             if let Some(bootstrap) = running.hosted.bootstrap().filter(|_| alliance.own_membership().is_err())
             {
-                admit(*bootstrap.inviter.signing_key(), Caller::Member(bootstrap.inviter.id()));
+                know(KnownShop::of(&alliance, &bootstrap.inviter));
             }
+        }
+        let mut admit = |key: PublicKey, caller| {
+            callers.entry(*key.as_bytes()).or_insert((key, caller));
+        };
+        for (shop, known) in &shops {
+            admit(known.key(), Caller::Member(*shop));
+        }
+        for running in self.running().values() {
             let guests = running.hosted.open_invitations(clock::now()).unwrap_or_else(|error| {
                 tracing::error!(%error, "invitations cannot be read");
                 Vec::new()
@@ -351,7 +438,7 @@ impl Node {
                 admit(key, Caller::Guest(GuestKey::from(key)));
             }
         }
-        self.door.replace(callers.into_values());
+        self.door.replace_all(callers.into_values(), shops.into_values());
     }
 
     /// The alliance of an id; without one, the only alliance there is.

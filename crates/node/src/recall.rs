@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use hutong_core::invitation::InvitationLink;
-use hutong_record::{Identity, RecoverySeed, SigningKey};
+use hutong_record::{Identity, KEY_EPOCH_MAX, RecoverySeed, SigningKey};
 use hutong_wire::peer::v1::{RecallRequest, join_service_client::JoinServiceClient};
 
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
     config::Config,
     data_folder::{DataFolder, Secrecy, write_new},
     identity_file,
-    transport::{Connections, Credential, Dialer, Tcp},
+    transport::{Connections, Credential, DialError, Dialer, KnownShop, Tcp},
 };
 
 /// One attempt to reach the member.
@@ -32,38 +32,59 @@ pub(crate) async fn restore(
 ) -> anyhow::Result<Identity> {
     config.check()?;
     data.refuse_existing()?;
-    let identity = ask(seed, &link).await?;
+    let (identity, epoch) = ask(seed, &link).await?;
     data.create()?;
     write_new(&data.config_file(), config.to_toml().as_bytes(), Secrecy::Plain)?;
     data.create_token()?;
     crate::format::mark(data)?;
-    identity_file::write(data, seed, &identity)?;
+    identity_file::write(data, seed, &identity, epoch)?;
     let bootstrap = Bootstrap { inviter: link.inviter, addresses: link.addresses };
     AllianceFolder::new(data.alliance(link.charter.id)).create_lost(&link.charter, &bootstrap)?;
     Ok(identity)
 }
 
-/// Asks the member who the shop with these keys is.
-async fn ask(seed: &RecoverySeed, link: &InvitationLink) -> anyhow::Result<Identity> {
-    let credential = Credential::new(Arc::new(SigningKey::from_seed(&seed.signing_seed())));
-    let dialer = Dialer::new(credential, Connections::new());
+/// Asks the member who the shop with these keys is. Which key epoch the shop has come to, the phrase does not tell, but
+/// the member lets in the newest key alone that it knows: so they are tried one after the other, from the first one.
+async fn ask(seed: &RecoverySeed, link: &InvitationLink) -> anyhow::Result<(Identity, u32)> {
     let request = RecallRequest { alliance_id: Bytes::copy_from_slice(link.charter.id.as_bytes()) };
     let mut failure = anyhow::anyhow!("the link names no address");
     for address in &link.addresses {
-        let attempt = async {
-            let channel = dialer.dial(*link.inviter.signing_key(), Tcp::to(address)).await?;
-            let response = JoinServiceClient::new(channel).recall(request.clone()).await;
-            response.map_err(|status| anyhow::anyhow!("{}", status.message()))
-        };
-        match tokio::time::timeout(ATTEMPT_LIMIT, attempt).await {
-            Ok(Ok(response)) => return check(seed, response.into_inner().identity),
-            Ok(Err(error)) => failure = error.context(address.clone()),
-            Err(_) => failure = anyhow::anyhow!("{address}: no answer in time"),
+        for epoch in 0..=KEY_EPOCH_MAX {
+            let attempt = tokio::time::timeout(ATTEMPT_LIMIT, ask_at(seed, link, address, epoch, &request));
+            match attempt.await {
+                Ok(Ok(signed)) => return Ok((check(seed, signed)?, epoch)),
+                Ok(Err(error)) => {
+                    let refused = matches!(error.downcast_ref(), Some(DialError::Refused));
+                    failure = error.context(address.clone());
+                    if !refused {
+                        break;
+                    }
+                }
+                Err(_) => {
+                    failure = anyhow::anyhow!("{address}: no answer in time");
+                    break;
+                }
+            }
         }
     }
     Err(failure.context(
         "the shop that gave the link did not tell who this shop is; is the phrase of this alliance's shop?",
     ))
+}
+
+async fn ask_at(
+    seed: &RecoverySeed,
+    link: &InvitationLink,
+    address: &str,
+    epoch: u32,
+    request: &RecallRequest,
+) -> anyhow::Result<Option<hutong_record::proto::SignedIdentity>> {
+    let key = SigningKey::from_seed(&seed.signing_seed_of(epoch));
+    let dialer = Dialer::new(Credential::new(Arc::new(key)), Connections::new());
+    let channel = dialer.dial(KnownShop::new(link.inviter.clone()), Tcp::to(address)).await?;
+    let response = JoinServiceClient::new(channel).recall(request.clone()).await;
+    let response = response.map_err(|status| anyhow::anyhow!("{}", status.message()))?;
+    Ok(response.into_inner().identity)
 }
 
 /// The member's word counts only where the phrase says the same.

@@ -16,6 +16,8 @@ pub(crate) const ALLIANCE: &str = "hutong 2026 v1 alliance id";
 pub(crate) const PAIR: &str = "hutong 2026 v1 pair id";
 pub(crate) const ENCRYPTION_SEED: &str = "hutong 2026 v1 encryption key";
 pub(crate) const SIGNING_SEED: &str = "hutong 2026 v1 signing key";
+pub(crate) const ENCRYPTION_SEED_OF: &str = "hutong 2026 v1 encryption key of an epoch";
+pub(crate) const SIGNING_SEED_OF: &str = "hutong 2026 v1 signing key of an epoch";
 pub(crate) const RECOVERY_SEED: &str = "hutong 2026 v1 recovery key";
 pub(crate) const RECOVERY: &str = "hutong 2026 v1 recovery key hash";
 const MOTION: &str = "hutong 2026 v1 motion id";
@@ -27,6 +29,8 @@ pub(crate) const SIGN_HEADER: &[u8] = b"hutong v1 header\0";
 pub(crate) const SIGN_IDENTITY: &[u8] = b"hutong v1 identity\0";
 pub(crate) const SIGN_VOUCHER_CLAIM: &[u8] = b"hutong v1 voucher claim\0";
 pub(crate) const SIGN_VOUCHER_RIGHT: &[u8] = b"hutong v1 voucher right\0";
+pub(crate) const SIGN_SUCCESSION: &[u8] = b"hutong v1 key succession\0";
+pub(crate) const SIGN_NEW_KEY: &[u8] = b"hutong v1 key of an epoch\0";
 /// Of a key that seals one payload, as it was done at first.
 pub(crate) const SEAL_INFO: &[u8] = b"hutong v1 sealed payload\0";
 pub(crate) const SEAL_SESSION: &[u8] = b"hutong v1 sealed session\0";

@@ -91,7 +91,7 @@ impl Identity {
         &self.signing_key
     }
 
-    /// What payloads for the shop are sealed to.
+    /// What payloads for the shop are sealed to in key epoch 0.
     pub const fn encryption_key(&self) -> &EncryptionKey {
         &self.encryption_key
     }

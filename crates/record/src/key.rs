@@ -260,6 +260,23 @@ impl RecoverySeed {
         Zeroizing::new(hash::tagged(hash::ENCRYPTION_SEED, &*self.0))
     }
 
+    /// Seed of an epoch's signing key. Who knows the seeds of other epochs does not come to it.
+    pub fn signing_seed_of(&self, epoch: u32) -> Zeroizing<[u8; 32]> {
+        if epoch == 0 { self.signing_seed() } else { self.of_epoch(hash::SIGNING_SEED_OF, epoch) }
+    }
+
+    /// Seed of an epoch's decryption key.
+    pub fn encryption_seed_of(&self, epoch: u32) -> Zeroizing<[u8; 32]> {
+        if epoch == 0 { self.encryption_seed() } else { self.of_epoch(hash::ENCRYPTION_SEED_OF, epoch) }
+    }
+
+    fn of_epoch(&self, context: &str, epoch: u32) -> Zeroizing<[u8; 32]> {
+        let mut input = Zeroizing::new([0; 36]);
+        input[..32].copy_from_slice(&*self.0);
+        input[32..].copy_from_slice(&epoch.to_be_bytes());
+        Zeroizing::new(hash::tagged(context, &*input))
+    }
+
     /// The offline key that overrules a stolen signing key.
     pub fn recovery_key(&self) -> SigningKey {
         SigningKey::from_seed(&Zeroizing::new(hash::tagged(hash::RECOVERY_SEED, &*self.0)))
@@ -336,5 +353,20 @@ mod tests {
         assert_eq!(seed.signing_seed(), again.signing_seed());
         assert_ne!(seed.signing_seed(), seed.encryption_seed());
         assert_ne!(seed.recovery_key().public(), SigningKey::from_seed(&seed.signing_seed()).public());
+    }
+
+    #[test]
+    fn every_epoch_has_keys_of_its_own_and_the_first_ones_stay() {
+        let seed = RecoverySeed::new([7; 32]);
+        assert_eq!(seed.signing_seed_of(0), seed.signing_seed());
+        assert_eq!(seed.encryption_seed_of(0), seed.encryption_seed());
+        let mut seen = Vec::new();
+        for epoch in 0..40 {
+            seen.push(*seed.signing_seed_of(epoch));
+            seen.push(*seed.encryption_seed_of(epoch));
+        }
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), 80);
     }
 }

@@ -19,6 +19,7 @@ mod payload;
 pub mod planted;
 mod record;
 mod run;
+mod succession;
 mod time;
 
 pub use cryptography::{Afresh, Cryptography};
@@ -37,6 +38,7 @@ pub use payload::{
 };
 pub use record::{Draft, Record, RecordError, sign};
 pub use run::{RUN_RECORDS_MAX, RunError, VerifiedRun, verify_run, verify_run_with};
+pub use succession::{KEY_EPOCH_MAX, Succession, SuccessionError};
 pub use time::{DAY_MS, TimeError, UnixMillis, day_start_ms};
 
 pub use hash::{alliance_id, motion_id, request_hash, voucher_body_hash};

@@ -1,10 +1,12 @@
 //! Runs: consecutive records of one log, of which only the last needs a signature. It covers the others through the
-//! chain of hashes, so catching up costs one signature check for up to 256 records.
+//! chain of hashes, so catching up costs one signature check for up to 256 records. A run is of one key epoch: where the
+//! author rotated its key, the record that says so is the run's last.
 
 use alloc::vec::Vec;
 
 use crate::{
     Afresh, Cryptography, PublicKey, Record, RecordError, RecordId, ShopId, SignatureError, hash, key::tagged,
+    proto::Kind,
 };
 
 /// The longest run: a signature check costs as much as some 80 hashes, so longer ones would gain little.
@@ -21,7 +23,7 @@ pub enum RunError {
     #[error("a run has 1 to {RUN_RECORDS_MAX} records, not {0}")]
     Length(usize),
     /// Another shop, alliance or key epoch, a step of the sequence other than one, a previous id that is not the id
-    /// of the record before, or an incarnation that goes back.
+    /// of the record before, an incarnation that goes back, or a record of an epoch that a rotation has ended.
     #[error("record {sequence} does not continue the log")]
     Broken {
         /// Of the record that does not fit.
@@ -103,6 +105,7 @@ fn continues(before: &Record, after: &Record) -> bool {
     a.shop == b.shop
         && a.alliance == b.alliance
         && a.key_epoch == b.key_epoch
+        && a.kind != Kind::KeyRotation
         && b.incarnation >= a.incarnation
         && a.sequence.checked_add(1) == Some(b.sequence)
         && b.previous == Some(before.id())
@@ -133,7 +136,7 @@ mod tests {
     use rand::{SeedableRng as _, rngs::StdRng};
 
     use super::*;
-    use crate::{AllianceId, Audience, Draft, Payload, SigningKey, UnixMillis, proto::Kind, sign};
+    use crate::{AllianceId, Audience, Draft, Payload, SigningKey, UnixMillis, sign};
 
     fn key() -> SigningKey {
         SigningKey::from_seed(&[1; 32])
@@ -188,6 +191,40 @@ mod tests {
         assert_eq!(verify_run(chain(257), &key), Err(RunError::Length(257)));
         let other = SigningKey::from_seed(&[9; 32]).public();
         assert_eq!(verify_run(whole, &other), Err(RunError::Signature { sequence: 4 }));
+    }
+
+    fn after(records: &[Record], key_epoch: u32, kind: Kind, key: &SigningKey) -> Record {
+        let draft = Draft {
+            alliance: AllianceId::new([1; 32]),
+            shop: ShopId::new([2; 32]),
+            key_epoch,
+            incarnation: 0,
+            sequence: records.len() as u64 + 1,
+            previous: records.last().map(Record::id),
+            time: UnixMillis::EPOCH,
+            kind,
+            audience: Audience::Alliance,
+        };
+        sign(draft, Payload::clear(b"x", &mut StdRng::seed_from_u64(2)).unwrap(), key)
+    }
+
+    #[test]
+    fn a_run_ends_where_its_key_epoch_ends() {
+        let (old, new) = (key(), SigningKey::from_seed(&[2; 32]));
+        let mut records = chain(2);
+        records.push(after(&records, 0, Kind::KeyRotation, &old));
+        assert!(verify_run(records.clone(), &old.public()).is_ok(), "the rotation is the last one");
+        let mut next = records.clone();
+        next.push(after(&records, 1, Kind::Profile, &new));
+        for key in [&old, &new] {
+            let crossing = verify_run(next.clone(), &key.public());
+            assert_eq!(crossing, Err(RunError::Broken { sequence: 4 }), "no signature covers two epochs");
+        }
+        assert!(verify_run(next.split_off(3), &new.public()).is_ok());
+        let mut late = records.clone();
+        late.push(after(&records, 0, Kind::Profile, &old));
+        let late = verify_run(late, &old.public());
+        assert_eq!(late, Err(RunError::Broken { sequence: 4 }), "nothing of the old epoch follows");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use hutong_record::{
     AllianceId, Audience, DecryptionKey, Draft, ForkProof, Header, Identity, PairId, Payload, Place, Record,
-    RecordId, RecoverySeed, Sealer, ShopId, SigningKey, UnixMillis, motion_id,
+    RecordId, RecoverySeed, Sealer, ShopId, SigningKey, Succession, UnixMillis, motion_id,
     proto::{self, Kind},
     request_hash, sign, verify_run,
 };
@@ -53,6 +53,37 @@ fn run() -> Vec<Record> {
 
 fn messages(records: &[Record]) -> Vec<proto::Record> {
     records.iter().map(Record::to_message).collect()
+}
+
+#[test]
+fn key_succession() {
+    let seed = RecoverySeed::new([5; 32]);
+    let time = UnixMillis::new(TIME_UNIX_MS).unwrap();
+    let identity = Identity::create(&seed, time, &mut Counting::from_zero());
+    let case = |epoch: u32| {
+        let succession = Succession::create(&seed, &identity, epoch).unwrap();
+        let rotation = proto::KeyRotation { succession: Some(succession.signed().clone()) };
+        Case::new("the keys of a later epoch, of the shop of identity.json")
+            .hex("recovery_seed", seed.reveal())
+            .hex("signed_identity", identity.signed().encode_to_vec())
+            .number("key_epoch", epoch)
+            .hex("signing_seed", *seed.signing_seed_of(epoch))
+            .hex("encryption_seed", *seed.encryption_seed_of(epoch))
+            .hex("signing_public_key", succession.signing_key().as_bytes())
+            .hex("encryption_public_key", succession.encryption_key().to_bytes())
+            .hex("succession", &succession.signed().succession)
+            .hex("recovery_public_key", &succession.signed().recovery_key)
+            .hex("recovery_signature", &succession.signed().recovery_signature)
+            .hex("signature", &succession.signed().signature)
+            .hex("key_rotation", rotation.encode_to_vec())
+    };
+    for stored in check("key_succession.json", vec![case(1), case(2)]) {
+        let signed = proto::SignedIdentity::decode(stored.bytes("signed_identity").as_slice()).unwrap();
+        let identity = Identity::verify(&signed).unwrap();
+        let rotation = proto::KeyRotation::decode(stored.bytes("key_rotation").as_slice()).unwrap();
+        let read = Succession::verify(&rotation.succession.unwrap(), &identity).unwrap();
+        assert_eq!(read.signing_key().as_bytes().to_vec(), stored.bytes("signing_public_key"));
+    }
 }
 
 #[test]

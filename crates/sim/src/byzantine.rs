@@ -170,7 +170,8 @@ impl World {
         rand::Rng::fill_bytes(&mut self.rng, &mut secret);
         let key = VoucherKey { promotion: id, distributor, number, round: 0 };
         let expires = promotion.expires(issued);
-        let body = VoucherBody { key, moved: None, redeemer: 0, card: None, issued, expires, secret };
+        let body =
+            VoucherBody { key, moved: None, redeemer: 0, card: None, issued, expires, secret, key_epoch: 0 };
         let token = match forgery {
             Forgery::ForeignKey => Token::sign(body, &SigningKey::from_seed(&self.rng.random())),
             Forgery::PastQuota | Forgery::SameNumber => Token::sign(body, &self.shops[me].keys.signing),

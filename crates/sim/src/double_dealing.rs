@@ -35,7 +35,7 @@ impl World {
         for to in [one, other] {
             let act = Act::Pass { to: self.shops[to].id(), uses: voucher.right.uses };
             let shop = self.shops[me].id();
-            let statement = Statement { voucher: key, step: voucher.right.step, shop, act };
+            let statement = Statement { voucher: key, step: voucher.right.step, shop, act, key_epoch: 0 };
             let mut passes: Vec<_> =
                 voucher.passes.iter().filter_map(|p| proto::SignedRight::decode(p.as_slice()).ok()).collect();
             passes.push(statement.sign(&self.shops[me].keys.signing));

@@ -23,16 +23,17 @@ use hutong_core::{
     duty::{self, Duty},
     fold,
     ingest::{Admitted, Head, IngestError},
+    keys as key_book,
     refusal::{Reason, Refusal},
 };
 use hutong_record::{
-    Afresh, AllianceId, Draft, Payload, Place, Record, RecordId, Sealer, ShopId, UnixMillis, proto, sign,
+    Afresh, AllianceId, Draft, Payload, Place, Record, RecordId, Sealer, ShopId, SigningKey, UnixMillis, VerifiedRun, proto, sign,
 };
 use rand_core::CryptoRng;
 
 pub use error::{ExecuteError, LedgerError};
 pub use forks::{Examined, KnownFork, ProofTaken, known_forks};
-pub use keys::ShopKeys;
+pub use keys::{EpochKeys, ShopKeys};
 pub use opening::Opening;
 pub use signing::{CONFIRMING_PEERS, Doubt, HeadAnswer, Patience, QUESTION_MS, Seat, Signing};
 
@@ -175,24 +176,27 @@ impl<V: Views> Ledger<V> {
         let head = |shop| staged.heads.get(&shop).copied().or_else(|| reader.head_of(shop).map(head));
         let held =
             |shop, sequence| staged.id(shop, sequence).or_else(|| reader.record_id(shop, sequence).ok()?);
-        let Admitted { run, supersedes } = match self.alliance.admit(messages, head, held, now) {
+        let Admitted { runs, supersedes } = match self.alliance.admit(messages, head, held, now) {
             Ok(Some(admitted)) => admitted,
             Ok(None) => return Ok(Ok(false)),
             Err(error) => return Ok(Err(error)),
         };
-        if run.shop() == self.alliance.me() && self.signing == Signing::Confirmed {
+        let records: Vec<_> = runs.into_iter().flat_map(VerifiedRun::into_records).collect();
+        let first = records[0].header().clone();
+        if first.shop == self.alliance.me() && self.signing == Signing::Confirmed {
             self.signing = Signing::Unconfirmed(Doubt::Shared);
         }
         if supersedes {
             tracing::warn!(
-                shop = run.shop().short(),
-                from = run.records()[0].header().sequence,
+                shop = first.shop.short(),
+                from = first.sequence,
                 "a log goes on in a new incarnation from an earlier place; what was held from there on does not count"
             );
-            self.staged.supersede(run.into_records());
+            self.alliance.switch_keys(&records);
+            self.staged.supersede(records);
             return Ok(Ok(true));
         }
-        for record in run.into_records() {
+        for record in records {
             let message = self.keys.open(&record, self.alliance.me());
             self.stage(record, message)?;
         }
@@ -217,13 +221,15 @@ impl<V: Views> Ledger<V> {
                 answer => Ok(Executed { records: Vec::new(), answer: Some(answer) }),
             };
         }
+        let (key, key_epoch) = self.signer()?;
         if let Err(refusal) = self.signing.check() {
             self.alliance.own_membership()?;
             return Err(refusal.into());
         }
         self.check_folded()?;
+        self.check_key_held(command)?;
         let view = self.staged.overlay(&*self.views);
-        let decider = Decider { alliance: &self.alliance, view: &view, now, key: &self.keys.signing };
+        let decider = Decider { alliance: &self.alliance, view: &view, now, key: &key, key_epoch };
         let (drafts, refusal) = match decider.decide(command, rng) {
             Ok(drafts) => (drafts, None),
             Err(DecideError::Refused(refusal)) => {
@@ -232,6 +238,9 @@ impl<V: Views> Ledger<V> {
             Err(DecideError::View(error)) => return Err(LedgerError::from(error).into()),
         };
         let records = self.write(drafts, now, rng)?;
+        if let Command::RotateKey(succession) = command {
+            self.note_keys_held(succession.epoch());
+        }
         match refusal {
             Some(refusal) => Err(ExecuteError::Refused(refusal)),
             None => Ok(Executed { records, answer: self.earlier(command)? }),
@@ -245,7 +254,8 @@ impl<V: Views> Ledger<V> {
     pub fn qualify(&self, question: &Qualify, now: UnixMillis) -> Result<Vec<Qualified>, ExecuteError> {
         self.check_folded()?;
         let view = self.staged.overlay(&*self.views);
-        let decider = Decider { alliance: &self.alliance, view: &view, now, key: &self.keys.signing };
+        let (key, key_epoch) = self.signer()?;
+        let decider = Decider { alliance: &self.alliance, view: &view, now, key: &key, key_epoch };
         decider.qualify(question).map_err(|error| match error {
             DecideError::Refused(refusal) => ExecuteError::Refused(refusal),
             DecideError::View(error) => LedgerError::from(error).into(),
@@ -277,6 +287,29 @@ impl<V: Views> Ledger<V> {
             return Ok(());
         }
         Err(Refusal::new(Reason::Busy).into())
+    }
+
+    /// What signs this shop's next record, and in which key epoch.
+    fn signer(&self) -> Result<(Arc<SigningKey>, u32), Refusal> {
+        let epoch = self.alliance.key_epoch(self.alliance.me());
+        let key = self.keys.signing_of(epoch);
+        Ok((key.ok_or_else(|| Refusal::new(Reason::KeyMissing).with("epoch", epoch))?, epoch))
+    }
+
+    /// Refuses to go over to keys that this node has not got: it could sign nothing after that.
+    fn check_key_held(&self, command: &Command) -> Result<(), Refusal> {
+        let Command::RotateKey(succession) = command else { return Ok(()) };
+        let held = self.keys.signing_of(succession.epoch()).map(|key| key.public());
+        if held.as_ref() == Some(succession.signing_key()) {
+            return Ok(());
+        }
+        Err(Refusal::new(Reason::KeyMissing).with("epoch", succession.epoch()))
+    }
+
+    fn note_keys_held(&mut self, epoch: u32) {
+        let mut view = self.staged.take_overlay(&*self.views);
+        key_book::note_held(&mut view, epoch);
+        self.staged.put_back(view);
     }
 
     /// What the same request was told before.
@@ -316,25 +349,25 @@ impl<V: Views> Ledger<V> {
         head: Option<Head>,
         now: UnixMillis,
         rng: &mut impl CryptoRng,
-    ) -> Result<Record, LedgerError> {
+    ) -> Result<Record, ExecuteError> {
         let (alliance, shop) = (self.id(), self.alliance.me());
         let (sequence, incarnation) = head.map_or((1, 0), |h| (h.sequence + 1, h.incarnation));
         let incarnation = if self.next_incarnation { signing::next(incarnation, now) } else { incarnation };
         let place = Place { alliance, shop, incarnation, sequence, kind: draft.kind };
         let payload = match draft.audience.named() {
-            [] => Payload::clear(&draft.message, rng)?,
+            [] => Payload::clear(&draft.message, rng).map_err(LedgerError::from)?,
             parties => {
-                let key =
-                    |shop: &ShopId| self.alliance.roster().shop(*shop).map(|m| m.identity.encryption_key());
+                let key = |shop: &ShopId| self.alliance.encryption_key(*shop);
                 let keys: Option<Vec<_>> = parties.iter().map(key).collect();
                 let keys = keys.ok_or(LedgerError::UnknownParty)?;
-                Payload::seal(&draft.message, &place, &keys, &mut self.sealer, rng)?
+                Payload::seal(&draft.message, &place, &keys, &mut self.sealer, rng).map_err(LedgerError::from)?
             }
         };
+        let (key, key_epoch) = self.signer()?;
         let header = Draft {
             alliance,
             shop,
-            key_epoch: 0,
+            key_epoch,
             incarnation,
             sequence,
             previous: head.map(|h| h.id),
@@ -342,7 +375,7 @@ impl<V: Views> Ledger<V> {
             kind: draft.kind,
             audience: draft.audience.clone(),
         };
-        Ok(sign(header, payload, &self.keys.signing))
+        Ok(sign(header, payload, &key))
     }
 
     /// Folds a record that will follow what is held, and puts it up for the next commit. `message`: what it says, if

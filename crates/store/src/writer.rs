@@ -9,7 +9,7 @@ use hutong_core::{
     ingest::{Head, IngestError},
     refusal::{Reason, Refusal},
 };
-use hutong_record::{Record, ShopId, UnixMillis, proto};
+use hutong_record::{Header, RUN_RECORDS_MAX, Record, ShopId, UnixMillis, proto, proto::Kind};
 use prost::Message as _;
 use rand_core::CryptoRng;
 
@@ -157,6 +157,25 @@ enum Waiting<T, P> {
 #[derive(Debug)]
 pub struct Writer<V> {
     ledger: Ledger<V>,
+}
+
+/// Runs end where a key epoch ends. A branch may come to the incarnation by which it counts only after that, so what
+/// follows a rotation is taken in with it, as far as one message goes.
+fn across_rotations(runs: Vec<Vec<proto::Record>>) -> Vec<Vec<proto::Record>> {
+    let rotates = |run: &[proto::Record]| {
+        let header = run.last().and_then(|last| Header::parse(&last.header).ok());
+        header.is_some_and(|header| header.kind == Kind::KeyRotation)
+    };
+    let mut joined: Vec<Vec<proto::Record>> = Vec::with_capacity(runs.len());
+    for run in runs {
+        match joined.last_mut() {
+            Some(before) if before.len() + run.len() <= RUN_RECORDS_MAX && rotates(before) => {
+                before.extend(run)
+            }
+            _ => joined.push(run),
+        }
+    }
+    joined
 }
 
 impl<V: Views> Writer<V> {
@@ -313,7 +332,7 @@ impl<V: Views> Writer<V> {
         tell: &mut impl FnMut(&Ledger<V>, News<T, P>),
     ) -> Result<(Option<Refused>, Taken), LedgerError> {
         let mut taken = Taken::default();
-        for run in runs {
+        for run in across_rotations(runs) {
             let staged = self.ledger.staged_count();
             if let Err(error) = self.ledger.ingest(run, now())? {
                 tracing::debug!(shop = shop.short(), %error, "records refused");
@@ -364,6 +383,8 @@ impl<V: Views> Writer<V> {
             | IngestError::Malformed(_)
             | IngestError::WrongAlliance(_)
             | IngestError::PayloadMissing(_)
+            | IngestError::KeyRetired(_)
+            | IngestError::Rotation { .. }
             | IngestError::Run(_) => Refused::Faulty,
         })
     }

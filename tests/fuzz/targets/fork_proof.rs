@@ -1,7 +1,7 @@
-//! A fork proof, an identity and a key are taken or refused.
+//! A fork proof, an identity, a key succession and a key are taken or refused.
 #![no_main]
 
-use hutong_record::{ForkProof, Identity, PublicKey, SigningKey, proto};
+use hutong_record::{ForkProof, Identity, PublicKey, SigningKey, Succession, proto};
 use libfuzzer_sys::fuzz_target;
 use prost::Message as _;
 
@@ -16,6 +16,12 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(signed) = proto::SignedIdentity::decode(bytes) {
         if let Ok(identity) = Identity::verify(&signed) {
             assert_eq!(Identity::verify(identity.signed()), Ok(identity));
+        }
+    }
+    if let Ok(rotation) = proto::KeyRotation::decode(bytes) {
+        let parsed = rotation.succession.and_then(|signed| Succession::parse(&signed).ok());
+        if let Some(parsed) = parsed {
+            assert_eq!(Succession::parse(parsed.signed()), Ok(parsed));
         }
     }
     if let Ok(key) = PublicKey::admit(bytes) {

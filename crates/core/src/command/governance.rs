@@ -3,7 +3,7 @@
 use alloc::format;
 
 use bytes::Bytes;
-use hutong_record::{Identity, motion_id};
+use hutong_record::{Identity, Succession, motion_id};
 
 use super::*;
 use crate::{
@@ -25,6 +25,17 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         }
         let message = proto::Resumption { nothing_lost: true, ..proto::Resumption::default() };
         Ok(alloc::vec![Self::for_all(Kind::Resumption, &message)])
+    }
+
+    /// The next epoch and no other: a log passes through all of them.
+    pub(super) fn rotate_key(&self, succession: &Succession) -> Decided {
+        self.alliance.own_membership()?;
+        let next = self.alliance.key_epoch(self.me()).saturating_add(1);
+        if succession.shop() != self.me() || succession.epoch() != next {
+            return Err(Refusal::new(Reason::KeyEpochWrong).with("epoch", next).into());
+        }
+        let message = proto::KeyRotation { succession: Some(succession.signed().clone()) };
+        Ok(alloc::vec![Self::for_all(Kind::KeyRotation, &message)])
     }
 
     pub(super) fn found(&self) -> Decided {

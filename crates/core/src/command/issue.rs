@@ -232,8 +232,8 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         let mut secret = [0; SECRET_BYTES];
         rng.fill_bytes(&mut secret);
         let Chosen { key, moved, redeemer } = chosen;
-        let body =
-            VoucherBody { key, moved, redeemer, card, issued: at, expires: promotion.expires(at), secret };
+        let (expires, key_epoch) = (promotion.expires(at), self.key_epoch);
+        let body = VoucherBody { key, moved, redeemer, card, issued: at, expires, secret, key_epoch };
         let token = Token::sign(body, self.key);
         let message = proto::VoucherIssue {
             request: Some(request.message()),

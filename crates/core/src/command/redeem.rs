@@ -12,7 +12,7 @@ use crate::{
     right::{self, Act, Right, Statement},
     stock::{self, Entitlement},
     table,
-    voucher::{Token, Use, UseStanding, Voucher, VoucherState, copy, life},
+    voucher::{Token, Use, UseStanding, Voucher, VoucherBody, VoucherKey, VoucherState, copy, life},
 };
 
 /// A genuine voucher, with what is known of it.
@@ -64,7 +64,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             Act::Risk
         };
         let signed = (shown.promotion.mode == Mode::Anywhere)
-            .then(|| Statement { voucher: key, step: right.step, shop: self.me(), act }.sign(self.key));
+            .then(|| self.statement(key, right.step, act).sign(self.key));
         let mut drafts = alloc::vec![self.receipt(redeem, &shown, price, signed)?];
         if act == Act::Risk {
             drafts.push(self.right_request(&shown, self.me())?);
@@ -114,6 +114,11 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         Ok(Self::for_parties(Kind::Redemption, parties, &message))
     }
 
+    /// What this shop states of its right, to be signed with its key.
+    pub(super) fn statement(&self, voucher: VoucherKey, step: u32, act: Act) -> Statement {
+        Statement { voucher, step, shop: self.me(), act, key_epoch: self.key_epoch }
+    }
+
     /// The genuine voucher behind what was presented. Unknown, forged and mistyped get one answer.
     pub(super) fn genuine(&self, presented: Option<&Presented>) -> Decided<Shown> {
         let unknown = || DecideError::Refused(Refusal::new(Reason::VoucherUnknown));
@@ -124,7 +129,19 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             }
             Some(Presented::Key(_)) | None => return Err(unknown()),
         };
-        self.shown(token)?.ok_or_else(unknown)
+        let body = token.body().clone();
+        match self.shown(token)? {
+            Some(shown) => Ok(shown),
+            None if self.waits_for_key(&body)? => Err(Refusal::new(Reason::IssuerKeyUnknown).into()),
+            None => Err(unknown()),
+        }
+    }
+
+    /// Whether a voucher is signed in a key epoch of its issuer that has not come here yet.
+    fn waits_for_key(&self, body: &VoucherBody) -> Result<bool, ViewError> {
+        let found = Promotion::load(self.view, body.key.promotion, self.alliance.charter().currency)?;
+        let issuer = found.and_then(|promotion| promotion.distributor(body.issuer()).map(|d| d.shop));
+        Ok(issuer.is_some_and(|issuer| body.key_epoch > self.alliance.key_epoch(issuer)))
     }
 
     /// What is known of a token; none: it is not genuine.
@@ -136,7 +153,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         let stored = report::voucher(self.view, &body.key)?;
         // What is on record was verified when it came.
         if stored.as_ref().is_none_or(|voucher| voucher.token != token) {
-            let Some(key) = self.alliance.admitted_key(issuer) else { return Ok(None) };
+            let Ok(key) = self.alliance.statement_key(issuer, body.key_epoch) else { return Ok(None) };
             let entitled = matches!(stock::entitlement(self.view, body)?, Entitlement::Entitled);
             if !entitled || !token.verify(self.alliance.cryptography(), &promotion, &key) {
                 return Ok(None);

@@ -111,7 +111,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             return Err(Refusal::new(Reason::PassedTooOften).with("limit", PASSES_MAX).into());
         }
         let uses = if hutong_record::planted!(PassUsedUp) { voucher.right.uses } else { voucher.uses_left() };
-        let statement = voucher.right.pass(voucher.token.body().key, self.me(), to, uses);
+        let statement = voucher.right.pass(voucher.token.body().key, (self.me(), self.key_epoch), to, uses);
         passes.push(statement.sign(self.key));
         Ok(proto::PassedVoucher { token: copy(voucher.token.bytes()), passes })
     }
@@ -337,7 +337,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         }
         self.check_nothing_lost(voucher)?;
         let (step, act) = (voucher.right.step, Act::Use(voucher.used_at_step + 1));
-        let statement = Statement { voucher: *key, step, shop: self.me(), act };
+        let statement = self.statement(*key, step, act);
         let message = proto::RiskSettlement {
             redemption_id: copy(used.id.as_bytes()),
             passes: right::load_passes(&voucher.passes),

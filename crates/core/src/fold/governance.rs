@@ -82,10 +82,13 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         let accused =
             message.first.as_ref().and_then(|signed| hutong_record::Header::parse(&signed.header).ok());
         let accused = accused.ok_or_else(|| ignore("proof is malformed"))?;
-        if self.alliance.admitted_key(accused.shop).is_none() {
-            return Err(wait(*accused.shop.as_bytes()));
+        // Both sides' keys must be known before the proof is judged.
+        self.key_of(accused.shop, accused.key_epoch)?;
+        let other = message.second.as_ref().and_then(|s| hutong_record::Header::parse(&s.header).ok());
+        if let Some(other) = other.filter(|other| other.shop == accused.shop) {
+            self.key_of(other.shop, other.key_epoch)?;
         }
-        let keys = |shop, epoch| self.alliance.judge().signing_key(shop, epoch);
+        let keys = |shop, epoch| self.alliance.statement_key(shop, epoch).ok();
         let proof = ForkProof::verify(&message, keys).map_err(|_| ignore("proof does not hold"))?;
         if proof.alliance() != self.alliance.charter().id {
             return Err(ignore("proof is about another alliance"));

@@ -16,6 +16,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         let promotion = self.promotion_of(id)?;
         let verdict = self.alliance.judge_proof(&message, &promotion).map_err(|error| match error {
             ProofError::ShopUnknown(shop) => wait(*shop.as_bytes()),
+            ProofError::KeyUnknown(shop) => self.await_key(shop),
             ProofError::Nothing => ignore("proof does not hold"),
         })?;
         let encoded = message.encode_to_vec();

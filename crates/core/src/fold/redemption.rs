@@ -77,6 +77,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         right.map_err(|error| match error {
             RightError::ShopUnknown(shop) => wait(*shop.as_bytes()),
             RightError::StillOpen(shop) => wait(Alliance::closing(shop)),
+            RightError::KeyUnknown(shop) => self.await_key(shop),
             RightError::View(error) => Stop::View(error),
             RightError::Malformed | RightError::NotHolder => ignore("the right was not passed on so"),
         })
@@ -126,9 +127,11 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
             };
         }
         let signed = signed.ok_or_else(|| ignore("no statement about the right"))?;
-        let keys = |shop| self.alliance.admitted_key(shop);
-        let statement = Statement::verify(self.alliance.cryptography(), signed, keys)
-            .map_err(|_| ignore("statement does not verify"))?;
+        let keys = |shop, epoch| self.alliance.statement_key(shop, epoch);
+        let statement = Statement::verify(self.alliance.cryptography(), signed, keys).map_err(|error| match error {
+            RightError::KeyUnknown(shop) => self.await_key(shop),
+            _ => ignore("statement does not verify"),
+        })?;
         let fits = statement.voucher == genuine.token.body().key
             && statement.shop == self.author()
             && statement.step == right.step;
@@ -241,7 +244,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         at: UnixMillis,
         credited: ShopId,
     ) -> Result<UnixMillis, Stop> {
-        if self.alliance.admitted_key(credited).is_none() {
+        if !self.alliance.was_admitted(credited) {
             return Err(wait(*credited.as_bytes()));
         }
         let touched = UnixMillis::new(touched_unix_ms).map_err(|_| ignore("no such time"))?;

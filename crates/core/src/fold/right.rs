@@ -1,6 +1,6 @@
 //! Folding the right to redeem: passed on, asked for, denied.
 
-use alloc::collections::BTreeMap;
+use alloc::{boxed::Box, collections::BTreeMap};
 
 use super::{voucher::Genuine, *};
 use crate::{
@@ -149,7 +149,8 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         // The answer may have come first, as after a lost disk.
         let answered: Option<Asked> = table::read(self.view, &table::answered(request, of))?;
         if answered.is_none() && of == self.me() {
-            self.put_duty(&Duty::AnswerRight { request, asker, to, token: genuine.token.clone() });
+            let token = Box::new(genuine.token.clone());
+            self.put_duty(&Duty::AnswerRight { request, asker, to, token });
         }
         if self.is_own() {
             let key = genuine.token.body().key;

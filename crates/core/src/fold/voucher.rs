@@ -41,7 +41,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         if stored.is_some_and(|voucher| voucher.token == token) {
             return Ok(Genuine { token, promotion, issuer }); // it was verified when it came
         }
-        let key = self.alliance.admitted_key(issuer).ok_or_else(|| wait(*issuer.as_bytes()))?;
+        let key = self.key_of(issuer, token.body().key_epoch)?;
         match stock::entitlement(self.view, token.body())? {
             Entitlement::Entitled => {}
             Entitlement::NotEntitled => return Err(ignore("the number never was the issuer's")),

@@ -261,7 +261,9 @@ impl Hosted {
     pub async fn qualify(&self, question: Qualify) -> Result<Vec<Qualified>, Refusal> {
         let (alliance, keys) = (self.alliance(), self.keys.clone());
         let qualify = move |view: &SledViews| {
-            let decider = Decider { alliance: &alliance, view, now: clock::now(), key: &keys.signing };
+            // Nothing is signed.
+            let (key, key_epoch) = (&*keys.signing, 0);
+            let decider = Decider { alliance: &alliance, view, now: clock::now(), key, key_epoch };
             match decider.qualify(&question) {
                 Ok(found) => Ok(Ok(found)),
                 Err(DecideError::Refused(refusal)) => Ok(Err(refusal)),
@@ -278,7 +280,9 @@ impl Hosted {
     pub async fn draft_statement(&self, sign: SignCommand) -> Result<Statement, Refusal> {
         let (alliance, keys) = (self.alliance(), self.keys.clone());
         let draft = move |view: &SledViews| {
-            let decider = Decider { alliance: &alliance, view, now: clock::now(), key: &keys.signing };
+            // Nothing is signed.
+            let (key, key_epoch) = (&*keys.signing, 0);
+            let decider = Decider { alliance: &alliance, view, now: clock::now(), key, key_epoch };
             let cases = statement::cases(view, alliance.me(), sign.ally)?;
             let (open, before) = cases.split_last().expect("the last one is never agreed");
             match decider.draft_statement(&sign, open, before) {

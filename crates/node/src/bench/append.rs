@@ -69,10 +69,8 @@ fn found(plan: &Plan, name: &str) -> anyhow::Result<Hosted> {
         salt: vec![1; 16].into(),
         ..Default::default()
     })?;
-    let keys = ShopKeys::new(
-        Arc::new(SigningKey::from_seed(&seed.signing_seed())),
-        DecryptionKey::from_seed(&seed.encryption_seed()),
-    );
+    let signing = Arc::new(SigningKey::from_seed(&seed.signing_seed()));
+    let keys = ShopKeys::new(signing, DecryptionKey::from_seed(&seed.encryption_seed()));
     let folder = AllianceFolder::new(plan.home.folder(name)?);
     folder.create(&charter, None)?;
     let (notices, _nobody) = mpsc::unbounded_channel();

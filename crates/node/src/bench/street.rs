@@ -164,7 +164,7 @@ fn profile(sequence: u64) -> proto::Profile {
 
 impl From<Secrets> for Shop {
     fn from(secrets: Secrets) -> Self {
-        let Secrets { signing, decryption, identity } = secrets;
+        let Secrets { signing, decryption, identity, .. } = secrets;
         Self { identity, keys: Arc::new(ShopKeys::new(Arc::new(signing), decryption)), head: None }
     }
 }

@@ -50,6 +50,7 @@ pub(crate) const CHECKS: [&str; 44] = [
     "federation",
     "membership",
     "signing",
+    "key-epoch",
     "links",
     "peer-versions",
     "stale-members",

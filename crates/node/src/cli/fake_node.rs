@@ -67,6 +67,13 @@ impl NodeService for Nodes {
         Err(Status::unimplemented("not asked for here"))
     }
 
+    async fn rotate_key(
+        &self,
+        _request: Request<proto::RotateKeyRequest>,
+    ) -> Result<Response<proto::RotateKeyResponse>, Status> {
+        Err(Status::unimplemented("not asked for here"))
+    }
+
     async fn declare_nothing_lost(
         &self,
         _request: Request<proto::DeclareNothingLostRequest>,

@@ -11,6 +11,7 @@ mod channel;
 mod decimal;
 mod doctor;
 mod init;
+mod key;
 mod motion;
 mod netting;
 mod node;
@@ -172,6 +173,9 @@ enum Command {
     /// Carry an alliance's records to a node that has no line, as a file.
     #[command(subcommand)]
     Bundle(record_bundle::RecordBundleCommand),
+    /// This shop's keys: go over to new ones.
+    #[command(subcommand)]
+    Key(key::KeyCommand),
     /// Check that the recovery phrase on paper is this shop's.
     CheckPhrase(phrase::PhraseArgs),
     /// Gather what somebody who helps needs to see, without secrets.
@@ -293,6 +297,7 @@ async fn answer(Cli { globals, command }: Cli) -> anyhow::Result<Answer> {
         Command::Backup(args) => backup::backup(&globals, args),
         Command::Restore(args) => Box::pin(backup::restore(&globals, args)).await,
         Command::Bundle(command) => Box::pin(record_bundle::run(&globals, command)).await,
+        Command::Key(command) => Box::pin(key::run(&globals, command)).await,
         Command::CheckPhrase(args) => phrase::run(&globals, &args),
         Command::SupportBundle(args) => Box::pin(bundle::run(&globals, args)).await,
         Command::Man(args) => pages::run(&args),

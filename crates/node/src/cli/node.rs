@@ -45,6 +45,7 @@ pub(crate) async fn status(globals: &Globals) -> anyhow::Result<Answer> {
         ("shop", status.shop_id.clone()),
         ("running since", show::time(status.start_time.as_ref())),
         ("peer port", status.peer_address.clone()),
+        ("key epoch", status.key_epoch.to_string()),
         ("federation", if status.federation_paused { "paused" } else { "on" }.to_owned()),
         ("memory", if status.memory_bytes == 0 { String::new() } else { show::bytes(status.memory_bytes) }),
     ]);
@@ -61,6 +62,7 @@ fn alliance_text(alliance: &proto::AllianceStatus) -> String {
         ("not folded yet", alliance.unfolded_count.to_string()),
         ("signing", show::signing(&alliance.signing_doubt, Language::En).to_owned()),
         ("standing", alliance.own_standing.clone()),
+        ("key epoch", alliance.key_epoch.to_string()),
         ("vouchers in doubt until", show::time(alliance.doubtful_until_time.as_ref())),
         ("journal", show::bytes(alliance.journal_bytes)),
         ("last checked", scrubbed(alliance)),

@@ -58,7 +58,7 @@ fn check(data: &DataFolder, words: &str) -> anyhow::Result<()> {
     Ok(data.note(Note::Phrase, clock::now())?)
 }
 
-fn read(file: &PathBuf) -> anyhow::Result<Zeroizing<String>> {
+pub(super) fn read(file: &PathBuf) -> anyhow::Result<Zeroizing<String>> {
     let mut text = Zeroizing::new(String::with_capacity(PHRASE_BYTES_MAX));
     let read = if file.as_os_str() == "-" {
         std::io::stdin().lock().take(PHRASE_BYTES_MAX as u64).read_to_string(&mut text)

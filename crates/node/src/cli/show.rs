@@ -256,6 +256,7 @@ pub(crate) fn status_json(status: &proto::GetStatusResponse) -> Value {
             "program_version": link.program_version,
             "logs_behind": link.logs_behind,
             "stale_since_time": time_json(link.stale_since_time.as_ref()),
+            "key_epoch": link.key_epoch,
         })
     };
     let alliance = |alliance: &proto::AllianceStatus| {
@@ -278,6 +279,7 @@ pub(crate) fn status_json(status: &proto::GetStatusResponse) -> Value {
             "queued_job_count": alliance.queued_job_count,
             "queued_job_count_max": alliance.queued_job_count_max,
             "clock_ahead_ms": alliance.clock_ahead_ms,
+            "key_epoch": alliance.key_epoch,
             "links": alliance.links.iter().map(link).collect::<Vec<_>>(),
         })
     };
@@ -292,6 +294,7 @@ pub(crate) fn status_json(status: &proto::GetStatusResponse) -> Value {
         "memory_bytes_peak": status.memory_bytes_peak,
         "open_file_count": status.open_file_count,
         "open_file_count_max": status.open_file_count_max,
+        "key_epoch": status.key_epoch,
     })
 }
 
@@ -364,6 +367,10 @@ pub(crate) fn signing(doubt: &str, language: Language) -> &'static str {
             "不签发：数据目录是副本或备份，尚未有足够成员确认本店日志末端",
         ),
         "SHARED" => ("no: another copy of this shop signs, too", "不签发：本店的另一份副本也在签发"),
+        "KEY_MISSING" => (
+            "no: this shop has gone over to keys that this node has not got",
+            "不签发：本店已换用新密钥，而本机没有",
+        ),
         "FORKED" => {
             ("no: this shop's log has two branches, both signed", "不签发：本店日志出现两个都已签名的分支")
         }

@@ -4,16 +4,16 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use hutong_core::{fold, report};
-use hutong_record::{PublicKey, ShopId};
+use hutong_record::ShopId;
 use hutong_store::journal::Lsn;
 
 use super::{dialling::Target, lan::Heard};
-use crate::alliance::Hosted;
+use crate::{alliance::Hosted, transport::KnownShop};
 
 /// What is known of one member.
 #[derive(Debug)]
 struct Entry {
-    key: PublicKey,
+    known: KnownShop,
     /// How far its log was folded when its profile was read.
     read_at: u64,
     told: Vec<String>,
@@ -46,7 +46,7 @@ impl AddressBook {
         let members = alliance.roster().iter().filter(|(shop, _)| *shop != me);
         let members: BTreeMap<_, _> = members
             .filter(|(shop, _)| alliance.roster().member(*shop).is_some())
-            .map(|(shop, member)| (shop, *member.identity.signing_key()))
+            .map(|(shop, member)| (shop, KnownShop::of(&alliance, &member.identity)))
             .collect();
         self.entries.retain(|shop, _| members.contains_key(shop));
         let length = |shop: &ShopId| frontier.get(shop).map_or(0, |head| head.sequence);
@@ -69,8 +69,8 @@ impl AddressBook {
         for shop in grown {
             let (read_at, profile) = profiles.remove(&shop).unwrap_or_default();
             let told = profile.map(|profile| profile.addresses).unwrap_or_default();
-            let key = members[&shop];
-            self.entries.insert(shop, Entry { key, read_at, told, heard: Vec::new() });
+            let known = members[&shop].clone();
+            self.entries.insert(shop, Entry { known, read_at, told, heard: Vec::new() });
         }
     }
 
@@ -87,6 +87,6 @@ impl AddressBook {
         let addresses: Vec<_> =
             entry.told.iter().filter(|address| !near.contains(address)).cloned().collect();
         let reachable = !(near.is_empty() && addresses.is_empty());
-        reachable.then_some(Target { shop: *shop, key: entry.key, near, addresses })
+        reachable.then_some(Target { shop: *shop, known: entry.known.clone(), near, addresses })
     }
 }

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use hutong_record::{PublicKey, ShopId};
+use hutong_record::ShopId;
 use hutong_sync::rings;
 use hutong_wire::{
     frame,
@@ -30,7 +30,7 @@ use crate::{
     alliance::Hosted,
     clock,
     metrics::{DialLabels, DialOutcome, Metrics},
-    transport::{DialError, Dialer, Tcp},
+    transport::{DialError, Dialer, KnownShop, Tcp},
 };
 
 /// How often the dialler looks whether a link is missing.
@@ -70,7 +70,7 @@ pub struct Dialling {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Target {
     pub(super) shop: ShopId,
-    pub(super) key: PublicKey,
+    pub(super) known: KnownShop,
     /// On the shop's own network, as anybody there may claim.
     pub(super) near: Vec<String>,
     /// As the member itself says.
@@ -198,7 +198,7 @@ impl Dialling {
             targets.retain(|target| target.shop != bootstrap.inviter.id());
             let mut inviter = Target {
                 shop: bootstrap.inviter.id(),
-                key: *bootstrap.inviter.signing_key(),
+                known: KnownShop::of(&self.hosted.alliance(), &bootstrap.inviter),
                 near: Vec::new(),
                 addresses: bootstrap.addresses.clone(),
             };
@@ -254,8 +254,10 @@ async fn open_stream(
     address: &str,
     alliance: hutong_record::AllianceId,
 ) -> Result<(), String> {
-    let channel =
-        dialer.dial(target.key, Tcp::to(address)).await.map_err(|error: DialError| error.to_string())?;
+    let channel = dialer
+        .dial(target.known.clone(), Tcp::to(address))
+        .await
+        .map_err(|error: DialError| error.to_string())?;
     let (new, outbound, stop) = link::open(hub, target.shop, true, None);
     let id = new.id;
     let guard = LinkGuard::new(hub.clone(), id);

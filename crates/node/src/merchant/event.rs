@@ -211,6 +211,7 @@ fn event(lsn: Lsn, record: &Record, event: &Event) -> Option<WatchResponse> {
         | Kind::Invitation
         | Kind::Resumption
         | Kind::LostRecord
+        | Kind::KeyRotation
         | Kind::Unspecified => {
             return None;
         }

@@ -10,10 +10,11 @@ use hutong_store::{
 };
 use hutong_wire::{
     merchant::v1::{
-        AllianceStatus, DeclareNothingLostRequest, DeclareNothingLostResponse, ExportBundleRequest,
-        GetStatusRequest, GetStatusResponse, ImportBundleRequest, JournalDamage, Link, LostRecords,
-        ScrubJournalRequest, ScrubJournalResponse, ScrubStatus, SetAsideSegment, SetFederationRequest,
-        SetFederationResponse, node_service_server::NodeService,
+        AllianceKeyEpoch, AllianceStatus, DeclareNothingLostRequest, DeclareNothingLostResponse,
+        ExportBundleRequest, GetStatusRequest, GetStatusResponse, ImportBundleRequest, JournalDamage, Link,
+        LostRecords, RotateKeyRequest, RotateKeyResponse, ScrubJournalRequest, ScrubJournalResponse,
+        ScrubStatus, SetAsideSegment, SetFederationRequest, SetFederationResponse,
+        node_service_server::NodeService,
     },
     trade,
 };
@@ -28,6 +29,7 @@ use crate::{
         process::Process,
         sample::{DUTIES_MAX, standing_word},
     },
+    node::KeysTaken,
 };
 
 /// Damaged places that a status names, and ranges of lost records that each of them names.
@@ -92,13 +94,31 @@ impl NodeService for MerchantPort {
         })
         .await
     }
+
+    async fn rotate_key(
+        &self,
+        request: Request<RotateKeyRequest>,
+    ) -> Result<Response<RotateKeyResponse>, Status> {
+        respond(request, async |_| self.take_over_keys().await).await
+    }
 }
 
 impl MerchantPort {
+    async fn take_over_keys(&self) -> Result<RotateKeyResponse, Refusal> {
+        let KeysTaken { key_epoch, restart_needed } = self.node.rotate_keys().await?;
+        let me = self.node.me();
+        let epoch = |hosted: &Hosted| AllianceKeyEpoch {
+            alliance_id: hosted.id().to_string(),
+            key_epoch: hosted.alliance().key_epoch(me),
+        };
+        let alliances = self.node.all().iter().map(|(hosted, _)| epoch(hosted)).collect();
+        Ok(RotateKeyResponse { key_epoch, alliances, restart_needed })
+    }
+
     async fn node_status(&self) -> Result<GetStatusResponse, Refusal> {
         let mut alliances = Vec::new();
         for (hosted, hub) in self.node.all() {
-            alliances.push(alliance_status(&hosted, &hub).await?);
+            alliances.push(alliance_status(&hosted, &hub, self.node.key_epoch()).await?);
         }
         let process = Process::now();
         Ok(GetStatusResponse {
@@ -112,11 +132,16 @@ impl MerchantPort {
             memory_bytes_peak: process.memory_bytes_peak,
             open_file_count: process.open_files,
             open_file_count_max: process.open_files_max,
+            key_epoch: self.node.key_epoch(),
         })
     }
 }
 
-async fn alliance_status(hosted: &Hosted, hub: &HubHandle) -> Result<AllianceStatus, Refusal> {
+async fn alliance_status(
+    hosted: &Hosted,
+    hub: &HubHandle,
+    keys_held: u32,
+) -> Result<AllianceStatus, Refusal> {
     let alliance = hosted.alliance();
     let (charter, now) = (alliance.charter(), clock::now());
     let late_entry_ms = charter.late_entry_ms_max;
@@ -134,7 +159,8 @@ async fn alliance_status(hosted: &Hosted, hub: &HubHandle) -> Result<AllianceSta
     let link = |(shop, name): (&ShopId, String)| {
         let standing = alliance.roster().shop(*shop).map_or("", |member| standing_word(member.standing));
         let state = table.get(shop).cloned().unwrap_or_default();
-        link_message(*shop, name, standing, heads.get(shop), state)
+        let link = link_message(*shop, name, standing, heads.get(shop), state);
+        Link { key_epoch: alliance.key_epoch(*shop), ..link }
     };
     let links = shops.iter().zip(names).map(link).collect();
     let (journal_bytes, views_bytes) = hosted.bytes_on_disk();
@@ -143,6 +169,8 @@ async fn alliance_status(hosted: &Hosted, hub: &HubHandle) -> Result<AllianceSta
     // Before what was healed is counted, so that nothing is in neither.
     let damage = hosted.reader().damage();
     let newest = heads.iter().filter(|(shop, _)| **shop != hosted.me()).map(|(_, head)| head.time).max();
+    let key_missing = alliance.key_epoch(hosted.me()) > keys_held;
+    let doubt = if key_missing { Some("KEY_MISSING") } else { hosted.signing().borrow().doubt_code() };
     Ok(AllianceStatus {
         alliance_id: hosted.id().to_string(),
         name: charter.name.clone(),
@@ -151,7 +179,7 @@ async fn alliance_status(hosted: &Hosted, hub: &HubHandle) -> Result<AllianceSta
         views_bytes,
         unfolded_count: hosted.unfolded_count().await?,
         links,
-        signing_doubt: hosted.signing().borrow().doubt_code().unwrap_or_default().into(),
+        signing_doubt: doubt.unwrap_or_default().into(),
         own_standing: own.map_or("", |member| standing_word(member.standing)).into(),
         lost_record_count: damage.iter().map(|damage| damage.records).sum(),
         scrub: Some(scrub_message(hosted.scrub_state(), hosted.reader().healed_count())),
@@ -163,6 +191,7 @@ async fn alliance_status(hosted: &Hosted, hub: &HubHandle) -> Result<AllianceSta
         queued_job_count_max: queued_max as u64,
         doubtful_until_time: doubtful.map(|doubt| trade::timestamp(doubt.until)),
         clock_ahead_ms: newest.map_or(0, |at| at.ms_since(now).max(0)),
+        key_epoch: alliance.key_epoch(hosted.me()),
     })
 }
 
@@ -219,5 +248,6 @@ fn link_message(
         logs_behind: if state.connected { state.logs_behind } else { 0 },
         clock_offset_ms: state.clock_offset_ms,
         stale_since_time: stale_since.map(trade::timestamp),
+        key_epoch: 0,
     }
 }

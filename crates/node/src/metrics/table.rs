@@ -284,6 +284,7 @@ words!(Direction: In "in", Out "out");
 pub(crate) const fn command_name(command: &Command) -> &'static str {
     match command {
         Command::Found => "found",
+        Command::RotateKey(_) => "rotate_key",
         Command::Profile(_) => "profile",
         Command::Invite(_) => "invite",
         Command::AdmitGuest { .. } => "admit_guest",

@@ -2,7 +2,6 @@
 
 use std::{error::Error, io, sync::Arc, time::Duration};
 
-use hutong_record::PublicKey;
 use hyper_util::rt::TokioIo;
 use rustls::{AlertDescription, ClientConfig};
 use tokio::{
@@ -19,6 +18,7 @@ use super::{
     connections::{Connections, Direction, Registration},
     cuttable::Cuttable,
     limits::{DIAL_TIMEOUT, endpoint},
+    pin::Pin,
     session::{client_config, server_name, speaks_http2, tls_error},
 };
 
@@ -123,10 +123,10 @@ impl Dialer {
         Self { timeout, ..self }
     }
 
-    /// A channel to the holder of `server`, connected. It reconnects by itself, until the key is cut; a call that
+    /// A channel to the holder of `server`'s key, or of a later one where `server` is a shop, connected. It reconnects by itself, until the key is cut; a call that
     /// fails for want of a connection has its reason in [`DialError::of`].
-    pub async fn dial<O: Open>(&self, server: PublicKey, opener: O) -> Result<Channel, DialError> {
-        let line = self.line(server, opener);
+    pub async fn dial<O: Open>(&self, server: impl Into<Pin>, opener: O) -> Result<Channel, DialError> {
+        let line = self.line(server.into(), opener);
         let connect = service_fn(move |_| Arc::clone(&line).connect());
         endpoint().connect_with_connector(connect).await.map_err(|error| {
             let failure = DialError::of(&error).cloned();
@@ -138,14 +138,14 @@ impl Dialer {
     /// The same channel, not yet connected: the first call connects it.
     ///
     /// Must be called inside a tokio runtime.
-    pub fn channel<O: Open>(&self, server: PublicKey, opener: O) -> Channel {
-        let line = self.line(server, opener);
+    pub fn channel<O: Open>(&self, server: impl Into<Pin>, opener: O) -> Channel {
+        let line = self.line(server.into(), opener);
         endpoint().connect_with_connector_lazy(service_fn(move |_| Arc::clone(&line).connect()))
     }
 
-    fn line<O: Open>(&self, server: PublicKey, opener: O) -> Arc<Line<O>> {
+    fn line<O: Open>(&self, server: Pin, opener: O) -> Arc<Line<O>> {
+        let registration = self.connections.register(*server.key().as_bytes(), Direction::Dialled);
         let config = client_config(&self.credential, server);
-        let registration = self.connections.register(*server.as_bytes(), Direction::Dialled);
         Arc::new(Line { opener, config, registration, timeout: self.timeout })
     }
 }

@@ -6,9 +6,12 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use hutong_record::{PublicKey, ShopId};
+use hutong_record::{PublicKey, ShopId, Succession, proto::SignedKeySuccession};
 
-use super::connections::{Connections, Direction, Registration};
+use super::{
+    connections::{Connections, Direction, Registration},
+    pin::KnownShop,
+};
 
 /// Who is calling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,21 +50,38 @@ impl fmt::Debug for GuestKey {
 /// bounded there.
 #[derive(Debug)]
 pub struct Door {
-    callers: RwLock<Callers>,
+    listed: RwLock<Listed>,
     connections: Arc<Connections>,
+}
+
+/// Who may connect.
+#[derive(Debug, Default)]
+struct Listed {
+    callers: Callers,
+    /// Members, of whom later keys may turn up before their rotation is known here.
+    shops: HashMap<ShopId, KnownShop>,
+    /// Such keys, by shop, with their epochs; one a shop, the newest.
+    proven: HashMap<ShopId, ([u8; 32], u32)>,
 }
 
 type Callers = HashMap<[u8; 32], Caller>;
 
+impl Listed {
+    fn caller(&self, key: &[u8; 32]) -> Option<Caller> {
+        let proven = || self.proven.iter().find(|(_, (proven, _))| proven == key);
+        self.callers.get(key).copied().or_else(|| proven().map(|(shop, _)| Caller::Member(*shop)))
+    }
+}
+
 impl Door {
     /// A door that lets nobody in yet.
     pub fn new(connections: Arc<Connections>) -> Arc<Self> {
-        Arc::new(Self { callers: RwLock::default(), connections })
+        Arc::new(Self { listed: RwLock::default(), connections })
     }
 
     /// Lets a key in.
     pub fn admit(&self, key: PublicKey, caller: Caller) {
-        let before = self.write(|callers| callers.insert(*key.as_bytes(), caller));
+        let before = self.write(|listed| listed.callers.insert(*key.as_bytes(), caller));
         if before.is_some_and(|before| before != caller) {
             self.connections.cut(key.as_bytes());
         }
@@ -69,7 +89,12 @@ impl Door {
 
     /// Keeps a key out from now on. Says whether it was let in before.
     pub fn remove(&self, key: &[u8; 32]) -> bool {
-        let was_in = self.write(|callers| callers.remove(key)).is_some();
+        let was_in = self.write(|listed| {
+            let was_in = listed.caller(key).is_some();
+            listed.callers.remove(key);
+            listed.proven.retain(|_, (proven, _)| proven != key);
+            was_in
+        });
         self.connections.cut(key);
         was_in
     }
@@ -77,11 +102,27 @@ impl Door {
     /// Lets in these keys and no others. An empty list, and then
     /// [`Connections::cut_all`] for what was dialled to keys not on it, pauses the federation.
     pub fn replace(&self, callers: impl IntoIterator<Item = (PublicKey, Caller)>) {
+        self.replace_all(callers, []);
+    }
+
+    /// The same; of these shops, later keys are let in, too, if they are shown to be theirs.
+    pub fn replace_all(
+        &self,
+        callers: impl IntoIterator<Item = (PublicKey, Caller)>,
+        shops: impl IntoIterator<Item = KnownShop>,
+    ) {
         let after: Callers = callers.into_iter().map(|(key, caller)| (*key.as_bytes(), caller)).collect();
-        let cut: Vec<[u8; 32]> = self.write(|callers| {
-            let before = std::mem::replace(callers, after);
-            let changed = before.into_iter().filter(|(key, caller)| callers.get(key) != Some(caller));
-            changed.map(|(key, _)| key).collect()
+        let shops: HashMap<_, _> = shops.into_iter().map(|known| (known.shop(), known)).collect();
+        let cut: Vec<[u8; 32]> = self.write(|listed| {
+            let before = std::mem::take(listed);
+            let proven = before.proven.iter();
+            let proven_callers = proven.map(|(shop, (key, _))| (*key, Caller::Member(*shop)));
+            let callers: Vec<_> = before.callers.into_iter().chain(proven_callers).collect();
+            let is_later = |shop: &ShopId, epoch: u32| shops.get(shop).is_some_and(|s| s.epoch() < epoch);
+            let proven =
+                before.proven.into_iter().filter(|(shop, (_, epoch))| is_later(shop, *epoch)).collect();
+            *listed = Listed { callers: after, shops, proven };
+            callers.into_iter().filter(|(k, c)| listed.caller(k) != Some(*c)).map(|(key, _)| key).collect()
         });
         for key in &cut {
             self.connections.cut(key);
@@ -90,7 +131,24 @@ impl Door {
 
     /// Who a key is, if it may connect.
     pub fn caller(&self, key: &[u8; 32]) -> Option<Caller> {
-        self.callers.read().unwrap_or_else(PoisonError::into_inner).get(key).copied()
+        self.listed.read().unwrap_or_else(PoisonError::into_inner).caller(key)
+    }
+
+    /// Lets a key in that a succession shows to be a later one of a member's. Of several the newest epoch's stays.
+    pub(super) fn prove(&self, key: &PublicKey, succession: &SignedKeySuccession) -> Option<Caller> {
+        let shop = Succession::parse(succession).ok()?.shop();
+        let known = self.listed.read().unwrap_or_else(PoisonError::into_inner).shops.get(&shop).cloned()?;
+        let epoch = known.later_epoch(key, succession)?;
+        let before = self.write(|listed| {
+            // The list may have changed meanwhile.
+            let still = listed.shops.get(&shop).is_some_and(|known| known.epoch() < epoch);
+            let newer = listed.proven.get(&shop).is_none_or(|(_, proven)| *proven <= epoch);
+            (still && newer).then(|| listed.proven.insert(shop, (*key.as_bytes(), epoch)))
+        })?;
+        if let Some((older, _)) = before.filter(|(older, _)| older != key.as_bytes()) {
+            self.connections.cut(&older);
+        }
+        Some(Caller::Member(shop))
     }
 
     /// Takes in a connection whose handshake is done. Registered first and looked up after, so that a removal in
@@ -101,8 +159,8 @@ impl Door {
     }
 
     /// A poisoned lock is taken over: each change is one map operation, so the map is whole.
-    fn write<T>(&self, change: impl FnOnce(&mut Callers) -> T) -> T {
-        change(&mut self.callers.write().unwrap_or_else(PoisonError::into_inner))
+    fn write<T>(&self, change: impl FnOnce(&mut Listed) -> T) -> T {
+        change(&mut self.listed.write().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -148,6 +206,61 @@ mod tests {
         assert!(!held.token().is_cancelled());
         door.admit(key(1), member(2));
         assert!(held.token().is_cancelled());
+    }
+
+    /// A shop's first and later keys, and the later ones' successions.
+    struct Rotating {
+        known: KnownShop,
+        later: Vec<Succession>,
+    }
+
+    fn rotating(seed: u8, epochs: u32) -> Rotating {
+        let seed = hutong_record::RecoverySeed::new([seed; 32]);
+        let mut rng = rand::rand_core::UnwrapErr(rand::rngs::SysRng);
+        let identity = hutong_record::Identity::create(&seed, hutong_record::UnixMillis::EPOCH, &mut rng);
+        let later = (1..=epochs).map(|epoch| Succession::create(&seed, &identity, epoch).unwrap()).collect();
+        Rotating { known: KnownShop::new(identity), later }
+    }
+
+    #[test]
+    fn a_member_s_later_key_is_let_in_by_its_proof_and_leaves_with_the_member() {
+        let (shop, other) = (rotating(1, 2), rotating(2, 1));
+        let door = Door::new(Connections::new());
+        let member = Caller::Member(shop.known.shop());
+        let listed = || [(shop.known.key(), member)];
+        door.replace_all(listed(), [shop.known.clone()]);
+        let (first, second) = (&shop.later[0], &shop.later[1]);
+        assert_eq!(door.caller(first.signing_key().as_bytes()), None);
+        let strange = other.later[0].signing_key();
+        assert_eq!(door.prove(strange, other.later[0].signed()), None, "not a member");
+        assert_eq!(door.prove(strange, first.signed()), None, "another key than the proof names");
+        assert_eq!(door.prove(first.signing_key(), first.signed()), Some(member));
+        let held = door.enter(first.signing_key()).unwrap();
+        assert_eq!(held.0, member);
+        door.replace_all(listed(), [shop.known.clone()]);
+        assert!(!held.1.token().is_cancelled(), "a review of the list changes nothing");
+        assert_eq!(door.prove(second.signing_key(), second.signed()), Some(member));
+        assert!(held.1.token().is_cancelled(), "the newer key takes the place of the older");
+        assert_eq!(door.prove(first.signing_key(), first.signed()), None, "and does not give it back");
+        let held = door.enter(second.signing_key()).unwrap().1;
+        door.replace_all([], []);
+        assert!(held.token().is_cancelled() && door.enter(second.signing_key()).is_none());
+    }
+
+    #[test]
+    fn a_key_that_the_rotation_has_replaced_is_cut_and_the_proven_one_stays() {
+        let shop = rotating(1, 1);
+        let door = Door::new(Connections::new());
+        let member = Caller::Member(shop.known.shop());
+        door.replace_all([(shop.known.key(), member)], [shop.known.clone()]);
+        let old = door.enter(&shop.known.key()).unwrap().1;
+        let new_key = shop.later[0].signing_key();
+        door.prove(new_key, shop.later[0].signed()).unwrap();
+        let new = door.enter(new_key).unwrap().1;
+        let known = KnownShop { key: *new_key, epoch: 1, ..shop.known.clone() };
+        door.replace_all([(*new_key, member)], [known]);
+        assert!(old.token().is_cancelled() && !new.token().is_cancelled());
+        assert!(door.enter(&shop.known.key()).is_none(), "the old key is no key any more");
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use std::{io, sync::Arc};
 
-use hutong_record::PublicKey;
 use rustls::{
     ClientConfig, CommonState, ServerConfig, client::Resumption, crypto::CryptoProvider,
     pki_types::ServerName, server::NoServerSessionStorage, version::TLS13,
@@ -11,6 +10,7 @@ use rustls::{
 use super::{
     certificate::{CERTIFICATE_NAME, Credential},
     door::Door,
+    pin::Pin,
     verifier::{DoorVerifier, PinnedVerifier},
 };
 
@@ -33,7 +33,7 @@ pub(super) fn server_config(credential: &Credential, door: Arc<Door>) -> Arc<Ser
 }
 
 /// TLS as the shop that calls `server`.
-pub(super) fn client_config(credential: &Credential, server: PublicKey) -> Arc<ClientConfig> {
+pub(super) fn client_config(credential: &Credential, server: Pin) -> Arc<ClientConfig> {
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])
         .expect("the provider has TLS 1.3 suites")

@@ -116,7 +116,7 @@ fn dialler(seed: u8) -> Dialer {
 }
 
 fn config(seed: u8, shop: &Shop) -> ClientConfig {
-    (*client_config(&credential(seed), shop.key)).clone()
+    (*client_config(&credential(seed), shop.key.into())).clone()
 }
 
 fn ping() -> HealthCheckRequest {
@@ -468,7 +468,7 @@ async fn a_refused_caller_that_talks_on_still_reads_why() {
     let (listener, far, _ended) = pipe();
     let door = Door::new(Connections::new());
     let _incoming = listen(listener, &credential(SHOP), door, ListenLimits::default());
-    let config = client_config(&credential(CALLER), key(SHOP));
+    let config = client_config(&credential(CALLER), key(SHOP).into());
     let mut tls = TlsConnector::from(config).connect(server_name(), far).await.unwrap();
     // Far more than the pipe holds: the server has to read on after it refused.
     tls.write_all(&[0; 8 * 1024]).await.unwrap();

@@ -13,7 +13,11 @@ use rustls::{
     },
 };
 
-use super::{certificate::key_of_spki, door::Door};
+use super::{
+    certificate::{key_of_spki, succession_in},
+    door::Door,
+    pin::Pin,
+};
 
 /// Lets in the keys on the door (TRA-1).
 pub(super) struct DoorVerifier(pub(super) Arc<Door>);
@@ -36,8 +40,10 @@ impl ClientCertVerifier for DoorVerifier {
         _now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         let key = sole_key(certificate, chain)?;
+        let caller = self.0.caller(key.as_bytes());
+        let proven = || self.0.prove(&key, &succession_in(certificate)?);
         // This error, and no other, tells the client `access_denied`.
-        self.0.caller(key.as_bytes()).ok_or(CertificateError::ApplicationVerificationFailure)?;
+        caller.or_else(proven).ok_or(CertificateError::ApplicationVerificationFailure)?;
         Ok(ClientCertVerified::assertion())
     }
 
@@ -64,9 +70,10 @@ impl ClientCertVerifier for DoorVerifier {
     }
 }
 
-/// Accepts the one key that was called (TRA-4). It need not be on any list: an invitation's link names the inviter's.
+/// Accepts the one key that was called, or a later one of the same shop (TRA-4). It need not be on any list: an
+/// invitation's link names the inviter's.
 #[derive(Debug)]
-pub(super) struct PinnedVerifier(pub(super) PublicKey);
+pub(super) struct PinnedVerifier(pub(super) Pin);
 
 impl ServerCertVerifier for PinnedVerifier {
     fn verify_server_cert(
@@ -77,7 +84,10 @@ impl ServerCertVerifier for PinnedVerifier {
         _ocsp: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        if sole_key(certificate, chain)? != self.0 {
+        let key = sole_key(certificate, chain)?;
+        let is_later =
+            || succession_in(certificate).is_some_and(|succession| self.0.leads_to(&key, &succession));
+        if key != self.0.key() && !is_later() {
             return Err(CertificateError::ApplicationVerificationFailure.into());
         }
         Ok(ServerCertVerified::assertion())

@@ -237,6 +237,46 @@ pub struct LostRecord {
     #[prost(bytes = "bytes", tag = "1")]
     pub header: ::prost::bytes::Bytes,
 }
+/// A shop's keys of a later epoch. They are the same in every alliance that the shop is in.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct KeySuccession {
+    /// Whose keys, 32 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub shop_id: ::prost::bytes::Bytes,
+    /// Which epoch, 1 to 32.
+    #[prost(uint32, tag = "2")]
+    pub key_epoch: u32,
+    /// Ed25519 public key that signs the epoch's records, canonical and torsion-free, 32 bytes.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub signing_key: ::prost::bytes::Bytes,
+    /// X25519 public key that payloads are sealed to from this epoch on, 32 bytes.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub encryption_key: ::prost::bytes::Bytes,
+}
+/// A succession with the proof that the shop's recovery key ordered it and that the new key agrees. Whoever has the
+/// shop's identity can check it, whatever records are held.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SignedKeySuccession {
+    /// Encoded KeySuccession, at most 128 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub succession: ::prost::bytes::Bytes,
+    /// The recovery key's public half, 32 bytes; the identity names its hash.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub recovery_key: ::prost::bytes::Bytes,
+    /// Ed25519 signature by the recovery key over a domain tag and the succession, 64 bytes.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub recovery_signature: ::prost::bytes::Bytes,
+    /// Ed25519 signature by the new signing key over a domain tag of its own and the succession, 64 bytes.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub signature: ::prost::bytes::Bytes,
+}
+/// The last record of a key epoch: the next one is signed by the next epoch's key.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct KeyRotation {
+    /// To the epoch after the record's own.
+    #[prost(message, optional, tag = "1")]
+    pub succession: ::core::option::Option<SignedKeySuccession>,
+}
 /// A core member's voice for a motion.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Vote {
@@ -747,6 +787,8 @@ pub enum Kind {
     Departure = 34,
     /// Payload: LostRecord.
     LostRecord = 40,
+    /// Payload: KeyRotation. The last record that its author's key of this epoch signs.
+    KeyRotation = 41,
     /// Payload: CreditLine.
     CreditLine = 45,
 }
@@ -792,6 +834,7 @@ impl Kind {
             Self::SeasonChoice => "KIND_SEASON_CHOICE",
             Self::Departure => "KIND_DEPARTURE",
             Self::LostRecord => "KIND_LOST_RECORD",
+            Self::KeyRotation => "KIND_KEY_ROTATION",
             Self::CreditLine => "KIND_CREDIT_LINE",
         }
     }
@@ -833,6 +876,7 @@ impl Kind {
             "KIND_SEASON_CHOICE" => Some(Self::SeasonChoice),
             "KIND_DEPARTURE" => Some(Self::Departure),
             "KIND_LOST_RECORD" => Some(Self::LostRecord),
+            "KIND_KEY_ROTATION" => Some(Self::KeyRotation),
             "KIND_CREDIT_LINE" => Some(Self::CreditLine),
             _ => None,
         }
@@ -1332,6 +1376,9 @@ pub struct VoucherBody {
     /// The QuotaMove record that brought the number to the issuer, 32 bytes; absent: it was its own from the beginning.
     #[prost(bytes = "bytes", tag = "11")]
     pub move_id: ::prost::bytes::Bytes,
+    /// Which of the issuer's signing keys signed the token; the first is 0.
+    #[prost(uint32, tag = "12")]
+    pub key_epoch: u32,
 }
 /// Which voucher.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1361,6 +1408,9 @@ pub struct VoucherClaim {
     /// BLAKE3 hash of the encoded VoucherBody under its domain tag, 32 bytes. The body holds 80 random bits.
     #[prost(bytes = "bytes", tag = "4")]
     pub body_hash: ::prost::bytes::Bytes,
+    /// Which of the issuer's signing keys signs it; the first is 0.
+    #[prost(uint32, tag = "5")]
+    pub key_epoch: u32,
 }
 /// A claim with the token's signature over it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1392,6 +1442,9 @@ pub struct RightStatement {
     /// Passed on: uses that are left. Used: which of the uses at this step, from 1, those taken back included.
     #[prost(uint32, tag = "6")]
     pub uses: u32,
+    /// Which of the shop's signing keys signs it; the first is 0.
+    #[prost(uint32, tag = "7")]
+    pub key_epoch: u32,
 }
 /// A statement with the signature over it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

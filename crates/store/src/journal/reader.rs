@@ -2,7 +2,7 @@
 
 use std::{ops::RangeInclusive, sync::Arc};
 
-use hutong_record::{Header, RUN_RECORDS_MAX, Record, RecordId, ShopId};
+use hutong_record::{Header, RUN_RECORDS_MAX, Record, RecordId, ShopId, proto::Kind};
 
 use super::{
     Damage, JournalError, JournalReader, LogHead, Lsn, Scrub, ScrubStep, SetAside, TailLoss,
@@ -318,7 +318,7 @@ impl<F: DiskFile> JournalReader for Reader<F> {
         let wanted = |length: usize, bytes: usize, signed: usize| {
             length < RUN_RECORDS_MAX && (signed == 0 || bytes < bytes_max)
         };
-        while wanted(run.len(), bytes, signed) {
+        'run: while wanted(run.len(), bytes, signed) {
             let found = match self.log_from(shop, from.saturating_add(run.len() as u64)) {
                 Err(JournalError::Damaged { .. }) if signed > 0 => break,
                 result => result?,
@@ -331,10 +331,15 @@ impl<F: DiskFile> JournalReader for Reader<F> {
                     break;
                 }
                 let is_signed = record.signature().is_some();
+                let ends = record.header().kind == Kind::KeyRotation;
                 run.push(record);
                 bytes += size;
                 if is_signed {
                     signed = run.len();
+                }
+                if ends && is_signed {
+                    // Another key signs what follows: no signature there covers what is here.
+                    break 'run;
                 }
             }
         }

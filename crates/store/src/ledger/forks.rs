@@ -101,6 +101,16 @@ fn parts_before(
     Ok(!before.is_empty() && !before.contains(&held))
 }
 
+/// Where a branch's key is not known here, it may have rotated the key after it left the log that is held: its earlier
+/// records tell.
+fn before_the_epoch(first: &Header) -> Examined {
+    if first.key_epoch > 0 && first.sequence > 1 {
+        Examined::Earlier(first.sequence / 2)
+    } else {
+        Examined::Nothing
+    }
+}
+
 impl<V: Views> Ledger<V> {
     /// Looks for a fork in a peer's records of a log: see [`Ledger::examine_branch`]. True: nothing from some place on
     /// counts.
@@ -139,12 +149,12 @@ impl<V: Views> Ledger<V> {
         if first.shop == self.alliance.me() {
             return Ok(if self.examine_own(theirs)? { Examined::Settled } else { Examined::Nothing });
         }
-        let Some(key) = self.alliance.roster().signing_key(first.shop, first.key_epoch) else {
-            return Ok(Examined::Nothing);
-        };
+        let key = self.alliance.signing_key(first.shop, first.key_epoch);
         // The signatures in between stay: a proof is the shorter for them.
-        if verify_run_with(theirs.clone(), &key, self.alliance.cryptography()).is_err() {
-            return Ok(Examined::Nothing);
+        let is_signed =
+            |key| verify_run_with(theirs.clone(), &key, self.alliance.cryptography()).is_ok();
+        if !key.is_some_and(is_signed) {
+            return Ok(before_the_epoch(&first));
         }
         self.compare_branch(&theirs, &first, now, rng)
     }
@@ -193,7 +203,7 @@ impl<V: Views> Ledger<V> {
 
     /// The proof that two branches give, from the first place at which they do.
     fn proof(&self, ours: &[Record], theirs: &[Record]) -> Option<ForkProof> {
-        let keys = |shop, epoch| self.alliance.roster().signing_key(shop, epoch);
+        let keys = |shop, epoch| self.alliance.signing_key(shop, epoch);
         let places = 0..ours.len().min(theirs.len());
         places
             .filter_map(|place| ForkProof::from_branches(&ours[place..], &theirs[place..]))
@@ -213,11 +223,13 @@ impl<V: Views> Ledger<V> {
     ) -> Result<ProofTaken, ExecuteError> {
         let accused = message.first.as_ref().and_then(|signed| Header::parse(&signed.header).ok());
         let Some(accused) = accused else { return Ok(ProofTaken::False) };
-        let roster = self.alliance.roster();
-        if roster.signing_key(accused.shop, accused.key_epoch).is_none() {
+        let keys = |shop, epoch| self.alliance.signing_key(shop, epoch);
+        let other = message.second.as_ref().and_then(|signed| Header::parse(&signed.header).ok());
+        let known = |header: &Header| keys(header.shop, header.key_epoch).is_some();
+        if !known(&accused) || !other.as_ref().is_none_or(known) {
             return Ok(ProofTaken::Unknown);
         }
-        let proof = ForkProof::verify(message, |shop, epoch| roster.signing_key(shop, epoch));
+        let proof = ForkProof::verify(message, keys);
         let Some(proof) = proof.ok().filter(|proof| proof.alliance() == self.id()) else {
             return Ok(ProofTaken::False);
         };

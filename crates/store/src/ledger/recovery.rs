@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use hutong_core::{fold, view::Overlay};
+use hutong_core::{fold, keys, view::Overlay};
 use hutong_record::{RUN_RECORDS_MAX, Record, ShopId, proto::Kind};
 
 use super::{Ledger, LedgerError, Staged};
@@ -37,7 +37,25 @@ impl<V: Views> Ledger<V> {
                 behind.insert(shop);
             }
         }
-        self.resume(behind).map(|_| ())
+        self.resume(behind)?;
+        self.open_anew(progress)
+    }
+
+    /// Where keys have come that this shop's log went over to before, what is sealed to them was folded unread.
+    fn open_anew(&mut self, progress: &mut dyn FnMut(Lsn, Lsn)) -> Result<(), LedgerError> {
+        let (held, newest) = (keys::held(&*self.views)?, self.keys.newest());
+        if newest > held && self.alliance.key_epoch(self.alliance.me()) > held {
+            return self.rebuild(progress);
+        }
+        if newest == held { Ok(()) } else { self.note_newest_keys() }
+    }
+
+    fn note_newest_keys(&self) -> Result<(), LedgerError> {
+        let views = self.views.clone();
+        let mut view = Overlay::new(&*views);
+        keys::note_held(&mut view, self.keys.newest());
+        let position = self.views.position()?;
+        Ok(self.views.apply(&view.into_writes(), position)?)
     }
 
     /// Folds the whole journal into empty views. The roster that all of it comes to judges every record from the first
@@ -49,7 +67,7 @@ impl<V: Views> Ledger<V> {
             self.alliance = self.alliance.from_the_start();
             self.replay(progress)?;
             if self.alliance.settle() {
-                return Ok(());
+                return self.note_newest_keys();
             }
         }
         tracing::error!("the roster still changes after {REBUILD_ROUNDS_MAX} rounds of folding");

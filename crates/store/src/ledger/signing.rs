@@ -204,7 +204,8 @@ impl<V: Views> Ledger<V> {
         rng: &mut impl CryptoRng,
     ) -> Result<Signing, ExecuteError> {
         let Signing::Unconfirmed(doubt) = self.signing else { return Ok(self.signing) };
-        if !self.is_dispelled(doubt, answers, patience)? {
+        // Without the keys that the log has gone over to, nothing could be said of a new incarnation.
+        if self.signer().is_err() || !self.is_dispelled(doubt, answers, patience)? {
             return Ok(self.signing);
         }
         self.signing = Signing::Confirmed;
@@ -287,7 +288,8 @@ impl<V: Views> Ledger<V> {
     /// of this shop: it signs nothing more. True: so it is.
     pub(super) fn examine_own(&mut self, records: Vec<Record>) -> Result<bool, LedgerError> {
         let me = self.alliance.me();
-        let Some(key) = self.alliance.roster().signing_key(me, 0) else { return Ok(false) };
+        let epoch = records.first().map_or(0, |record| record.header().key_epoch);
+        let Some(key) = self.alliance.signing_key(me, epoch) else { return Ok(false) };
         let Ok(run) = verify_run_with(records, &key, self.alliance.cryptography()) else { return Ok(false) };
         for theirs in run.records() {
             let header = theirs.header();

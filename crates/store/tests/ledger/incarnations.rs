@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use hutong_core::{command::Command, ingest::IngestError, report, roster::Standing};
-use hutong_record::{Record, RecordId, ShopId, proto};
+use hutong_record::{KEY_EPOCH_MAX, Record, RecordId, ShopId, proto};
 use hutong_store::{
     journal::Lsn,
     ledger::{Patience, Signing},
@@ -13,6 +13,7 @@ use hutong_store::{
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
 use crate::{
+    convergence::end_of_run,
     street::{Shop, Street, shuffle},
     till::{card, yuan},
 };
@@ -127,6 +128,7 @@ fn deliver(logs: &[Vec<Record>], to: &mut Shop, street: &Street, rng: &mut StdRn
         shuffle(&mut left, rng);
         let (next, log) = left.last_mut().unwrap();
         let end = log.len().min(*next + rng.random_range(1..=8));
+        let end = end_of_run(log, *next, end);
         match to.ledger.ingest(log[*next..end].iter().map(Record::to_message).collect(), street.now).unwrap()
         {
             Ok(_) => *next = end,
@@ -178,12 +180,14 @@ fn old_and_new_incarnations_in_any_order_give_the_same_state() {
     }
 }
 
-/// Shop 1 sells, hands out, and says its name.
+/// Shop 1 sells, hands out, says its name, and now and then goes over to its next key.
 fn trade(street: &mut Street, steps: usize, rng: &mut StdRng) {
     for _ in 0..steps {
         street.pass(rng.random_range(0..600_000));
-        match rng.random_range(0..3) {
-            0 => set_name(street, 1, &format!("店 {}", rng.random_range(0..1_000))),
+        let epoch = street.shops[1].ledger.alliance().key_epoch(street.id(1));
+        match rng.random_range(0..9) {
+            0 if epoch < KEY_EPOCH_MAX => street.rotate(1),
+            0..=2 => set_name(street, 1, &format!("店 {}", rng.random_range(0..1_000))),
             _ => drop(street.sell(1, yuan(30), rng.random_bool(0.5).then(|| card(rng.random_range(0..3))))),
         }
     }

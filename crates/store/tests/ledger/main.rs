@@ -25,6 +25,8 @@ mod governance;
 #[cfg(test)]
 mod incarnations;
 #[cfg(test)]
+mod keys;
+#[cfg(test)]
 mod ladder;
 #[cfg(test)]
 mod limits;

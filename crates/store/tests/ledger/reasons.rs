@@ -84,6 +84,7 @@ fn every_reason_that_the_rules_can_give_is_given() {
     net(&mut heard);
     lend(&mut heard);
     lose(&mut heard);
+    rotate(&mut heard);
     let expected: BTreeSet<_> =
         Reason::ALL.iter().copied().filter(|reason| !OF_THE_NODE.contains(reason)).collect();
     assert_eq!(heard.0, expected);
@@ -97,6 +98,19 @@ fn lose(heard: &mut Heard) {
     heard.refused(street.run(1, &Command::DeclareNothingLost));
     street.shops[1] = street.shops[1].copied();
     heard.refused(street.issue(1, promotion, None)); // it asks the others first, and begins anew
+}
+
+fn rotate(heard: &mut Heard) {
+    let mut street = Street::new(94, 3);
+    let terms = street.terms(&[1], 2);
+    let promotion = street.publish(0, terms).unwrap();
+    street.meet();
+    street.rotate(1);
+    let token = street.issue(1, promotion, None).unwrap();
+    heard.refused(street.redeem(2, &token.qr_text(), None)); // its key is not known
+    let (again, without) = (street.succession(1, 1), street.succession(1, 2));
+    heard.refused(street.run(1, &Command::RotateKey(Box::new(again)))); // it has these
+    heard.refused(street.run(1, &Command::RotateKey(Box::new(without)))); // it has not got those
 }
 
 fn settle(heard: &mut Heard) {

@@ -179,7 +179,7 @@ impl Street {
         let (shop, to) = (self.id(from), self.id(to));
         let passed = tokens.iter().map(|token| {
             let act = Act::Pass { to, uses };
-            let statement = Statement { voucher: token.body().key, step: 0, shop, act };
+            let statement = Statement { voucher: token.body().key, step: 0, shop, act, key_epoch: 0 };
             let passes = vec![statement.sign(&self.shops[from].keys.signing)];
             proto::PassedVoucher { token: token.bytes().to_vec().into(), passes }
         });

@@ -1,13 +1,13 @@
 //! A street: shops with real keys, a clock that tests set, and records carried by hand.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use hutong_core::{
     alliance::Alliance, charter::Charter, command::Command, ingest::IngestError, pair, refusal::Refusal,
     report::Summary, roster::Standing, settlement::book,
 };
 use hutong_record::{
-    Audience, DecryptionKey, Draft, Identity, Payload, Place, Record, RecoverySeed, Sealer, ShopId,
+    Audience, DecryptionKey, Draft, Identity, Payload, Place, RUN_RECORDS_MAX, Record, RecoverySeed, Sealer, ShopId,
     SigningKey, UnixMillis, proto, proto::Kind, sign,
 };
 use hutong_store::{
@@ -50,6 +50,8 @@ pub(crate) struct Street {
     pub(crate) now: UnixMillis,
     pub(crate) rng: StdRng,
     pub(crate) requests: u64,
+    /// The entropy of each shop's phrase.
+    pub(crate) phrases: BTreeMap<ShopId, [u8; 32]>,
 }
 
 impl Shop {
@@ -108,6 +110,19 @@ impl Shop {
         taken
     }
 
+    /// The same; what follows a rotation goes with it, as far as one message goes.
+    pub(crate) fn message(&self, author: ShopId, after: u64) -> Vec<Record> {
+        let mut message = self.log(author, after);
+        while message.last().is_some_and(|last| last.header().kind == Kind::KeyRotation) {
+            let more = self.log(author, after + message.len() as u64);
+            if more.is_empty() || message.len() + more.len() > RUN_RECORDS_MAX {
+                break;
+            }
+            message.extend(more);
+        }
+        message
+    }
+
     /// All that it holds of a log, as it would send it to one who holds `after`.
     pub(crate) fn log(&self, author: ShopId, after: u64) -> Vec<Record> {
         self.ledger.reader().read_log(author, after + 1, 1 << 20).unwrap()
@@ -126,8 +141,20 @@ fn open(
     Ledger::open(charter.clone(), me, keys.clone(), seat, journal, views, &mut |_, _| {}).unwrap()
 }
 
+/// What the phrase of a shop gives; by itself, so that tests can ask for later keys.
+fn grow(rng: &mut StdRng, now: UnixMillis) -> ([u8; 32], Identity, Arc<ShopKeys>) {
+    let entropy = rng.random();
+    let (identity, keys) = keys_of(entropy, rng, now);
+    (entropy, identity, keys)
+}
+
 pub(crate) fn keys(rng: &mut StdRng, now: UnixMillis) -> (Identity, Arc<ShopKeys>) {
-    let seed = RecoverySeed::new(rng.random());
+    let (_, identity, keys) = grow(rng, now);
+    (identity, keys)
+}
+
+fn keys_of(entropy: [u8; 32], rng: &mut StdRng, now: UnixMillis) -> (Identity, Arc<ShopKeys>) {
+    let seed = RecoverySeed::new(entropy);
     let signing = Arc::new(SigningKey::from_seed(&seed.signing_seed()));
     let decryption = DecryptionKey::from_seed(&seed.encryption_seed());
     (Identity::create(&seed, now, rng), Arc::new(ShopKeys::new(signing, decryption)))
@@ -152,7 +179,8 @@ impl Street {
     pub(crate) fn founded(seed: u64, change: impl FnOnce(&mut proto::Charter)) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let now = UnixMillis::new(START_MS).unwrap();
-        let (identity, keys) = keys(&mut rng, now);
+        let (phrase, identity, keys) = grow(&mut rng, now);
+        let phrases = BTreeMap::from([(identity.id(), phrase)]);
         let mut message = proto::Charter {
             name: "南锣街坊".into(),
             purpose: "互相带客".into(),
@@ -170,14 +198,15 @@ impl Street {
         change(&mut message);
         let charter = Charter::write(&message).unwrap();
         let shops = vec![Shop::new(identity, keys, &charter)];
-        let mut street = Self { shops, charter, now, rng, requests: 0 };
+        let mut street = Self { shops, charter, now, rng, requests: 0, phrases };
         street.run(0, &Command::Found).unwrap();
         street
     }
 
     /// One more shop, invited and voted in by the founder, that has caught up with the founder. Its index.
     pub(crate) fn join(&mut self, core: bool) -> usize {
-        let (identity, keys) = keys(&mut self.rng, self.now);
+        let (phrase, identity, keys) = grow(&mut self.rng, self.now);
+        self.phrases.insert(identity.id(), phrase);
         let guest_key: [u8; 32] = self.rng.random();
         let invitation = proto::Invitation {
             guest_key: guest_key.to_vec().into(),
@@ -261,7 +290,7 @@ impl Street {
         let mut back = 0;
         loop {
             let after = held.1.min(theirs.1 - 1).saturating_sub(back);
-            let run = self.shops[from].log(author, after);
+            let run = self.shops[from].message(author, after);
             if run.is_empty() {
                 return Ok(false);
             }
@@ -293,13 +322,14 @@ impl Street {
         parties: &[usize],
         message: &impl Message,
     ) -> Record {
-        let head = self.shops[shop].ledger.head(self.id(shop));
+        let ledger = &self.shops[shop].ledger;
+        let (head, key_epoch) = (ledger.head(self.id(shop)), ledger.alliance().key_epoch(self.id(shop)));
         let (sequence, previous) = head.map_or((1, None), |h| (h.sequence + 1, Some(h.id)));
         let audience = Audience::parties(parties.iter().map(|p| self.id(*p))).unwrap_or(Audience::Alliance);
         let draft = Draft {
             alliance: self.charter.id,
             shop: self.id(shop),
-            key_epoch: 0,
+            key_epoch,
             incarnation: 0,
             sequence,
             previous,
@@ -326,7 +356,9 @@ impl Street {
         } else {
             Payload::seal(message, &place, &keys, &mut Sealer::default(), &mut self.rng).unwrap()
         };
-        sign(draft, payload, &self.shops[shop].keys.signing)
+        let keys = &self.shops[shop].keys;
+        let key = keys.signing_of(draft.key_epoch).unwrap_or_else(|| keys.signing.clone());
+        sign(draft, payload, &key)
     }
 
     /// Puts a crafted record into its author's own log, and commits it. Its node is started anew, for one that signs

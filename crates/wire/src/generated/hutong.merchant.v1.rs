@@ -4105,6 +4105,9 @@ pub struct GetStatusResponse {
     pub open_file_count: u64,
     #[prost(uint64, tag = "21")]
     pub open_file_count_max: u64,
+    /// The newest key epoch whose keys this node has; the first is 0.
+    #[prost(uint32, tag = "22")]
+    pub key_epoch: u32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct AllianceStatus {
@@ -4127,7 +4130,7 @@ pub struct AllianceStatus {
     pub links: ::prost::alloc::vec::Vec<Link>,
     /// Why this shop signs nothing in this alliance now: STARTED (members are being asked, for seconds), TAIL_TORN (the
     /// same, the journal's end was cut), TAIL_DAMAGED, MOVED (these files are a copy or a backup), SHARED (another copy
-    /// signs, too) or FORKED; empty: it signs.
+    /// signs, too), FORKED or KEY_MISSING (its log has gone over to keys that this node has not got); empty: it signs.
     #[prost(string, tag = "20")]
     pub signing_doubt: ::prost::alloc::string::String,
     /// How this shop stands in the roster: member, pending, removed or frozen; empty: it is not in it.
@@ -4163,6 +4166,10 @@ pub struct AllianceStatus {
     /// Damaged segment files that are kept in the journal's folder, at most 8. They may be removed.
     #[prost(message, repeated, tag = "31")]
     pub set_aside_segments: ::prost::alloc::vec::Vec<SetAsideSegment>,
+    /// The key epoch in which this shop's next record there stands. Past the node's own: its keys are missing, and the shop
+    /// signs nothing there.
+    #[prost(uint32, tag = "32")]
+    pub key_epoch: u32,
 }
 /// How a journal is read again from time to time, to check it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -4267,6 +4274,9 @@ pub struct Link {
     /// way's delay. Absent: none has come since the link came up.
     #[prost(sint64, optional, tag = "25")]
     pub clock_offset_ms: ::core::option::Option<i64>,
+    /// The key epoch that it has come to, as far as this node knows; the first is 0.
+    #[prost(uint32, tag = "26")]
+    pub key_epoch: u32,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SetFederationRequest {
@@ -4297,6 +4307,30 @@ pub struct ScrubJournalResponse {
     /// The number of the pass that will tell: it is at its end once `ScrubStatus.finished_pass` has come to it.
     #[prost(uint64, tag = "1")]
     pub pass: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RotateKeyRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RotateKeyResponse {
+    /// The newest epoch whose keys this node has; the first is 0.
+    #[prost(uint32, tag = "1")]
+    pub key_epoch: u32,
+    /// How far each log is, by alliance id, ascending.
+    #[prost(message, repeated, tag = "2")]
+    pub alliances: ::prost::alloc::vec::Vec<AllianceKeyEpoch>,
+    /// A log had gone over before these keys came: what is sealed to them is read once the node is started anew.
+    #[prost(bool, tag = "3")]
+    pub restart_needed: bool,
+}
+/// How far this shop's log in an alliance is.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AllianceKeyEpoch {
+    /// Hex.
+    #[prost(string, tag = "1")]
+    pub alliance_id: ::prost::alloc::string::String,
+    /// The epoch of its next record.
+    #[prost(uint32, tag = "2")]
+    pub key_epoch: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ExportBundleRequest {
@@ -4344,7 +4378,7 @@ pub struct ImportBundleResponse {
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RefusedRecords {
     /// The rung of the ladder: LENGTH, SIZE, MALFORMED, OTHER_ALLIANCE, NOT_MEMBER, KEY_EPOCH, SEALED, GAP, EARLIER,
-    /// SUPERSEDED, DIVERGED, PAYLOAD_MISSING, RUN or HELD_BACK.
+    /// SUPERSEDED, DIVERGED, PAYLOAD_MISSING, RUN, HELD_BACK, KEY_RETIRED or ROTATION.
     #[prost(string, tag = "1")]
     pub reason: ::prost::alloc::string::String,
     /// How many; a run is refused as a whole.
@@ -4553,6 +4587,33 @@ pub mod node_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Takes over the keys that `hutong key rotate` has laid into the data folder (no key travels by this call), and writes
+        /// into each alliance where this shop may write that its log goes over to them. Where the keys are there and a log cannot
+        /// go over yet, it does so as soon as it can. Without new keys nothing happens.
+        pub async fn rotate_key(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RotateKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RotateKeyResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hutong.merchant.v1.NodeService/RotateKey",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("hutong.merchant.v1.NodeService", "RotateKey"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Every record that this node holds of an alliance, as its members get them, as the bytes of one file. Sealed payloads
         /// stay sealed; there is no key in it.
         pub async fn export_bundle(
@@ -4659,6 +4720,16 @@ pub mod node_service_server {
             request: tonic::Request<super::ScrubJournalRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ScrubJournalResponse>,
+            tonic::Status,
+        >;
+        /// Takes over the keys that `hutong key rotate` has laid into the data folder (no key travels by this call), and writes
+        /// into each alliance where this shop may write that its log goes over to them. Where the keys are there and a log cannot
+        /// go over yet, it does so as soon as it can. Without new keys nothing happens.
+        async fn rotate_key(
+            &self,
+            request: tonic::Request<super::RotateKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RotateKeyResponse>,
             tonic::Status,
         >;
         /// Server streaming response type for the ExportBundle method.
@@ -4937,6 +5008,51 @@ pub mod node_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ScrubJournalSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hutong.merchant.v1.NodeService/RotateKey" => {
+                    #[allow(non_camel_case_types)]
+                    struct RotateKeySvc<T: NodeService>(pub Arc<T>);
+                    impl<
+                        T: NodeService,
+                    > tonic::server::UnaryService<super::RotateKeyRequest>
+                    for RotateKeySvc<T> {
+                        type Response = super::RotateKeyResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RotateKeyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NodeService>::rotate_key(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RotateKeySvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -5399,8 +5515,11 @@ pub struct ListPromotionsRequest {
     #[prost(string, tag = "3")]
     pub page_token: ::prost::alloc::string::String,
     /// Conditions on fields joined by AND, such as `mode = ANYWHERE AND end_time > 2026-06-01T00:00:00Z`; fields: title,
-    /// funder_id, redeemer_id, mode (as in the enum, without prefix), start_time, end_time, ended_time (RFC 3339, with < <=
-    /// > >= too). Absent: all.
+    /// funder_id, redeemer_id, mode (as in the enum, without prefix), start_time, end_time, ended_time (RFC 3339, with \< \<=
+    ///
+    /// >
+    /// >  >
+    /// >  > = too). Absent: all.
     #[prost(string, tag = "4")]
     pub filter: ::prost::alloc::string::String,
     /// Which fields of a promotion to tell, such as `id,title,budget`; fields of a message within it as `budget.minor`. Absent: all.
@@ -11384,7 +11503,7 @@ pub struct ListAuditEntriesRequest {
     #[prost(string, tag = "2")]
     pub page_token: ::prost::alloc::string::String,
     /// Conditions on fields joined by AND, such as `token_id = "0011223344556677" AND code != "OK"`; fields: token_id,
-    /// token_name, method, code, reason, time (RFC 3339, with < <= > >= too). Absent: all.
+    /// token_name, method, code, reason, time (RFC 3339, with \< \<= > >= too). Absent: all.
     #[prost(string, tag = "3")]
     pub filter: ::prost::alloc::string::String,
 }
@@ -12485,7 +12604,7 @@ pub struct ListVouchersRequest {
     pub page_token: ::prost::alloc::string::String,
     /// Conditions on fields joined by AND, such as `state = ISSUED AND expire_time < 2026-06-01T00:00:00Z`; fields: state
     /// and mode (as in the enums, without prefix), promotion_id, distributor_id, funder_id, card_id, issue_time,
-    /// expire_time, redeem_time (RFC 3339, with < <= > >= too). Absent: all. With a filter a page may be short or empty
+    /// expire_time, redeem_time (RFC 3339, with \< \<= > >= too). Absent: all. With a filter a page may be short or empty
     /// although others follow.
     #[prost(string, tag = "4")]
     pub filter: ::prost::alloc::string::String,
@@ -13878,7 +13997,7 @@ pub struct CreateWebhookRequest {
 pub struct CreateWebhookResponse {
     #[prost(message, optional, tag = "1")]
     pub webhook: ::core::option::Option<Webhook>,
-    /// For verifying signatures: whsec_ and base64 of 32 bytes.
+    /// For verifying signatures: whsec\_ and base64 of 32 bytes.
     #[prost(string, tag = "2")]
     pub secret: ::prost::alloc::string::String,
 }

@@ -183,7 +183,16 @@ mod tests {
     fn token(redeemer: u8) -> Token {
         let key = VoucherKey { promotion: RecordId::new([9; 32]), distributor: 0, number: 4, round: 1 };
         let (issued, expires) = (at(10), at(100_010));
-        let body = VoucherBody { key, moved: None, redeemer, card: None, issued, expires, secret: [7; 10] };
+        let body = VoucherBody {
+            key,
+            moved: None,
+            redeemer,
+            card: None,
+            issued,
+            expires,
+            secret: [7; 10],
+            key_epoch: 0,
+        };
         Token::sign(body, &SigningKey::from_seed(&[5; 32]))
     }
 

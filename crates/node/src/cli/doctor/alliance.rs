@@ -1,5 +1,7 @@
 //! What the running node says of its alliances and members.
 
+use std::cmp::Ordering;
+
 use hutong_client::{Timestamp, proto};
 use hutong_record::UnixMillis;
 
@@ -33,6 +35,7 @@ pub(super) fn check(findings: &mut Findings, status: &proto::GetStatusResponse, 
     for alliance in &status.alliances {
         check_membership(findings, alliance);
         check_signing(findings, alliance);
+        check_key_epoch(findings, status.key_epoch, alliance);
         check_storage(findings, alliance);
         check_queue(findings, alliance);
         check_duties(findings, alliance);
@@ -104,6 +107,9 @@ pub(super) fn check_signing(findings: &mut Findings, alliance: &proto::AllianceS
             "find the other node that runs with this shop's keys and stop it for good, then start this one anew",
             "找到并永久停掉使用同一密钥的另一个节点，然后重启本节点",
         ),
+        "KEY_MISSING" => {
+            findings.say("lay the keys with `hutong key rotate`: see key-epoch", "用 `hutong key rotate` 补齐密钥：见 key-epoch")
+        }
         "FORKED" => findings.say(
             "stop every copy of this node; then core members must admit the shop anew",
             "停掉本店节点的所有副本；之后须由核心成员重新接纳本店",
@@ -114,6 +120,32 @@ pub(super) fn check_signing(findings: &mut Findings, alliance: &proto::AllianceS
         ),
     };
     findings.fail("signing", found, advice);
+}
+
+/// Whether the node has the keys that its log has come to, and its log those that the node has.
+pub(super) fn check_key_epoch(findings: &mut Findings, held: u32, alliance: &proto::AllianceStatus) {
+    let (name, epoch) = (name(alliance), alliance.key_epoch);
+    let found = format!("{name}: {} {epoch}", findings.say("key epoch", "密钥期数"));
+    match held.cmp(&epoch) {
+        Ordering::Equal => findings.ok("key-epoch", found),
+        Ordering::Less => {
+            let found =
+                format!("{found}, {} {held}", findings.say("this node's keys are of epoch", "本机密钥只到"));
+            let advice = findings.say(
+                "stop the node, run `hutong key rotate --phrase-file -` once for each epoch that is missing, start it",
+                "停止节点，每缺一期执行一次 `hutong key rotate --phrase-file -`，再启动",
+            );
+            findings.fail("key-epoch", found, advice);
+        }
+        Ordering::Greater => {
+            let found = format!("{found}, {} {held}", findings.say("not yet", "尚未换到"));
+            let advice = findings.say(
+                "nothing: the log goes over to the new keys as soon as this shop may write",
+                "无须处理：本店可以签发后会自动换用",
+            );
+            findings.warn("key-epoch", found, advice);
+        }
+    }
 }
 
 fn check_storage(findings: &mut Findings, alliance: &proto::AllianceStatus) {

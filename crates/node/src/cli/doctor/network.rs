@@ -13,7 +13,7 @@ use crate::{
     config::{Config, HostPort, Peer},
     data_folder::DataFolder,
     identity_file,
-    transport::{Connections, Credential, DialError, Dialer, Tcp},
+    transport::{Connections, Credential, DialError, Dialer, KnownShop, Tcp},
 };
 
 /// How long this node's own address may take to answer.
@@ -89,11 +89,11 @@ fn leads_nowhere(address: &HostPort) -> bool {
 /// Dials the addresses that others are told: who answers must show this shop's certificate.
 pub(super) async fn check_reachable(findings: &mut Findings, data: &DataFolder, peer: &Peer) {
     let Ok(secrets) = identity_file::load(data) else { return };
-    let key = *secrets.identity.signing_key();
+    let known = KnownShop::new(secrets.identity);
     let credential = Credential::new(std::sync::Arc::new(secrets.signing));
     for address in &peer.advertise {
         let dialer = Dialer::new(credential.clone(), Connections::new()).with_timeout(REACH_TIME);
-        let outcome = dialer.dial(key, Tcp::to(address.as_str())).await.map(drop);
+        let outcome = dialer.dial(known.clone(), Tcp::to(address.as_str())).await.map(drop);
         judge_reachable(findings, address.as_str(), outcome.err().as_ref());
     }
 }

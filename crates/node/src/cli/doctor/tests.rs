@@ -175,6 +175,7 @@ fn troubles() -> Vec<(&'static str, Verdict)> {
         ("federation", verdict("federation", |f| alliance::check(f, &paused, now()))),
         ("membership", alliance("membership", |a| a.own_standing = "removed".to_owned())),
         ("signing", alliance("signing", |a| a.signing_doubt = "SHARED".to_owned())),
+        ("key-epoch", alliance("key-epoch", |a| a.key_epoch = 1)),
         ("links", alliance("links", link(|l| l.connected = false))),
         ("peer-versions", alliance("peer-versions", link(|l| l.program_version = "9.1.0".to_owned()))),
         (

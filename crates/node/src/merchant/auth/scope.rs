@@ -228,6 +228,7 @@ methods! {
     "NodeService" / "SetFederation", Changes, OneOf(&[Scope::NodeWrite]);
     "NodeService" / "DeclareNothingLost", Changes, Owner;
     "NodeService" / "ScrubJournal", Changes, OneOf(&[Scope::NodeWrite]);
+    "NodeService" / "RotateKey", Changes, Owner;
     "NodeService" / "ExportBundle", Reads, Owner;
     "NodeService" / "ImportBundle", Changes, Owner;
     "TokenService" / "CreateToken", Changes, Owner;
