@@ -7,9 +7,9 @@ use alloc::vec::Vec;
 use core::cmp::Ordering;
 
 use hutong_record::{
-    AllianceId, Header, Identity, PAYLOAD_BYTES_MAX, PublicKey, RUN_RECORDS_MAX, Record, RecordError,
-    RecordId, RunError, ShopId, Succession, SuccessionError, UnixMillis, VerifiedRun, proto, proto::Kind,
-    verify_run_with,
+    AllianceId, Cryptography, Header, Identity, PAYLOAD_BYTES_MAX, PublicKey, RUN_RECORDS_MAX, Record,
+    RecordError, RecordId, RunError, ShopId, Succession, SuccessionError, UnixMillis, VerifiedRun, proto,
+    proto::Kind, verify_run_with,
 };
 use prost::Message as _;
 
@@ -192,6 +192,7 @@ fn verify_runs(
     mut records: Vec<Record>,
     mut key: PublicKey,
     identity: &Identity,
+    cryptography: &dyn Cryptography,
 ) -> Result<Vec<VerifiedRun>, IngestError> {
     let mut runs: Vec<VerifiedRun> = Vec::new();
     loop {
@@ -200,7 +201,7 @@ fn verify_runs(
         if let Some(before) = runs.last() {
             check_next(before, records[0].header())?;
         }
-        let run = verify_run(records, &key)?;
+        let run = verify_run_with(records, &key, cryptography)?;
         if rotation.is_some() {
             key = rotated_to(&run, identity)?;
         }

@@ -271,7 +271,10 @@ mod tests {
             assert_eq!(unknown(NoKey::Shop), Err(RightError::ShopUnknown(shop)));
             assert_eq!(unknown(NoKey::Epoch), Err(RightError::KeyUnknown(shop)));
             let renamed = Statement { key_epoch: 1, ..statement(act) }.sign(&key);
-            assert_eq!(Statement::verify(&Afresh, &renamed, of_epoch(&key)), Err(RightError::KeyUnknown(shop)));
+            assert_eq!(
+                Statement::verify(&Afresh, &renamed, of_epoch(&key)),
+                Err(RightError::KeyUnknown(shop))
+            );
         }
     }
 

@@ -8,8 +8,8 @@ use hutong_core::{
     voucher::{Presented, Token, VoucherBody, VoucherKey},
 };
 use hutong_record::{
-    Afresh, CardId, Identity, RecordId, RecoverySeed, SigningKey, StatementKind, UnixMillis, proto, proto::Kind,
-    voucher_body_hash,
+    Afresh, CardId, Identity, RecordId, RecoverySeed, SigningKey, StatementKind, UnixMillis, proto,
+    proto::Kind, voucher_body_hash,
 };
 use prost::Message as _;
 

@@ -3,7 +3,8 @@
 use bytes::Bytes;
 
 use crate::{
-    AllianceId, Audience, Header, HeaderError, Payload, PayloadError, RecordId, SIGNATURE_BYTES, ShopId, Signature, SigningKey, UnixMillis, hash, proto,
+    AllianceId, Audience, Header, HeaderError, Payload, PayloadError, RecordId, SIGNATURE_BYTES, ShopId,
+    Signature, SigningKey, UnixMillis, hash, proto,
 };
 
 /// A record that is well formed: the header parses, the payload fits it by length and hash. Whether it counts is for

@@ -5,8 +5,8 @@
 use alloc::vec::Vec;
 
 use crate::{
-    Afresh, Cryptography, PublicKey, Record, RecordError, RecordId, ShopId, SignatureError, hash, key::tagged,
-    proto::Kind,
+    Afresh, Cryptography, PublicKey, Record, RecordError, RecordId, ShopId, SignatureError, hash,
+    key::tagged, proto::Kind,
 };
 
 /// The longest run: a signature check costs as much as some 80 hashes, so longer ones would gain little.

@@ -5,8 +5,8 @@
 
 mod error;
 mod forks;
-mod keys;
 mod healing;
+mod keys;
 mod opening;
 mod recovery;
 mod signing;
@@ -27,7 +27,8 @@ use hutong_core::{
     refusal::{Reason, Refusal},
 };
 use hutong_record::{
-    Afresh, AllianceId, Draft, Payload, Place, Record, RecordId, Sealer, ShopId, SigningKey, UnixMillis, VerifiedRun, proto, sign,
+    Afresh, AllianceId, Draft, Payload, Place, Record, RecordId, Sealer, ShopId, SigningKey, UnixMillis,
+    VerifiedRun, proto, sign,
 };
 use rand_core::CryptoRng;
 
@@ -203,7 +204,6 @@ impl<V: Views> Ledger<V> {
         Ok(Ok(true))
     }
 
-
     /// Decides a command and stages its records. A repeated request is answered as it was the first time.
     ///
     /// # Errors
@@ -360,7 +360,8 @@ impl<V: Views> Ledger<V> {
                 let key = |shop: &ShopId| self.alliance.encryption_key(*shop);
                 let keys: Option<Vec<_>> = parties.iter().map(key).collect();
                 let keys = keys.ok_or(LedgerError::UnknownParty)?;
-                Payload::seal(&draft.message, &place, &keys, &mut self.sealer, rng).map_err(LedgerError::from)?
+                Payload::seal(&draft.message, &place, &keys, &mut self.sealer, rng)
+                    .map_err(LedgerError::from)?
             }
         };
         let (key, key_epoch) = self.signer()?;

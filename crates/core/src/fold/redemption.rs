@@ -128,10 +128,11 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         }
         let signed = signed.ok_or_else(|| ignore("no statement about the right"))?;
         let keys = |shop, epoch| self.alliance.statement_key(shop, epoch);
-        let statement = Statement::verify(self.alliance.cryptography(), signed, keys).map_err(|error| match error {
-            RightError::KeyUnknown(shop) => self.await_key(shop),
-            _ => ignore("statement does not verify"),
-        })?;
+        let statement =
+            Statement::verify(self.alliance.cryptography(), signed, keys).map_err(|error| match error {
+                RightError::KeyUnknown(shop) => self.await_key(shop),
+                _ => ignore("statement does not verify"),
+            })?;
         let fits = statement.voucher == genuine.token.body().key
             && statement.shop == self.author()
             && statement.step == right.step;

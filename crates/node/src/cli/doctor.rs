@@ -17,7 +17,7 @@ use super::{Globals, output::Answer, session, show};
 use crate::{clock, data_folder::DataFolder};
 
 /// Every check there is.
-pub(crate) const CHECKS: [&str; 44] = [
+pub(crate) const CHECKS: [&str; 45] = [
     "folder",
     "folder-mode",
     "folder-owner",

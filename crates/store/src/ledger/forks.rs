@@ -151,8 +151,7 @@ impl<V: Views> Ledger<V> {
         }
         let key = self.alliance.signing_key(first.shop, first.key_epoch);
         // The signatures in between stay: a proof is the shorter for them.
-        let is_signed =
-            |key| verify_run_with(theirs.clone(), &key, self.alliance.cryptography()).is_ok();
+        let is_signed = |key| verify_run_with(theirs.clone(), &key, self.alliance.cryptography()).is_ok();
         if !key.is_some_and(is_signed) {
             return Ok(before_the_epoch(&first));
         }

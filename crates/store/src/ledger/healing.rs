@@ -71,10 +71,11 @@ impl<V: Views> Ledger<V> {
 
     fn signed_well(&self, record: &Record) -> Record {
         let header = record.header();
-        if header.shop == self.alliance.me() {
-            return record.clone().signed_again(&self.keys.signing);
+        let own = || self.keys.signing_of(header.key_epoch);
+        if let Some(key) = (header.shop == self.alliance.me()).then(own).flatten() {
+            return record.clone().signed_again(&key);
         }
-        let key = self.alliance.roster().signing_key(header.shop, header.key_epoch);
+        let key = self.alliance.signing_key(header.shop, header.key_epoch);
         let holds = key.is_some_and(|key| verify_run(vec![record.clone()], &key).is_ok());
         if holds { record.clone() } else { record.clone().without_signature() }
     }

@@ -80,8 +80,7 @@ impl ShopKeys {
             kind: header.kind,
         };
         let payload = record.payload()?;
-        let open =
-            |key: &DecryptionKey| payload.open(&place, &header.audience, me, key, &self.sessions).ok();
+        let open = |key: &DecryptionKey| payload.open(&place, &header.audience, me, key, &self.sessions).ok();
         let is_party = header.audience.named().binary_search(&me).is_ok();
         let later: Vec<_> = match is_party {
             true => self.read(|later| later.values().rev().cloned().collect()),

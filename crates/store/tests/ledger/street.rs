@@ -7,8 +7,8 @@ use hutong_core::{
     report::Summary, roster::Standing, settlement::book,
 };
 use hutong_record::{
-    Audience, DecryptionKey, Draft, Identity, Payload, Place, RUN_RECORDS_MAX, Record, RecoverySeed, Sealer, ShopId,
-    SigningKey, UnixMillis, proto, proto::Kind, sign,
+    Audience, DecryptionKey, Draft, Identity, Payload, Place, RUN_RECORDS_MAX, Record, RecoverySeed, Sealer,
+    ShopId, SigningKey, UnixMillis, proto, proto::Kind, sign,
 };
 use hutong_store::{
     disk::MemDisk,
