@@ -63,7 +63,7 @@ pub struct SetAside {
 
 /// What is to lie at a lost place.
 enum Filling {
-    Record(Record),
+    Record(Box<Record>),
     Void,
 }
 
@@ -183,9 +183,9 @@ fn plan(survey: &Survey, found: Vec<Record>, leftover: Leftover) -> Plan {
     let mut plan = Plan::new();
     for (lsn, assigned) in survey.assign() {
         let filling = match assigned {
-            Some((place, sequence)) => {
-                found.remove(&(survey.lost[place].records.shop, sequence)).map(Filling::Record)
-            }
+            Some((place, sequence)) => found
+                .remove(&(survey.lost[place].records.shop, sequence))
+                .map(|record| Filling::Record(Box::new(record))),
             None => (leftover == Leftover::Void && survey.complete).then_some(Filling::Void),
         };
         plan.extend(filling.map(|filling| (lsn, filling)));

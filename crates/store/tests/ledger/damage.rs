@@ -344,7 +344,7 @@ fn strike(before: &Before, number: usize, blows: &[Blow]) -> End {
         blow.strike(&disk);
     }
     // Now and then the views are gone as well.
-    let views = if number % 10 == 0 { Arc::new(MemViews::new()) } else { before.views() };
+    let views = if number.is_multiple_of(10) { Arc::new(MemViews::new()) } else { before.views() };
     let ledger = match before.open(&disk, views) {
         Ok(ledger) => ledger,
         Err(LedgerError::Journal(
