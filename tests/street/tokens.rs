@@ -64,6 +64,7 @@ fn allowed(role: &[&str]) -> BTreeSet<&'static str> {
                 "GetNetting",
                 "ListNettings",
                 "ListExposures",
+                "ListCreditLines",
             ],
             "channel.write" => &["CreateChannel", "SetStaffCard"],
             "event.read" => &["Watch"],
