@@ -9,7 +9,7 @@ use hutong_core::ingest::Head;
 use hutong_record::{Identity, ShopId};
 use hutong_store::{
     disk::MemDisk,
-    ledger::{HeadAnswer, Ledger, ShopKeys},
+    ledger::{self, HeadAnswer, Ledger, ShopKeys, Signing},
     writer::{Job, Writer},
 };
 use hutong_sync::{IngestOutcome, LinkId, Replica};
@@ -57,6 +57,9 @@ pub(crate) enum Seat {
 pub(crate) struct Node {
     pub(crate) shop: ShopNumber,
     pub(crate) disk: MemDisk,
+    /// What the mark beside the journal says: whether this shop signed here last. It outlives the process, so a node that
+    /// stops before its peers have told it its own head asks again.
+    pub(crate) mark: ledger::Seat,
     pub(crate) views: Arc<SimViews>,
     pub(crate) clock: Clock,
     pub(crate) fuse: Arc<Fuse>,
@@ -115,12 +118,16 @@ pub(crate) struct Process {
     pub(crate) wake_at_ms: Option<i64>,
     pub(crate) dial_planned: bool,
     pub(crate) question: Option<Question>,
+    /// What the mark was last written for.
+    pub(crate) marked: Signing,
 }
 
 impl Process {
     pub(crate) fn new(writer: Writer<SimViews>, replica: Replica) -> Self {
+        let marked = writer.ledger().signing();
         Self {
             writer,
+            marked,
             replica,
             jobs: VecDeque::new(),
             notices: VecDeque::new(),
@@ -142,6 +149,7 @@ impl Node {
         Self {
             shop,
             disk,
+            mark: ledger::Seat::Kept,
             views: Arc::default(),
             clock: Clock::default(),
             fuse: Arc::default(),
