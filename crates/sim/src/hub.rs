@@ -4,7 +4,7 @@
 use hutong_core::{ingest::Head, roster::Standing};
 use hutong_record::{Record, ShopId, UnixMillis};
 use hutong_store::{
-    ledger::{Committed, Doubt, HeadAnswer, Ledger, LedgerError, Patience, Signing, known_forks},
+    ledger::{Committed, Doubt, HeadAnswer, Ledger, LedgerError, Patience, Seat, Signing, known_forks},
     writer::{Job, News, Refused},
 };
 use hutong_sync::{
@@ -203,7 +203,7 @@ impl World {
     pub(crate) fn turn(&mut self, node: NodeNumber) {
         let now = self.clock(node);
         let boot = self.nodes[node].boots;
-        let Node { process, fuse, .. } = &mut self.nodes[node];
+        let Node { process, fuse, mark, .. } = &mut self.nodes[node];
         let Some(process) = process else { return };
         process.turn_planned = false;
         let Some(first) = process.jobs.pop_front() else { return };
@@ -223,6 +223,10 @@ impl World {
             }
         };
         let outcome = process.writer.turn(first, || jobs.pop_front(), &|| now, &mut self.rng, &mut tell);
+        let signing = process.ledger().signing();
+        if outcome.is_ok() && !fuse.is_blown() && std::mem::replace(&mut process.marked, signing) != signing {
+            *mark = if signing == Signing::Confirmed { Seat::Kept } else { Seat::Moved };
+        }
         let waits = !process.jobs.is_empty();
         if waits {
             process.turn_planned = true;

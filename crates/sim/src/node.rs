@@ -9,7 +9,7 @@ use hutong_core::ingest::Head;
 use hutong_record::{Identity, ShopId};
 use hutong_store::{
     disk::MemDisk,
-    ledger::{HeadAnswer, Ledger, ShopKeys},
+    ledger::{self, HeadAnswer, Ledger, ShopKeys, Signing},
     repair::Repair,
     writer::{Job, Writer},
 };
@@ -58,6 +58,9 @@ pub(crate) enum Seat {
 pub(crate) struct Node {
     pub(crate) shop: ShopNumber,
     pub(crate) disk: MemDisk,
+    /// What the mark beside the journal says: whether this shop signed here last. It outlives the process, so a node that
+    /// stops before its peers have told it its own head asks again.
+    pub(crate) mark: ledger::Seat,
     pub(crate) views: Arc<SimViews>,
     pub(crate) clock: Clock,
     pub(crate) fuse: Arc<Fuse>,
@@ -120,12 +123,16 @@ pub(crate) struct Process {
     pub(crate) question: Option<Question>,
     /// Under way where the journal is damaged.
     pub(crate) repair: Option<Repair<LinkId>>,
+    /// What the mark was last written for.
+    pub(crate) marked: Signing,
 }
 
 impl Process {
     pub(crate) fn new(writer: Writer<SimViews>, replica: Replica) -> Self {
+        let marked = writer.ledger().signing();
         Self {
             writer,
+            marked,
             replica,
             jobs: VecDeque::new(),
             notices: VecDeque::new(),
@@ -148,6 +155,7 @@ impl Node {
         Self {
             shop,
             disk,
+            mark: ledger::Seat::Kept,
             views: Arc::default(),
             clock: Clock::default(),
             fuse: Arc::default(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hutong_store::{
-    journal::{JournalConfig, JournalError, SegmentJournal},
+    journal::{JournalConfig, JournalError, SegmentJournal, TailLoss},
     ledger::{self, Ledger, Opening},
     writer::Writer,
 };
@@ -40,6 +40,7 @@ impl World {
         slot.boots += 1;
         if seat != Seat::Own {
             slot.told.clear();
+            slot.mark = ledger::Seat::Moved;
         }
         let journal = match SegmentJournal::open(slot.disk.clone(), JOURNAL) {
             Ok(journal) => journal,
@@ -50,9 +51,15 @@ impl World {
         if let Some(damage) = journal.damage().first().filter(|_| !slot.flipped) {
             return self.broken(Invariant::Log2, format!("node {node} lost records: {damage:?}"));
         }
+        // What this opening finds of the journal's end, the next one finds nothing of.
+        let files = slot.mark;
+        slot.mark = match (files, journal.reader().tail_loss(me)) {
+            (ledger::Seat::Moved, _) | (_, TailLoss::Damaged) => ledger::Seat::Moved,
+            (_, TailLoss::Torn) => ledger::Seat::Cut,
+            (files, TailLoss::Nothing) => files,
+        };
         let journal = Box::new(FusedJournal { journal, fuse: slot.fuse.clone() });
         let views = slot.views.clone();
-        let files = if seat == Seat::Own { ledger::Seat::Kept } else { ledger::Seat::Moved };
         let opening = Opening {
             charter: self.charter.clone(),
             me,
