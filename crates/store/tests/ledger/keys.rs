@@ -8,7 +8,7 @@ use hutong_record::{
     proto, proto::Kind,
 };
 use hutong_store::{
-    ledger::{EpochKeys, Patience, ProofTaken, ShopKeys, Signing, open_payload},
+    ledger::{EpochKeys, Patience, ProofTaken, ShopKeys, Signing},
     views::MemViews,
     writer::{Job, News, Writer},
 };
@@ -169,10 +169,10 @@ fn what_was_sealed_to_the_key_before_is_read_and_what_comes_after_is_sealed_to_t
     let to_new = street.last(2, 2);
     let (me, all, first) = (street.id(1), street.shops[1].keys.clone(), first_keys(&street, 1));
     for record in [&to_old, &to_new] {
-        assert!(open_payload(record, me, &all).is_some());
+        assert!(all.open(record, me).is_some());
     }
-    assert!(open_payload(&to_old, me, &first).is_some());
-    assert!(open_payload(&to_new, me, &first).is_none(), "the old key file does not read what comes now");
+    assert!(first.open(&to_old, me).is_some());
+    assert!(first.open(&to_new, me).is_none(), "the old key file does not read what comes now");
     street.meet();
     street.check_agreement("sealed to both");
 }
