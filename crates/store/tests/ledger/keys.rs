@@ -141,6 +141,31 @@ fn a_seal_or_a_fork_before_or_after_a_rotation_gives_the_same_state_in_any_order
 }
 
 #[test]
+fn a_key_past_its_shop_s_seal_does_not_count_for_those_either_who_hold_it() {
+    let mut street = Street::new(414, 4);
+    street.call_itself(1, "甲");
+    let terms = street.terms(&[1], 2);
+    let promotion = street.publish(3, terms).unwrap();
+    street.meet();
+    let last_sequence = street.shops[1].ledger.head(street.id(1)).map(|head| head.sequence);
+    street.rotate(1);
+    let token = street.issue(1, promotion, None).unwrap();
+    street.carry(1, 2);
+    street.redeem(2, &token.qr_text(), None).unwrap();
+    let remove = Command::Remove { shop: street.id(1), last_sequence, held: 0, reason: String::new() };
+    street.run(0, &remove).unwrap();
+    street.carry(0, 3); // the funder hears of the seal first, and never takes the rotation in
+    street.meet();
+    assert_eq!((street.key_epoch(2, 1), street.key_epoch(3, 1)), (1, 0));
+    street.check_agreement("the receipt counts nowhere");
+    for at in [2, 3] {
+        let (ledger, redeemer) = (&street.shops[at].ledger, street.id(2));
+        let folded = hutong_core::fold::cursor(&*ledger.views(), redeemer).unwrap();
+        assert_eq!(folded, ledger.head(redeemer).unwrap().sequence, "nobody waits for the key");
+    }
+}
+
+#[test]
 fn a_restart_and_views_folded_anew_know_the_epochs() {
     let mut street = Street::new(401, 3);
     street.rotate(1);
