@@ -38,7 +38,7 @@ async fn healed(shop: &Shop) -> proto::AllianceStatus {
     until("the journal is whole again", async || {
         let status = status(shop).await;
         let scrub = status.scrub.clone().unwrap_or_default();
-        let whole = status.damages.is_empty() && status.lost_record_count == 0;
+        let whole = status.damages.is_empty() && status.lost_record_count + status.unfolded_count == 0;
         (whole && scrub.healed_record_count > 0).then_some(status)
     })
     .await
@@ -57,7 +57,7 @@ async fn a_journal_damaged_while_the_node_was_off_is_healed_by_a_neighbour() {
     fs::remove_dir_all(teahouse.alliance_folder().join("views")).unwrap();
     teahouse.serve().await;
     let status = healed(&teahouse).await;
-    assert_eq!((status.record_count, status.unfolded_count), (records, 0));
+    assert_eq!(status.record_count, records);
     answers_again(&teahouse, &before).await;
     converged(&[&baozi, &teahouse]).await;
     assert!(journal(&teahouse).join("00000001.bad").exists(), "the damaged segment is kept");
