@@ -289,7 +289,7 @@ mod tests {
         let data = session::bound_to(place.alliance, place.shop);
         sealed.keys[1] = wrap::seal(&[9; 32], keys[1].public(), hash::SEAL_SESSION, &data, &mut rng).unwrap();
         let payload = Payload::salted(payload.0.first_chunk().unwrap(), &sealed.encode_to_vec()).unwrap();
-        let open = |n: usize, key| payload.open(&place, &audience, ShopId::new([n as u8; 32]), key, &());
+        let open = |n, key| payload.open(&place, &audience, ShopId::new([n; 32]), key, &());
         assert_eq!(open(1, &keys[0]).as_deref(), Ok(&b"42 yuan"[..]));
         assert_eq!(open(2, &keys[1]), Err(PayloadError::Unopenable));
         // Nor does it help to commit to nothing.

@@ -157,12 +157,17 @@ const PARTY_SEEDS: [[u8; 32]; 2] = [[0x11; 32], [0x22; 32]];
 
 /// Both parties read what a stored record says.
 fn both_read(stored: &Stored, sequence: u64) {
-    let read = Record::parse(proto::Record::decode(stored.bytes("record").as_slice()).unwrap()).unwrap();
-    read.check_payload().unwrap();
+    let message = proto::Record::decode(stored.bytes("record").as_slice()).expect("a record");
+    let read = Record::parse(message).expect("one that holds");
+    read.check_payload().expect("its own payload");
     let place = Place { alliance: ALLIANCE, shop: AUTHOR, incarnation: 3, sequence, kind: Kind::Profile };
     for (shop, seed) in [AUTHOR, ALLY].into_iter().zip(&PARTY_SEEDS) {
         let (audience, key) = (&read.header().audience, DecryptionKey::from_seed(seed));
-        let opened = read.payload().unwrap().open(&place, audience, shop, &key, &()).unwrap();
+        let opened = read
+            .payload()
+            .expect("a payload")
+            .open(&place, audience, shop, &key, &())
+            .expect("a party's key");
         assert_eq!(opened, stored.text("message"));
     }
 }

@@ -13,6 +13,7 @@ mod convergence;
 mod council;
 #[cfg(test)]
 mod credit;
+#[cfg(test)]
 mod damage;
 #[cfg(test)]
 mod disputes;

@@ -5515,11 +5515,8 @@ pub struct ListPromotionsRequest {
     #[prost(string, tag = "3")]
     pub page_token: ::prost::alloc::string::String,
     /// Conditions on fields joined by AND, such as `mode = ANYWHERE AND end_time > 2026-06-01T00:00:00Z`; fields: title,
-    /// funder_id, redeemer_id, mode (as in the enum, without prefix), start_time, end_time, ended_time (RFC 3339, with \< \<=
-    ///
-    /// >
-    /// >  >
-    /// >  > = too). Absent: all.
+    /// funder_id, redeemer_id, mode (as in the enum, without prefix), start_time, end_time, ended_time (RFC 3339, with < <=
+    /// > >= too). Absent: all.
     #[prost(string, tag = "4")]
     pub filter: ::prost::alloc::string::String,
     /// Which fields of a promotion to tell, such as `id,title,budget`; fields of a message within it as `budget.minor`. Absent: all.
@@ -11503,7 +11500,7 @@ pub struct ListAuditEntriesRequest {
     #[prost(string, tag = "2")]
     pub page_token: ::prost::alloc::string::String,
     /// Conditions on fields joined by AND, such as `token_id = "0011223344556677" AND code != "OK"`; fields: token_id,
-    /// token_name, method, code, reason, time (RFC 3339, with \< \<= > >= too). Absent: all.
+    /// token_name, method, code, reason, time (RFC 3339, with < <= > >= too). Absent: all.
     #[prost(string, tag = "3")]
     pub filter: ::prost::alloc::string::String,
 }
@@ -12604,7 +12601,7 @@ pub struct ListVouchersRequest {
     pub page_token: ::prost::alloc::string::String,
     /// Conditions on fields joined by AND, such as `state = ISSUED AND expire_time < 2026-06-01T00:00:00Z`; fields: state
     /// and mode (as in the enums, without prefix), promotion_id, distributor_id, funder_id, card_id, issue_time,
-    /// expire_time, redeem_time (RFC 3339, with \< \<= > >= too). Absent: all. With a filter a page may be short or empty
+    /// expire_time, redeem_time (RFC 3339, with < <= > >= too). Absent: all. With a filter a page may be short or empty
     /// although others follow.
     #[prost(string, tag = "4")]
     pub filter: ::prost::alloc::string::String,
@@ -13997,7 +13994,7 @@ pub struct CreateWebhookRequest {
 pub struct CreateWebhookResponse {
     #[prost(message, optional, tag = "1")]
     pub webhook: ::core::option::Option<Webhook>,
-    /// For verifying signatures: whsec\_ and base64 of 32 bytes.
+    /// For verifying signatures: whsec_ and base64 of 32 bytes.
     #[prost(string, tag = "2")]
     pub secret: ::prost::alloc::string::String,
 }
