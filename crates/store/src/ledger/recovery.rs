@@ -47,11 +47,14 @@ impl<V: Views> Ledger<V> {
         if newest > held && self.alliance.key_epoch(self.alliance.me()) > held {
             return self.rebuild(progress);
         }
-        if newest == held { Ok(()) } else { self.note_newest_keys() }
+        self.note_newest_keys()
     }
 
     fn note_newest_keys(&self) -> Result<(), LedgerError> {
         let views = self.views.clone();
+        if keys::held(&*views)? == self.keys.newest() {
+            return Ok(());
+        }
         let mut view = Overlay::new(&*views);
         keys::note_held(&mut view, self.keys.newest());
         let position = self.views.position()?;
