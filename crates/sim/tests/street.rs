@@ -65,6 +65,22 @@ fn a_fault_that_is_off_never_strikes() {
     assert_eq!(struck, ["link-break", "power-cut"]);
 }
 
+/// Seeds in which a node was stopped between its being put back and its peers' word on its own head.
+#[test]
+fn a_shop_put_back_and_stopped_before_its_head_was_confirmed_signs_no_number_twice() {
+    use FaultKind::{
+        ClockSkew, DiskFull, LinkBreak, Partition, PowerCut, ProcessKill, Restore, ShopOff, SyncFailure,
+    };
+    let kinds =
+        [Restore, PowerCut, ProcessKill, SyncFailure, DiskFull, Partition, LinkBreak, ShopOff, ClockSkew];
+    let configs = [85, 344, 613].map(|seed| Config { faults: kinds.into_iter().collect(), ..small(seed) });
+    for (config, report) in configs.iter().zip(run_seeds(&configs, threads(), |_| {})) {
+        assert_eq!(report.violation, None, "{config}");
+        assert_eq!((report.faults.count(Restore), report.figures.self_forks), (1, 0), "{config}");
+        assert!(report.figures.put_back_records > 0, "{config}");
+    }
+}
+
 #[test]
 fn the_command_of_a_run_names_what_differs_from_the_usual() {
     let config = Config { faults: FaultSet::NONE, ..small(3) };

@@ -19,13 +19,19 @@ mod vou2;
 
 use std::{collections::BTreeSet, fmt};
 
-use hutong_core::{answer::Answer, promotion::Mode, refusal::Refusal, voucher::VoucherKey};
+use hutong_core::{
+    answer::Answer,
+    promotion::Mode,
+    refusal::Refusal,
+    voucher::{Token, VoucherKey},
+};
 use hutong_record::{Record, RecordId};
 use serde::Serialize;
 
 use crate::{
     action::Action,
     node::{RequestNumber, ShopNumber},
+    offers::Offer,
     tills::Request,
     workload::Purpose,
     world::World,
@@ -124,7 +130,7 @@ pub(crate) struct Checks {
     pub(crate) risk: risk::Risks,
     pub(crate) lease: lease::Moves,
     pub(crate) modes: ByMode,
-    /// Vouchers with which a cheat dealt double.
+    /// Vouchers with which a cheat dealt double, or two copies of a shop may have.
     pub(crate) crooked: BTreeSet<VoucherKey>,
     /// Numbers that a cheat moved on after it had handed them out: promotion, distributor, number.
     pub(crate) crooked_numbers: BTreeSet<(RecordId, u8, u32)>,
@@ -255,13 +261,27 @@ impl World {
             Mode::Anywhere => modes.confirmed += 1,
         }
         let number = (key.promotion, key.distributor, key.number);
+        if self.was_passed_on_by_copies(&offer, token) {
+            self.checks.crooked.insert(key);
+        }
         let crooked = self.checks.crooked.contains(&key) || self.checks.crooked_numbers.contains(&number);
         let most = if crooked { u32::MAX } else { offer.uses() };
         self.checks.vou1.redeemed(key, *redemption, shop, most)?;
         self.checks.vou2.used(key)
     }
 
-    fn observe_hand_out(&mut self, shop: usize, token: &hutong_core::voucher::Token) -> Checked {
+    /// Whether the shop where the right to a voucher is at first runs in two copies: while they cannot hear of each other,
+    /// each may pass the right on.
+    fn was_passed_on_by_copies(&self, offer: &Offer, token: &Token) -> bool {
+        let body = token.body();
+        let first = match offer.mode {
+            Mode::Designated => offer.redeemers.get(usize::from(body.redeemer)),
+            Mode::Leased | Mode::Anywhere => offer.distributors.get(usize::from(body.issuer())),
+        };
+        first.is_some_and(|shop| self.shops[*shop].nodes.len() > 1)
+    }
+
+    fn observe_hand_out(&mut self, shop: usize, token: &Token) -> Checked {
         let promotion = token.body().key.promotion;
         let Some(offer) = self.offers.iter().find(|offer| offer.id == Some(promotion)) else { return Ok(()) };
         let key = token.body().key;
