@@ -89,7 +89,7 @@ impl Statement {
         proto::SignedRight { statement: statement.into(), signature }
     }
 
-    /// Reads a statement; who signed it, [`Statement::verify`] tells. None: malformed, or not as we would write it.
+    /// Reads a statement; who signed it, `verify` tells. None: malformed, or not as we would write it.
     pub fn parse(signed: &proto::SignedRight) -> Option<Self> {
         let message = proto::RightStatement::decode(signed.statement.clone()).ok()?;
         let act = match proto::RightAct::try_from(message.act).ok()? {

@@ -261,7 +261,7 @@ impl World {
             Mode::Anywhere => modes.confirmed += 1,
         }
         let number = (key.promotion, key.distributor, key.number);
-        if self.was_passed_on_by_copies(&offer, token) {
+        if self.may_copies_pass_on(&offer, token) {
             self.checks.crooked.insert(key);
         }
         let crooked = self.checks.crooked.contains(&key) || self.checks.crooked_numbers.contains(&number);
@@ -270,15 +270,11 @@ impl World {
         self.checks.vou2.used(key)
     }
 
-    /// Whether the shop where the right to a voucher is at first runs in two copies: while they cannot hear of each other,
-    /// each may pass the right on.
-    fn was_passed_on_by_copies(&self, offer: &Offer, token: &Token) -> bool {
-        let body = token.body();
-        let first = match offer.mode {
-            Mode::Designated => offer.redeemers.get(usize::from(body.redeemer)),
-            Mode::Leased | Mode::Anywhere => offer.distributors.get(usize::from(body.issuer())),
-        };
-        first.is_some_and(|shop| self.shops[*shop].nodes.len() > 1)
+    /// Whether a voucher's home, which passes the right on when it is asked to, runs in two copies: while they cannot hear of
+    /// each other, each may pass it on.
+    fn may_copies_pass_on(&self, offer: &Offer, token: &Token) -> bool {
+        let home = offer.distributors.get(usize::from(token.body().issuer()));
+        offer.mode == Mode::Anywhere && home.is_some_and(|shop| self.shops[*shop].nodes.len() > 1)
     }
 
     fn observe_hand_out(&mut self, shop: usize, token: &Token) -> Checked {
