@@ -11,9 +11,12 @@ use hutong_record::{
     RecordError, RecordId, RunError, ShopId, Succession, SuccessionError, UnixMillis, VerifiedRun, proto,
     proto::Kind, verify_run_with,
 };
-use prost::Message as _;
 
-use crate::{alliance::Alliance, charter::CLOCK_AHEAD_MS_MAX, keys::NoKey};
+use crate::{
+    alliance::Alliance,
+    charter::CLOCK_AHEAD_MS_MAX,
+    keys::{NoKey, signed_succession},
+};
 
 /// How far a log goes at this node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -233,9 +236,7 @@ fn rotated_to(run: &VerifiedRun, identity: &Identity) -> Result<PublicKey, Inges
     let rotation = || {
         let message = last.payload().filter(|_| header.audience.named().is_empty());
         let message = message.ok_or(SuccessionError::Malformed)?.message();
-        let message = proto::KeyRotation::decode(message).map_err(|_| SuccessionError::Malformed)?;
-        let succession = message.succession.ok_or(SuccessionError::Malformed)?;
-        let succession = Succession::verify(&succession, identity)?;
+        let succession = Succession::verify(&signed_succession(&message)?, identity)?;
         let next = header.key_epoch.checked_add(1);
         if next == Some(succession.epoch()) {
             Ok(*succession.signing_key())

@@ -63,8 +63,17 @@ fn succession_of(record: &Record, message: &Bytes) -> Option<Succession> {
 
 /// Reads the message of a rotation record; its signatures are not looked at.
 fn parse(message: &Bytes) -> Result<Succession, SuccessionError> {
+    Succession::parse(&signed_succession(message)?)
+}
+
+/// The succession in the message of a rotation record. Ladder and fold read it by this alone, and only as it would be
+/// written: a record that one of them took and the other did not would part the nodes.
+pub(crate) fn signed_succession(message: &Bytes) -> Result<proto::SignedKeySuccession, SuccessionError> {
     let rotation = proto::KeyRotation::decode(message.clone()).map_err(|_| SuccessionError::Malformed)?;
-    Succession::parse(&rotation.succession.ok_or(SuccessionError::Malformed)?)
+    if rotation.encode_to_vec() != *message {
+        return Err(SuccessionError::Malformed);
+    }
+    rotation.succession.ok_or(SuccessionError::Malformed)
 }
 
 impl KeyBook {

@@ -145,7 +145,7 @@ impl Roster {
         let mut looked = Looked::default();
         let seals = seals(charter, council, forks, &mut looked);
         let cuts = earliest(&seals, forks);
-        let count = Count::of(charter, council, &cuts, forks);
+        let count = Count::of(charter, council, &cuts, Some(&cuts), forks);
         looked.join(count.looked.clone());
         let mut members = BTreeMap::new();
         let named = council.motions.values().filter_map(|proposed| match &proposed.motion {
@@ -301,9 +301,11 @@ type Cuts = BTreeMap<ShopId, u64>;
 /// shops seal each other before the other's vote), all seals of the circle hold. First come the seals that have their
 /// votes even if every seal that was proposed held: no record past any of them can take those back. Then, again and again,
 /// those that the votes before the seals so far give. Seals are only added, so it ends.
+///
+/// Who would be silent if a seal held that was only proposed must not help to carry it: at first all are taken for awake.
 fn seals(charter: &Charter, council: &Council, forks: &Cuts, looked: &mut Looked) -> Cuts {
-    let mut seals_before = |cuts: &Cuts| {
-        let count = Count::of(charter, council, cuts, forks);
+    let mut seals_before = |cuts: &Cuts, heard: Option<&Cuts>| {
+        let count = Count::of(charter, council, cuts, heard, forks);
         looked.join(count.looked);
         count.seals
     };
@@ -311,9 +313,10 @@ fn seals(charter: &Charter, council: &Council, forks: &Cuts, looked: &mut Looked
     if proposed.is_empty() {
         return proposed;
     }
-    let mut seals = seals_before(&earliest(&proposed, forks));
+    let mut seals = seals_before(&earliest(&proposed, forks), None);
     loop {
-        let more = earliest(&seals, &seals_before(&earliest(&seals, forks)));
+        let cuts = earliest(&seals, forks);
+        let more = earliest(&seals, &seals_before(&cuts, Some(&cuts)));
         if more == seals {
             return seals;
         }

@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -50,6 +53,8 @@ pub struct Node {
     keys: Arc<ShopKeys>,
     identity: hutong_record::Identity,
     credential: Credential,
+    /// A log had gone over before the keys came: what was folded unread is read at the next start.
+    keys_came_late: AtomicBool,
     connections: Arc<Connections>,
     door: Arc<Door>,
     door_lock: Mutex<()>,
@@ -108,6 +113,7 @@ impl Node {
         let connections = Connections::new();
         let lan_port = peer_address.filter(|at| config.peer.lan && !at.ip().is_loopback());
         Arc::new(Self {
+            keys_came_late: AtomicBool::new(false),
             credential,
             door: Door::new(connections.clone()),
             door_lock: Mutex::default(),
@@ -195,12 +201,13 @@ impl Node {
         for epoch in secrets.later.into_iter().filter(|epoch| epoch.succession.epoch() > known) {
             self.keys.add(epoch);
         }
+        let key_epoch = self.keys.newest();
+        self.keys_came_late.fetch_or(was_behind && key_epoch > known, Ordering::Relaxed);
         show_newest(&self.credential, &self.keys);
         for (hosted, _) in self.all() {
             self.go_over(&hosted).await?;
         }
-        let key_epoch = self.keys.newest();
-        Ok(KeysTaken { key_epoch, restart_needed: was_behind && key_epoch > known })
+        Ok(KeysTaken { key_epoch, restart_needed: self.keys_came_late.load(Ordering::Relaxed) })
     }
 
     /// Has the shop's log in an alliance go over to each key epoch that it has not come to, once the shop may write.

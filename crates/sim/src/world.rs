@@ -92,7 +92,7 @@ pub(crate) struct World {
     pub(crate) queue: Queue<Event>,
     pub(crate) trace: Trace,
     pub(crate) charter: Charter,
-    /// What all shops have found of signatures and seals.
+    /// What all shops have found of signatures.
     pub(crate) memory: Arc<Memory>,
     pub(crate) shops: Vec<Shop>,
     numbers: BTreeMap<ShopId, ShopNumber>,

@@ -25,6 +25,7 @@ use hutong_core::{
     ingest::{Admitted, Head, IngestError},
     keys as key_book,
     refusal::{Reason, Refusal},
+    view::ViewError,
 };
 use hutong_record::{
     Afresh, AllianceId, Draft, Payload, Place, Record, RecordId, Sealer, ShopId, SigningKey, UnixMillis,
@@ -106,7 +107,7 @@ impl<V: Views> Ledger<V> {
         Self::open_with(Opening { charter, me, keys, seat, journal, views, cryptography }, progress)
     }
 
-    /// The same, with somebody else to do the sums of signatures and seals.
+    /// The same, with somebody else to do the sums of signatures.
     ///
     /// # Errors
     /// See [`Ledger::open`].
@@ -239,7 +240,7 @@ impl<V: Views> Ledger<V> {
         };
         let records = self.write(drafts, now, rng)?;
         if let Command::RotateKey(succession) = command {
-            self.note_keys_held(succession.epoch());
+            self.note_keys_held(succession.epoch()).map_err(LedgerError::from)?;
         }
         match refusal {
             Some(refusal) => Err(ExecuteError::Refused(refusal)),
@@ -306,10 +307,15 @@ impl<V: Views> Ledger<V> {
         Err(Refusal::new(Reason::KeyMissing).with("epoch", succession.epoch()))
     }
 
-    fn note_keys_held(&mut self, epoch: u32) {
+    /// Unless the keys of the epoch before came late: what was sealed to those is opened at the next start.
+    fn note_keys_held(&mut self, epoch: u32) -> Result<(), ViewError> {
         let mut view = self.staged.take_overlay(&*self.views);
-        key_book::note_held(&mut view, epoch);
+        let held = key_book::held(&view);
+        if held.as_ref().is_ok_and(|held| held.saturating_add(1) >= epoch) {
+            key_book::note_held(&mut view, epoch);
+        }
         self.staged.put_back(view);
+        held.map(|_| ())
     }
 
     /// What the same request was told before.

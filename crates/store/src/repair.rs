@@ -41,6 +41,8 @@ struct Range<P> {
     lost: Lost,
     /// The first ones of them, as far as peers brought them. Not verified before they are complete.
     got: Vec<Record>,
+    /// Who brought the newest of these.
+    brought_by: Option<P>,
     bytes: usize,
     state: State<P>,
     /// Peers that do not have them, or brought something else.
@@ -116,6 +118,7 @@ impl<P: Copy + Ord> Repair<P> {
         let range = |lost: &Lost| Range {
             lost: *lost,
             got: Vec::new(),
+            brought_by: None,
             bytes: 0,
             state: State::Open,
             tried: BTreeSet::new(),
@@ -164,8 +167,13 @@ impl<P: Copy + Ord> Repair<P> {
         let Some(range) = self.ranges.iter_mut().find(asked) else { return false };
         let before = range.bytes;
         let taken = range.take(runs);
-        if !taken {
-            range.tried.insert(peer);
+        if taken {
+            range.brought_by = Some(peer);
+        } else {
+            // What does not go on may be another peer's forgery: that one has had its chance, this one gets its own.
+            let others = range.brought_by.take().filter(|by| *by != peer && !range.got.is_empty());
+            range.tried.insert(others.unwrap_or(peer));
+            range.give_up();
         }
         let complete = taken && range.next() > range.end();
         range.state = if complete { State::Complete } else { State::Open };

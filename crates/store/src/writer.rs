@@ -274,7 +274,7 @@ impl<V: Views> Writer<V> {
         tell: &mut impl FnMut(&Ledger<V>, News<T, P>),
     ) -> Result<(), LedgerError> {
         self.commit(tell)?;
-        match self.ledger.heal(survey, found, leftover) {
+        match self.ledger.heal(survey, found, leftover)? {
             Ok((healed, roster_changed)) => {
                 tell(&self.ledger, News::Healed(Ok(healed)));
                 let position = self.ledger.reader().head();
@@ -282,12 +282,11 @@ impl<V: Views> Writer<V> {
                 tell(&self.ledger, News::Committed(committed));
                 Ok(())
             }
-            Err(LedgerError::Journal(error)) if error != JournalError::Poisoned => {
+            Err(error) => {
                 tracing::error!(%error, "the journal could not be healed");
                 tell(&self.ledger, News::Healed(Err(error)));
                 Ok(())
             }
-            Err(error) => Err(error),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Deciding on redemptions.
 
 use bytes::Bytes;
+use hutong_record::KEY_EPOCH_MAX;
 
 use super::{right::check_reservation_key, *};
 use crate::{
@@ -141,7 +142,8 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
     fn waits_for_key(&self, body: &VoucherBody) -> Result<bool, ViewError> {
         let found = Promotion::load(self.view, body.key.promotion, self.alliance.charter().currency)?;
         let issuer = found.and_then(|promotion| promotion.distributor(body.issuer()).map(|d| d.shop));
-        Ok(issuer.is_some_and(|issuer| body.key_epoch > self.alliance.key_epoch(issuer)))
+        let known = issuer.map(|issuer| self.alliance.key_epoch(issuer));
+        Ok(body.key_epoch <= KEY_EPOCH_MAX && known.is_some_and(|known| body.key_epoch > known))
     }
 
     /// What is known of a token; none: it is not genuine.

@@ -46,6 +46,8 @@ pub(super) struct Count<'c> {
     council: &'c Council,
     /// The last voices that count, and logs that are frozen.
     cuts: &'c Cuts,
+    /// The last records that show who is awake; none: all are taken for awake.
+    heard: Option<&'c Cuts>,
     frozen: &'c Cuts,
     founder: ShopId,
     founded: UnixMillis,
@@ -68,9 +70,15 @@ pub(super) struct Count<'c> {
 }
 
 impl<'c> Count<'c> {
-    /// Counts all voices that lie before the cuts.
-    pub(super) fn of(charter: &Charter, council: &'c Council, cuts: &'c Cuts, frozen: &'c Cuts) -> Self {
-        let mut count = Self::begin(charter, council, cuts, frozen);
+    /// Counts all voices that lie before the cuts. `heard`: the last records that show who is awake; none: all are.
+    pub(super) fn of(
+        charter: &Charter,
+        council: &'c Council,
+        cuts: &'c Cuts,
+        heard: Option<&'c Cuts>,
+        frozen: &'c Cuts,
+    ) -> Self {
+        let mut count = Self::begin(charter, council, cuts, heard, frozen);
         for event in count.events() {
             count.ring(Some(event.at));
             count.take(&event);
@@ -79,7 +87,13 @@ impl<'c> Count<'c> {
         count
     }
 
-    fn begin(charter: &Charter, council: &'c Council, cuts: &'c Cuts, frozen: &'c Cuts) -> Self {
+    fn begin(
+        charter: &Charter,
+        council: &'c Council,
+        cuts: &'c Cuts,
+        heard: Option<&'c Cuts>,
+        frozen: &'c Cuts,
+    ) -> Self {
         let founder = charter.founder.id();
         let entry =
             Entry { at: charter.created, announced: false, category: charter.founder_category.clone() };
@@ -95,6 +109,7 @@ impl<'c> Count<'c> {
         let mut count = Self {
             council,
             cuts,
+            heard,
             frozen,
             founder,
             founded: charter.created,
@@ -241,11 +256,12 @@ impl<'c> Count<'c> {
     /// Whether it was heard within the charter's time, or let in within it.
     fn is_awake(&self, shop: ShopId, at: UnixMillis) -> bool {
         let days = self.settings().dormancy_days;
+        let Some(heard) = self.heard else { return true };
         let lately = |then: &UnixMillis| at.ms_since(*then) <= i64::from(days) * DAY_MS;
         days == 0
             || self.spoke.get(&shop).is_some_and(lately)
             || self.entries.get(&shop).is_some_and(|entry| lately(&entry.at))
-            || self.council.heard.within(shop, Heard::day(at), days, self.cuts.get(&shop).copied())
+            || self.council.heard.within(shop, Heard::day(at), days, heard.get(&shop).copied())
     }
 
     fn is_barred(&self, shop: ShopId, at: UnixMillis) -> bool {

@@ -96,7 +96,7 @@ impl Hosted {
     pub fn healed(&self, outcome: &Result<Healed, JournalError>) {
         let error = outcome.as_ref().err().map(ToString::to_string);
         self.scrubbing.change(|state| state.healing_error = error);
-        if outcome.is_ok() {
+        if outcome.as_ref().is_ok_and(|healed| healed.segments > 0) {
             self.scrub_now();
         }
     }

@@ -49,7 +49,10 @@ impl MerchantPort {
     ) -> Result<T, Refusal> {
         self.check_guesses(call, hosted, presented).await?;
         let outcome = wanted.await;
-        let unknown = outcome.as_ref().is_err_and(|refusal| refusal.reason == Reason::VoucherUnknown);
+        // A forged token can name any key epoch.
+        let unknown = outcome.as_ref().is_err_and(|refusal| {
+            matches!(refusal.reason, Reason::VoucherUnknown | Reason::IssuerKeyUnknown)
+        });
         if unknown && is_guess(presented) {
             self.guesses.wrong(call);
         }

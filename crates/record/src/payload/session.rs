@@ -67,6 +67,7 @@ impl<K: Ord, V> Recent<K, V> {
         if self.young.len() >= SESSIONS_MAX / 2 {
             self.old = mem::take(&mut self.young);
         }
+        self.old.remove(&key);
         self.young.insert(key, value);
     }
 
@@ -205,6 +206,17 @@ mod tests {
         assert_ne!(of(&[first, second], 1), key);
         let others = [of(&[first], 1), of(&[second], 1), of(&[first, second], 2)];
         assert!(others.iter().enumerate().all(|(n, other)| *other != key && !others[..n].contains(other)));
+    }
+
+    #[test]
+    fn what_is_put_anew_as_the_map_turns_over_is_not_taken_back() {
+        let mut sessions = Recent::default();
+        for n in 0..SESSIONS_MAX / 2 {
+            sessions.insert(n, "spent");
+        }
+        sessions.insert(0, "new");
+        assert_eq!(sessions.get(&0), Some(&mut "new"));
+        assert_eq!(sessions.get(&0), Some(&mut "new"));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::{
     scan::{Scan, Step},
     segment::{SEGMENT_BYTES_LIMIT, SegmentHeader, UNFINISHED, parse_name, segment_name},
     sidecar::sidecar_name,
-    survey::Survey,
+    survey::{Lost, Survey},
     writer::SegmentJournal,
 };
 use crate::disk::{Disk, DiskFile};
@@ -109,13 +109,22 @@ impl<D: Disk> SegmentJournal<D> {
         Ok(healed)
     }
 
-    /// Writes one segment anew. An error leaves the old one.
+    /// Writes one segment anew. An error leaves the old one, and no more bytes on the disk than before: the next till needs
+    /// them.
     fn rewrite(&self, number: u32, plan: &Plan) -> Result<(), JournalError> {
+        let unfinished = format!("{}{UNFINISHED}", segment_name(number));
+        let rewritten = self.rewrite_by(&unfinished, number, plan);
+        if rewritten.is_err() {
+            let _what_went_wrong_first_is_told = remove(&self.disk, &unfinished);
+        }
+        rewritten
+    }
+
+    fn rewrite_by(&self, unfinished: &str, number: u32, plan: &Plan) -> Result<(), JournalError> {
         let old = self.old(number)?;
         let name = segment_name(number);
-        let unfinished = format!("{name}{UNFINISHED}");
-        remove(&self.disk, &unfinished)?;
-        let file = self.disk.create(&unfinished)?;
+        remove(&self.disk, unfinished)?;
+        let file = self.disk.create(unfinished)?;
         let mut copy = Rewriting {
             file: &file,
             reader: Reader::new(Arc::clone(&self.shared)),
@@ -127,11 +136,11 @@ impl<D: Disk> SegmentJournal<D> {
         copy.all(&old, plan)?;
         file.sync_data()?;
         if let Some(damaged) = &old.file {
-            set_aside(&self.disk, number, &**damaged)?;
+            keep_damaged(&self.disk, number, &**damaged);
         }
         remove(&self.disk, &sidecar_name(number))?;
         self.disk.sync_folder()?;
-        self.disk.rename(&unfinished, &name)?;
+        self.disk.rename(unfinished, &name)?;
         Ok(self.disk.sync_folder()?)
     }
 
@@ -181,12 +190,16 @@ fn plan(survey: &Survey, found: Vec<Record>, leftover: Leftover) -> Plan {
     let key = |record: &Record| (record.header().shop, record.header().sequence);
     let mut found: BTreeMap<_, _> = found.into_iter().map(|record| (key(&record), record)).collect();
     let mut plan = Plan::new();
-    for (lsn, assigned) in survey.assign() {
+    let assigned = survey.assign();
+    // A place is spare only if no lost record may belong there.
+    let all_assigned = assigned.iter().flat_map(|(_, record)| record).count() as u64
+        == survey.lost.iter().map(Lost::count).sum();
+    for (lsn, assigned) in assigned {
         let filling = match assigned {
             Some((place, sequence)) => found
                 .remove(&(survey.lost[place].records.shop, sequence))
                 .map(|record| Filling::Record(Box::new(record))),
-            None => (leftover == Leftover::Void && survey.complete).then_some(Filling::Void),
+            None => (leftover == Leftover::Void && survey.complete && all_assigned).then_some(Filling::Void),
         };
         plan.extend(filling.map(|filling| (lsn, filling)));
     }
@@ -314,6 +327,14 @@ fn remove<D: Disk>(disk: &D, name: &str) -> io::Result<()> {
     match disk.remove(name) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
+    }
+}
+
+/// Keeps a copy of a damaged segment, if the disk has room for it; the journal does not need it.
+fn keep_damaged<D: Disk>(disk: &D, number: u32, damaged: &D::File) {
+    if let Err(error) = set_aside(disk, number, damaged) {
+        tracing::warn!(segment = number, %error, "the damaged segment is not kept");
+        let _it_is_removed_at_the_next_start = remove(disk, &format!("{number:08x}.{SET_ASIDE}{UNFINISHED}"));
     }
 }
 

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use hutong_core::fold;
-use hutong_record::{RUN_RECORDS_MAX, Record, verify_run};
+use hutong_record::{RUN_RECORDS_MAX, Record, proto::Kind, verify_run};
 
 use super::{Ledger, LedgerError};
 use crate::{
-    journal::{Healed, Leftover, Survey},
+    journal::{Healed, JournalError, Leftover, Survey},
     views::Views,
 };
 
@@ -20,24 +20,29 @@ impl<V: Views> Ledger<V> {
     /// changed by that.
     ///
     /// # Errors
-    /// The journal or the views failed. If it was for want of room, nothing has changed.
+    /// Inner: the journal could not be healed, for want of room for example; nothing has changed. Outer: the journal or the
+    /// views failed, and the ledger must be opened anew.
     pub fn heal(
         &mut self,
         survey: &Survey,
         found: Vec<Record>,
         leftover: Leftover,
-    ) -> Result<(Healed, bool), LedgerError> {
+    ) -> Result<Result<(Healed, bool), JournalError>, LedgerError> {
         debug_assert_eq!(self.staged_count(), 0, "healing comes after a commit");
         let switch = self.reader.last_switch();
         let found = self.with_good_signatures(found);
-        let healed = self.journal.heal(survey, found, leftover)?;
+        let healed = match self.journal.heal(survey, found, leftover) {
+            Ok(healed) => healed,
+            Err(JournalError::Poisoned) => return Err(JournalError::Poisoned.into()),
+            Err(error) => return Ok(Err(error)),
+        };
         if healed.records == 0 {
-            return Ok((healed, false));
+            return Ok(Ok((healed, false)));
         }
         if self.reader.last_switch() != switch {
             // What was folded may have been superseded by what came back.
             self.rebuild(&mut |_, _| {})?;
-            return Ok((healed, true));
+            return Ok(Ok((healed, true)));
         }
         let mut behind = BTreeSet::new();
         for (shop, head) in self.reader.frontier() {
@@ -45,7 +50,7 @@ impl<V: Views> Ledger<V> {
                 behind.insert(shop);
             }
         }
-        Ok((healed, self.resume(behind)?))
+        Ok(Ok((healed, self.resume(behind)?)))
     }
 
     /// Signatures are not part of what a hash pins: those that do not hold are taken off, and this shop's own are made
@@ -56,7 +61,10 @@ impl<V: Views> Ledger<V> {
         for log in found.chunk_by(|one, next| Some(one.id()) == next.header().previous) {
             let signed: Vec<_> = log.iter().map(|record| self.signed_well(record)).collect();
             let longest = signed.split(|record| record.signature().is_some()).map(<[_]>::len).max();
-            if longest.is_some_and(|unsigned| unsigned > UNSIGNED_MAX) {
+            // A run must end at a rotation, and by its signature.
+            let rotation = |record: &Record| record.header().kind == Kind::KeyRotation;
+            let unsigned_end = signed.iter().any(|record| rotation(record) && record.signature().is_none());
+            if unsigned_end || longest.is_some_and(|unsigned| unsigned > UNSIGNED_MAX) {
                 let shop = log[0].header().shop;
                 tracing::warn!(
                     shop = shop.short(),

@@ -22,7 +22,7 @@ pub struct Opening<V> {
     pub journal: Box<dyn Journal>,
     /// What is folded from it.
     pub views: Arc<V>,
-    /// Who does the sums of signatures and seals.
+    /// Who does the sums of signatures.
     pub cryptography: Arc<dyn Cryptography>,
 }
 

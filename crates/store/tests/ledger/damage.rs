@@ -246,7 +246,7 @@ impl<V: Views> Patient<'_, V> {
         let sure = repair.is_complete() && self.ledger.signing() == Signing::Confirmed;
         let leftover = if sure { Leftover::Void } else { Leftover::Keep };
         let (survey, found) = repair.into_found();
-        let (healed, _) = self.ledger.heal(&survey, found, leftover).unwrap();
+        let (healed, _) = self.ledger.heal(&survey, found, leftover).unwrap().unwrap();
         healed.segments > 0
     }
 
@@ -512,7 +512,7 @@ fn own_records_that_nobody_else_holds_stay_named() {
     assert_eq!(patient.ledger.reader().damage()[0].missing, [named]);
     // A backup that has them heals it.
     let record = before.street.shops[ILL].log(me, known)[0].clone();
-    patient.ledger.heal(&survey, vec![record], Leftover::Keep).unwrap();
+    patient.ledger.heal(&survey, vec![record], Leftover::Keep).unwrap().unwrap();
     assert!(patient.survey().is_sound());
     assert_eq!(patient.ledger.head(me).unwrap().sequence, known + 3);
 }
@@ -532,7 +532,7 @@ fn a_signature_that_does_not_hold_is_not_stored() {
     let mut message = record.to_message();
     message.signature = vec![7; 64].into();
     let forged = Record::parse(message).unwrap();
-    patient.ledger.heal(&survey, vec![forged], Leftover::Keep).unwrap();
+    patient.ledger.heal(&survey, vec![forged], Leftover::Keep).unwrap().unwrap();
     let log = patient.ledger.reader().read_log(author, 1, 1 << 20).unwrap();
     assert_eq!((log[3].id(), log[3].signature()), (record.id(), None));
 }

@@ -357,8 +357,22 @@ fn a_rotation_that_leads_nowhere_is_refused_by_the_ladder() {
     let signature = forged.succession.as_ref().unwrap().signature.clone();
     forged.succession.as_mut().unwrap().recovery_signature = signature;
     assert_eq!(refused(&mut street, &forged, &[]), SuccessionError::NotOrdered);
+    // What the fold would not read the ladder does not take.
+    let padded = Padded { succession: good.succession.clone(), padding: vec![7; 20_000] };
+    let record = street.craft(1, Kind::KeyRotation, &[], &padded);
+    let refused = street.shops[0].take(&[record], street.now).unwrap_err();
+    assert!(matches!(refused, IngestError::Rotation { source: SuccessionError::Malformed, .. }));
     let record = street.craft(1, Kind::KeyRotation, &[], &good);
     assert_eq!(street.shops[0].take(&[record], street.now), Ok(true));
+}
+
+/// A rotation with a field that nobody knows.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Padded {
+    #[prost(message, optional, tag = "1")]
+    succession: Option<proto::SignedKeySuccession>,
+    #[prost(bytes = "vec", tag = "99")]
+    padding: Vec<u8>,
 }
 
 #[test]

@@ -418,8 +418,8 @@ fn nobody_need_be_believed() {
     check_holds(&*journal.reader(), &records);
 }
 
-#[test]
-fn a_long_range_is_asked_for_piece_by_piece() {
+/// A log of which several segments are missing.
+fn long_gap() -> (MemDisk, Vec<Record>) {
     let disk = MemDisk::new();
     let mut journal = open(&disk);
     let mut shops = Shops::new(6);
@@ -429,8 +429,33 @@ fn a_long_range_is_asked_for_piece_by_piece() {
     }
     drop(journal);
     for name in ["00000002.seg", "00000003.seg", "00000004.seg"] {
-        disk.remove(name).unwrap();
+        disk.remove(name).expect("it was written");
     }
+    (disk, records)
+}
+
+#[test]
+fn a_forged_beginning_does_not_keep_the_rest_out() {
+    let (disk, records) = long_gap();
+    let survey = survey(&*open(&disk).reader());
+    let mut shops = Shops::new(99);
+    let forged: Vec<_> = (0..40).map(|_| shops.write_bytes(1, 30)).collect();
+    let mut lies = 0;
+    let found = ask_around(&survey, |peer, sequence| {
+        let from = usize::try_from(sequence).unwrap() - 1;
+        if peer == 1 {
+            return records[from..records.len().min(from + 2)].to_vec();
+        }
+        lies += 1;
+        if lies == 1 { vec![forged[from].clone()] } else { Vec::new() }
+    });
+    assert_eq!(lies, 2, "the author is asked first, and begins with another record");
+    assert_eq!(found.len() as u64, survey.lost_places());
+}
+
+#[test]
+fn a_long_range_is_asked_for_piece_by_piece() {
+    let (disk, records) = long_gap();
     let mut journal = open(&disk);
     let survey = survey(&*journal.reader());
     let mut questions = 0;

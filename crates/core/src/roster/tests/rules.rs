@@ -267,6 +267,28 @@ fn what_lies_past_a_seal_shows_nobody_awake() {
     assert_eq!(carried_at(street.state(&id)), Some(carried(40)));
 }
 
+/// A seal that is only proposed silences nobody, so that no shop can remove all the others by its own voice.
+#[test]
+fn nobody_is_asleep_because_a_seal_was_proposed() {
+    let rules = proto::Governance { dormancy_days: Some(7), ..NONE };
+    let mut street = Street::of(5, 5, |charter| {
+        charter.removal_votes = 3;
+        charter.governance = Some(rules);
+    });
+    for day in 1..40 {
+        for shop in 0..5 {
+            street.trade(day, shop);
+        }
+    }
+    for shop in 1..5 {
+        let removal = street.removal_after(shop, street.next[shop] - 20);
+        street.vote(40, 0, removal);
+    }
+    for shop in 1..5 {
+        assert_eq!(street.standing(shop), Some(Standing::Member), "shop {shop}");
+    }
+}
+
 #[test]
 fn a_vote_is_repeated_when_others_have_fallen_silent() {
     let rules = proto::Governance { dormancy_days: Some(7), ..NONE };
