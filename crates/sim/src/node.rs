@@ -76,7 +76,7 @@ pub(crate) struct Node {
     /// How far each log was durable when it was last told.
     pub(crate) told: BTreeMap<ShopId, Head>,
     /// An old image of the disk.
-    pub(crate) backup: Option<MemDisk>,
+    pub(crate) backup: Option<Backup>,
     pub(crate) links: BTreeSet<LinkId>,
     /// The members on the circle when it last dialled, and its neighbours among them.
     pub(crate) circle: Option<(Vec<ShopId>, Vec<ShopNumber>)>,
@@ -125,6 +125,13 @@ pub(crate) struct Process {
     pub(crate) repair: Option<Repair<LinkId>>,
     /// What the mark was last written for.
     pub(crate) marked: Signing,
+}
+
+/// An image of a disk.
+pub(crate) struct Backup {
+    pub(crate) disk: MemDisk,
+    /// Bytes were lost when it was taken.
+    pub(crate) flipped: bool,
 }
 
 impl Process {

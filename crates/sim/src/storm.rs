@@ -9,7 +9,7 @@ use crate::{
     clock::{DAY_MS, HOUR_MS, MINUTE_MS, SKEW_MS_MAX},
     fault::FaultKind,
     fuse::Step,
-    node::{Node, NodeNumber, Seat, ShopNumber},
+    node::{Backup, Node, NodeNumber, Seat, ShopNumber},
     world::{Event, Weather, World},
 };
 
@@ -250,7 +250,8 @@ impl World {
     /// An image of a shop's disk is made now and put in the disk's place hours later.
     fn back_up(&mut self) -> Option<()> {
         let node = self.any_to_spoil()?;
-        self.nodes[node].backup = Some(self.nodes[node].disk.image());
+        let slot = &mut self.nodes[node];
+        slot.backup = Some(Backup { disk: slot.disk.image(), flipped: slot.flipped });
         let later_ms = self.rng.random_range(HOUR_MS..8 * HOUR_MS);
         self.after(later_ms, Event::Mishap(Mishap::PutBack(node)));
         None
@@ -265,7 +266,7 @@ impl World {
         self.checks.log1.put_back(self.nodes[node].shop);
         self.spoil(node, FaultKind::Restore);
         self.stop(node, true);
-        self.nodes[node].disk = backup;
+        (self.nodes[node].disk, self.nodes[node].flipped) = (backup.disk, backup.flipped);
         self.lose_views(node);
         self.start(node, Seat::Backup);
     }
@@ -276,6 +277,7 @@ impl World {
         self.shops[shop].cheated = true;
         let mut copy = Node::new(shop, self.nodes[node].disk.image());
         copy.clock = self.nodes[node].clock;
+        copy.flipped = self.nodes[node].flipped;
         self.nodes.push(copy);
         let number = self.nodes.len() - 1;
         self.shops[shop].nodes.push(number);
