@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hutong_record::ShopId;
 use hutong_store::{
     journal::{JournalReader, Leftover, Scrub, ScrubStep, SegmentJournal, Survey},
-    ledger::{CONFIRMING_PEERS, Signing},
+    ledger::Signing,
     repair::Repair,
     writer::Job,
 };
@@ -78,24 +78,17 @@ impl World {
         let (peers, now) = (self.peers(node), self.clock(node));
         let Some(process) = &mut self.nodes[node].process else { return };
         let Some(repair) = &mut process.repair else { return };
-        while let Some((link, question)) = repair.ask(&peers) {
-            let (shop, sequence) = (question.shop, question.sequence);
-            if !process.replica.want_lost(link, shop, sequence, question.bytes_max, now) {
-                repair.not_asked(link, shop);
-                break;
-            }
-        }
+        repair.ask_all(&peers, |link, asked| {
+            process.replica.want_lost(link, asked.shop, asked.sequence, asked.bytes_max, now)
+        });
         if peers.is_empty() || !repair.is_settled(&peers) {
             return;
         }
-        let told: Vec<_> = peers.iter().filter_map(|(link, _)| process.replica.link_status(*link)).collect();
-        let heard = told.iter().filter(|status| status.frontier_known).count();
-        let behind = told.iter().any(|status| status.logs_ahead > 0);
-        let roster = process.writer.ledger().alliance().roster();
-        let members = roster.iter().filter(|(shop, _)| roster.member(*shop).is_some()).count();
-        let enough = heard >= members.saturating_sub(1).clamp(1, CONFIRMING_PEERS);
-        let signs = process.writer.ledger().signing() == Signing::Confirmed;
-        let sure = repair.is_complete() && enough && !behind && signs;
+        let ledger = process.writer.ledger();
+        let links = peers.iter().map(|(link, _)| *link);
+        let sure = repair.is_complete()
+            && ledger.signing() == Signing::Confirmed
+            && process.replica.is_level_with(links, ledger.confirming_peers());
         let Some(repair) = process.repair.take() else { return };
         let (survey, found) = repair.into_found();
         let leftover = if sure { Leftover::Void } else { Leftover::Keep };

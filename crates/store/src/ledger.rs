@@ -37,7 +37,9 @@ pub use error::{ExecuteError, LedgerError};
 pub use forks::{Examined, KnownFork, ProofTaken, known_forks};
 pub use keys::{EpochKeys, ShopKeys};
 pub use opening::Opening;
-pub use signing::{CONFIRMING_PEERS, Doubt, HeadAnswer, Patience, QUESTION_MS, Seat, Signing};
+pub use signing::{
+    CONFIRMING_PEERS, Doubt, HeadAnswer, Patience, QUESTION_MS, Seat, Signing, confirming_peers,
+};
 
 use crate::{
     journal::{Journal, JournalReader, LogHead, Lsn},

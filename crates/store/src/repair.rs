@@ -133,7 +133,7 @@ impl<P: Copy + Ord> Repair<P> {
     }
 
     /// The next question, and who is to be asked: the records' author if it is among `peers`, else any. One question a
-    /// log at a time, and [`QUESTIONS_MAX`] in all. If the peer cannot be asked after all, say so by [`Repair::not_asked`].
+    /// log at a time, and [`QUESTIONS_MAX`] in all.
     pub fn ask(&mut self, peers: &[(P, ShopId)]) -> Option<(P, Question)> {
         let busy: BTreeSet<ShopId> = self
             .ranges
@@ -186,8 +186,19 @@ impl<P: Copy + Ord> Repair<P> {
         taken
     }
 
+    /// Asks whoever can be asked. `send` tells whether a question went out; after one that did not, the rest waits.
+    pub fn ask_all(&mut self, peers: &[(P, ShopId)], mut send: impl FnMut(P, Question) -> bool) {
+        while let Some((peer, question)) = self.ask(peers) {
+            let shop = question.shop;
+            if !send(peer, question) {
+                self.not_asked(peer, shop);
+                break;
+            }
+        }
+    }
+
     /// The peer could not be asked just now.
-    pub fn not_asked(&mut self, peer: P, shop: ShopId) {
+    fn not_asked(&mut self, peer: P, shop: ShopId) {
         let asked =
             |range: &&mut Range<P>| range.state == State::Asked(peer) && range.lost.records.shop == shop;
         if let Some(range) = self.ranges.iter_mut().find(asked) {

@@ -79,6 +79,18 @@ impl Replica {
         })
     }
 
+    /// Whether so many of these links have told how far each log goes, and none knows of records that this node lacks.
+    pub fn is_level_with(&self, links: impl IntoIterator<Item = LinkId>, wanted: usize) -> bool {
+        let mut told = 0;
+        for status in links.into_iter().filter_map(|link| self.link_status(link)) {
+            if status.logs_ahead > 0 {
+                return false;
+            }
+            told += usize::from(status.frontier_known);
+        }
+        told >= wanted
+    }
+
     /// What the peers say of this node's own log.
     pub fn own_log(&self) -> OwnLog {
         let heard = || self.links.values().filter(|link| link.stage.knows_all());

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use hutong_record::ShopId;
 use hutong_store::{
     journal::{Healed, JournalError, Leftover, Survey},
-    ledger::{CONFIRMING_PEERS, Signing},
+    ledger::{Signing, confirming_peers},
     repair::Repair,
 };
 use hutong_sync::{LinkId, RawRun, Replica};
@@ -50,13 +50,9 @@ impl Healing {
     pub(super) fn step(&mut self, replica: &mut Replica, hosted: &Hosted, peers: &Peers) {
         self.begin(peers);
         let Some(repair) = &mut self.repair else { return };
-        while let Some((link, question)) = repair.ask(peers) {
-            let (shop, sequence) = (question.shop, question.sequence);
-            if !replica.want_lost(link, shop, sequence, question.bytes_max, clock::now()) {
-                repair.not_asked(link, shop);
-                break;
-            }
-        }
+        repair.ask_all(peers, |link, asked| {
+            replica.want_lost(link, asked.shop, asked.sequence, asked.bytes_max, clock::now())
+        });
         if repair.is_settled(peers) {
             self.end(replica, hosted, peers);
         }
@@ -117,12 +113,7 @@ impl Healing {
 /// Whether those who should know have told how far each log goes, and nothing is left to fetch: what lay in places that
 /// no log lacks a record for is here, or was superseded.
 fn is_up_to_date(replica: &Replica, hosted: &Hosted, peers: &Peers) -> bool {
-    let alliance = hosted.alliance();
-    let roster = alliance.roster();
-    let members = roster.iter().filter(|(shop, _)| roster.member(*shop).is_some()).count();
-    let wanted = members.saturating_sub(1).clamp(1, CONFIRMING_PEERS);
-    let told: Vec<_> = peers.iter().filter_map(|(link, _)| replica.link_status(*link)).collect();
-    let heard = told.iter().filter(|status| status.frontier_known).count();
-    let behind = told.iter().any(|status| status.logs_ahead > 0);
-    *hosted.signing().borrow() == Signing::Confirmed && heard >= wanted && !behind
+    let links = peers.iter().map(|(link, _)| *link);
+    *hosted.signing().borrow() == Signing::Confirmed
+        && replica.is_level_with(links, confirming_peers(&hosted.alliance()))
 }

@@ -5,6 +5,7 @@
 use std::cmp::Ordering;
 
 use hutong_core::{
+    alliance::Alliance,
     charter::CLOCK_AHEAD_MS_MAX,
     command::DraftRecord,
     refusal::{Reason, Refusal},
@@ -109,6 +110,17 @@ pub(super) fn next(before: u32, now: UnixMillis) -> u32 {
     seconds.max(before.saturating_add(1))
 }
 
+/// How many members must have answered before a shop's copy of this alliance signs, or gives up places for lost, where time
+/// alone does not do; at least one.
+pub fn confirming_peers(alliance: &Alliance) -> usize {
+    other_members(alliance).clamp(1, CONFIRMING_PEERS)
+}
+
+fn other_members(alliance: &Alliance) -> usize {
+    let (roster, me) = (alliance.roster(), alliance.me());
+    roster.iter().filter(|(shop, _)| *shop != me && roster.member(*shop).is_some()).count()
+}
+
 impl Signing {
     /// The stable name of what speaks against signing; none: nothing does.
     pub const fn doubt_code(self) -> Option<&'static str> {
@@ -173,19 +185,14 @@ impl<V: Views> Ledger<V> {
         self.signing
     }
 
-    /// How many members must answer before this ledger signs, where time alone does not do; at least one.
+    /// See [`confirming_peers`].
     pub fn confirming_peers(&self) -> usize {
-        self.other_members().clamp(1, CONFIRMING_PEERS)
-    }
-
-    fn other_members(&self) -> usize {
-        let (roster, me) = (self.alliance.roster(), self.alliance.me());
-        roster.iter().filter(|(shop, _)| *shop != me && roster.member(*shop).is_some()).count()
+        confirming_peers(&self.alliance)
     }
 
     /// A shop that is alone, as every founder is at first, has nobody to ask.
     pub(super) fn confirm_if_alone(&mut self) {
-        if self.signing == Signing::Unconfirmed(Doubt::Started) && self.other_members() == 0 {
+        if self.signing == Signing::Unconfirmed(Doubt::Started) && other_members(&self.alliance) == 0 {
             self.signing = Signing::Confirmed;
         }
     }

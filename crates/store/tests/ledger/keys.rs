@@ -15,8 +15,8 @@ use hutong_store::{
 use prost::Message as _;
 
 use crate::{
-    convergence::{cut_short, replay, seeds, trade},
-    street::{Shop, Street},
+    convergence::{check_cut_short, replay, seeds, trade},
+    street::{Shop, Street, draft},
     till::{card, yuan},
 };
 
@@ -132,11 +132,7 @@ fn a_seal_or_a_fork_before_or_after_a_rotation_gives_the_same_state_in_any_order
         trade(&mut street, 40, 4);
         street.rotate(4);
         trade(&mut street, 30, 4);
-        street.carry(4, 0);
-        cut_short(&mut street, seed);
-        street.meet();
-        street.check_agreement(&context);
-        street.check_redelivered(seed, &context);
+        check_cut_short(&mut street, seed, &context);
     }
 }
 
@@ -236,26 +232,14 @@ fn what_the_old_key_signs_after_the_rotation_is_refused() {
     street.carry(1, 0);
     let profile = proto::Profile { name: "贼".into(), ..Default::default() };
     let honest = street.craft(1, Kind::Profile, &[], &profile);
-    let header = honest.header().clone();
-    let retired = Draft {
-        alliance: header.alliance,
-        shop: header.shop,
-        key_epoch: 0,
-        incarnation: header.incarnation,
-        sequence: header.sequence,
-        previous: header.previous,
-        time: header.time,
-        kind: header.kind,
-        audience: header.audience,
-    };
-    let by_old = street.sign(1, retired.clone(), &profile.encode_to_vec());
+    let retired = Draft { key_epoch: 0, ..draft(&honest) };
+    let by_old = street.sign(1, retired, &profile.encode_to_vec());
     assert_eq!(street.shops[0].take(&[by_old], street.now), Err(IngestError::KeyRetired(0)));
-    let mut named_new = retired;
-    named_new.key_epoch = 1;
+    let named_new = draft(&honest);
     let old_key = street.shops[1].keys.signing.clone();
     let payload = hutong_record::Payload::clear(&profile.encode_to_vec(), &mut street.rng).unwrap();
     let forged = hutong_record::sign(named_new, payload, &old_key);
-    let refused = IngestError::Run(RunError::Signature { sequence: header.sequence });
+    let refused = IngestError::Run(RunError::Signature { sequence: honest.header().sequence });
     assert_eq!(street.shops[0].take(&[forged], street.now), Err(refused));
     assert_eq!(street.shops[0].take(&[honest], street.now), Ok(true));
 }
@@ -298,26 +282,14 @@ fn a_message_goes_over_a_rotation_only_to_the_next_record_of_the_next_epoch() {
     let rotation = street.last(1, 1);
     let profile = proto::Profile { name: "乙".into(), ..Default::default() };
     let next = street.craft(1, Kind::Profile, &[], &profile);
-    let header = next.header();
-    let draft = Draft {
-        alliance: header.alliance,
-        shop: header.shop,
-        key_epoch: header.key_epoch,
-        incarnation: header.incarnation,
-        sequence: header.sequence,
-        previous: header.previous,
-        time: header.time,
-        kind: header.kind,
-        audience: header.audience.clone(),
-    };
     let mut refused = |change: &dyn Fn(&mut Draft)| {
-        let mut draft = draft.clone();
+        let mut draft = draft(&next);
         change(&mut draft);
         let record = street.sign(1, draft, &profile.encode_to_vec());
         street.shops[0].take(&[rotation.clone(), record], street.now)
     };
     let broken = |sequence| Err(IngestError::Run(RunError::Broken { sequence }));
-    let sequence = header.sequence;
+    let sequence = next.header().sequence;
     assert_eq!(refused(&|draft| draft.key_epoch = 0), broken(sequence));
     assert_eq!(refused(&|draft| draft.key_epoch = 2), broken(sequence));
     assert_eq!(refused(&|draft| draft.sequence += 1), broken(sequence + 1));

@@ -7,7 +7,7 @@ use hutong_record::{
 };
 use prost::Message as _;
 
-use crate::street::{Street, keys};
+use crate::street::{Street, draft, keys};
 
 const MINUTE_MS: i64 = 60_000;
 
@@ -25,21 +25,6 @@ fn street() -> (Street, Record) {
 
 fn profile(name: &str) -> proto::Profile {
     proto::Profile { name: name.into(), category: String::new(), addresses: Vec::new() }
-}
-
-fn draft(record: &Record) -> Draft {
-    let header = record.header().clone();
-    Draft {
-        alliance: header.alliance,
-        shop: header.shop,
-        key_epoch: header.key_epoch,
-        incarnation: header.incarnation,
-        sequence: header.sequence,
-        previous: header.previous,
-        time: header.time,
-        kind: header.kind,
-        audience: header.audience,
-    }
 }
 
 /// What shop 0 says to a message.

@@ -9,7 +9,7 @@ use hutong_record::{RecordId, proto, proto::Kind};
 use prost::Message;
 
 use crate::{
-    street::{DAY_MS, State, Street},
+    street::{DAY_MS, State, Street, draft},
     till::{card, yuan},
 };
 
@@ -294,19 +294,7 @@ fn a_public_message_padded_to_the_largest_payload_stops_nobody() {
     let mut street = Street::new(71, 3);
     let head =
         street.craft(1, Kind::Profile, &[], &proto::Profile { name: "乙".into(), ..Default::default() });
-    let header = head.header().clone();
-    let draft = hutong_record::Draft {
-        alliance: header.alliance,
-        shop: header.shop,
-        key_epoch: 0,
-        incarnation: header.incarnation,
-        sequence: header.sequence,
-        previous: header.previous,
-        time: header.time,
-        kind: header.kind,
-        audience: header.audience,
-    };
-    let record = street.sign(1, draft, &padded);
+    let record = street.sign(1, draft(&head), &padded);
     let now = street.now;
     for shop in [0, 1, 2] {
         assert_eq!(street.shops[shop].take(std::slice::from_ref(&record), now), Ok(true));

@@ -403,6 +403,22 @@ impl Street {
     }
 }
 
+/// What a record's header binds beside its payload, to make another record of.
+pub(crate) fn draft(record: &Record) -> Draft {
+    let header = record.header().clone();
+    Draft {
+        alliance: header.alliance,
+        shop: header.shop,
+        key_epoch: header.key_epoch,
+        incarnation: header.incarnation,
+        sequence: header.sequence,
+        previous: header.previous,
+        time: header.time,
+        kind: header.kind,
+        audience: header.audience,
+    }
+}
+
 /// Puts items into a random order.
 pub(crate) fn shuffle<T>(items: &mut [T], rng: &mut impl Rng) {
     for last in (1..items.len()).rev() {

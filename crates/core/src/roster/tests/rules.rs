@@ -30,6 +30,15 @@ impl Street {
         street
     }
 
+    /// Five shops, so many of them core, of whom three let somebody out, or all who were heard within so many days.
+    fn drowsy(core: usize, days: u32) -> Self {
+        let rules = proto::Governance { dormancy_days: Some(days), ..NONE };
+        Self::of(5, core, |charter| {
+            charter.removal_votes = 3;
+            charter.governance = Some(rules);
+        })
+    }
+
     fn founded(count: usize, votes: u32, change: impl FnOnce(&mut proto::Charter)) -> Self {
         let shops = Shops::new(count);
         let charter = charter_of(&shops.0[0].0, votes, 2, change);
@@ -229,11 +238,7 @@ fn a_voice_against_takes_the_vote_back_until_the_motion_is_decided() {
 
 #[test]
 fn who_is_unheard_is_not_waited_for_until_it_is_heard_again() {
-    let rules = proto::Governance { dormancy_days: Some(30), ..NONE };
-    let mut street = Street::of(5, 4, |charter| {
-        charter.removal_votes = 3;
-        charter.governance = Some(rules);
-    });
+    let mut street = Street::drowsy(4, 30);
     // Shops 2 and 3 are not heard after day 0; shops 0 and 1 want shop 4 out on day 40.
     let removal = street.removal(4);
     street.vote(40, 0, removal.clone());
@@ -250,11 +255,7 @@ fn who_is_unheard_is_not_waited_for_until_it_is_heard_again() {
 /// Nodes that heard of the removal first never take such a record in.
 #[test]
 fn what_lies_past_a_seal_shows_nobody_awake() {
-    let rules = proto::Governance { dormancy_days: Some(30), ..NONE };
-    let mut street = Street::of(5, 4, |charter| {
-        charter.removal_votes = 3;
-        charter.governance = Some(rules);
-    });
+    let mut street = Street::drowsy(4, 30);
     let removal = street.removal(4);
     street.vote(40, 0, removal.clone());
     let id = street.vote(40, 1, removal);
@@ -270,11 +271,7 @@ fn what_lies_past_a_seal_shows_nobody_awake() {
 /// A seal that is only proposed silences nobody, so that no shop can remove all the others by its own voice.
 #[test]
 fn nobody_is_asleep_because_a_seal_was_proposed() {
-    let rules = proto::Governance { dormancy_days: Some(7), ..NONE };
-    let mut street = Street::of(5, 5, |charter| {
-        charter.removal_votes = 3;
-        charter.governance = Some(rules);
-    });
+    let mut street = Street::drowsy(5, 7);
     for day in 1..40 {
         for shop in 0..5 {
             street.trade(day, shop);
