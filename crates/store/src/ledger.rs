@@ -38,7 +38,7 @@ pub use forks::{Examined, KnownFork, ProofTaken, known_forks};
 pub use keys::{EpochKeys, ShopKeys};
 pub use opening::Opening;
 pub use signing::{
-    CONFIRMING_PEERS, Doubt, HeadAnswer, Patience, QUESTION_MS, Seat, Signing, confirming_peers,
+    Doubt, HeadAnswer, Patience, QUESTION_MS, Seat, Signing, confirming_peers,
 };
 
 use crate::{

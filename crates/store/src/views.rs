@@ -4,6 +4,7 @@
 
 mod memory;
 mod sled;
+mod write_behind;
 
 use hutong_core::view::{Batch, Reader, ViewError};
 
@@ -20,10 +21,12 @@ pub const KEY_BYTES_MAX: usize = 512;
 /// Views that can be written.
 pub trait Views: Reader + Send + Sync {
     /// Stores a group's writes together with the position that the views then reflect: after a crash both are there,
-    /// or neither. They may be lost with the power; the journal is then replayed from [`Views::position`].
+    /// or neither. They can be read at once, and may be lost in a crash; the journal is then replayed from
+    /// [`Views::position`].
     ///
     /// # Errors
-    /// `Io` if a key passes [`KEY_BYTES_MAX`] or a value [`VALUE_BYTES_MAX`], with nothing stored; `Damaged`; `Io`.
+    /// `Io` if a key passes [`KEY_BYTES_MAX`] or a value [`VALUE_BYTES_MAX`], with nothing stored; `Damaged`; `Io`. The
+    /// last two may be about what was applied before.
     fn apply(&self, batch: &Batch, position: Lsn) -> Result<(), ViewError>;
 
     /// The last journal record that the views reflect; [`Lsn::ZERO`] if they are empty.

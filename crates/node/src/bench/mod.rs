@@ -110,7 +110,14 @@ pub(crate) async fn run(args: BenchArgs) -> anyhow::Result<Answer> {
     for (measure, name) in MEASURES {
         if args.measure == measure || args.measure == Measure::All {
             tracing::info!(name, "measuring");
-            figures.insert(name.into(), plan.measure(measure).await?);
+            let figure = match plan.measure(measure).await {
+                Err(error) if args.measure == Measure::All => {
+                    tracing::error!(name, %error, "not measured; the others are");
+                    json!({ "failed": format!("{error:#}") })
+                }
+                outcome => outcome?,
+            };
+            figures.insert(name.into(), figure);
         }
     }
     let value = json!({ "machine": machine::facts(&plan.home), "runs": plan.runs, "figures": figures });

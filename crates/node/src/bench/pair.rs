@@ -49,6 +49,11 @@ impl Running {
         Ok(Self { process, client })
     }
 
+    /// Kills it, and returns when it is gone: its folder may be opened again.
+    pub(super) async fn stop(mut self) -> anyhow::Result<()> {
+        self.process.kill().await
+    }
+
     pub(super) async fn status(&self) -> anyhow::Result<pb::GetStatusResponse> {
         Ok(self.client.get_status(pb::GetStatusRequest {}).await?)
     }
@@ -88,7 +93,11 @@ impl Running {
             if ours == theirs && ours.2 == 0 {
                 return Ok(());
             }
-            ensure!(Instant::now() < give_up, "the nodes do not agree after {WAIT_MAX:?}");
+            ensure!(
+                Instant::now() < give_up,
+                "the nodes do not agree after {WAIT_MAX:?} (digests of what they hold, of what it comes to, records \
+                 that wait): {ours:?} and {theirs:?}"
+            );
             tokio::time::sleep(LOOK_EVERY * 10).await;
         }
     }

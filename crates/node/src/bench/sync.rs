@@ -58,7 +58,7 @@ async fn cold(plan: &Plan, logs: usize, count: usize, runs: u32) -> anyhow::Resu
     for _ in 0..runs {
         joins.measure(plan, &giver, &running, count).await?;
     }
-    drop(running);
+    running.stop().await?;
     let wire = on_the_wire(plan, &giver, count).await?;
     Ok(json!({
         "records": count,
@@ -95,7 +95,7 @@ impl Joins {
         self.memory.push(bytes(status.memory_bytes_peak));
         self.journal.push(share(journal, giver.logical_bytes));
         self.views.push(share(journal + views, giver.logical_bytes));
-        Ok(())
+        taker.stop().await
     }
 }
 
@@ -121,6 +121,8 @@ async fn on_the_wire(plan: &Plan, giver: &Giver, count: usize) -> anyhow::Result
     taker.hold(held, 0).await?;
     let took = start.elapsed();
     taker.agree(&running).await?;
+    taker.stop().await?;
+    running.stop().await?;
     Ok(json!({
         "cold_bytes": cold,
         "cold_times_the_records": share(cold, giver.logical_bytes),

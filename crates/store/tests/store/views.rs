@@ -197,6 +197,19 @@ fn views_that_are_missing_or_of_another_version_begin_empty() {
     assert!(scan(&opened.views, b"", None, 9).is_empty());
 }
 
+#[test]
+fn what_was_applied_is_stored_without_being_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().join("views");
+    let views = open(&folder).views;
+    views.apply(&batch(&[(b"a", Some(b"1")), (b"b", Some(b"1"))]), Lsn(3)).unwrap();
+    views.apply(&batch(&[(b"a", None)]), Lsn(4)).unwrap();
+    drop(views);
+    let views = open(&folder).views;
+    assert_eq!(views.position(), Ok(Lsn(4)));
+    assert_eq!(scan(&views, b"", None, 9), [(b"b".to_vec(), b"1".to_vec())]);
+}
+
 /// Fifty groups, each overwriting the same hundred keys with its number.
 fn filled(folder: &Path) {
     let views = open(folder).views;
