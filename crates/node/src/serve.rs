@@ -38,6 +38,7 @@ const JOIN_MESSAGE_BYTES_MAX: usize = 4_096;
 /// # Errors
 /// The folder is in use or damaged, a port is taken, or a journal failed.
 pub async fn run(data: DataFolder, config: Config, log: LogFilter) -> anyhow::Result<()> {
+    without_huge_pages();
     let _lock = data.lock()?;
     let folder = data.clone();
     let preparing = tokio::task::spawn_blocking(move || format::prepare(&folder));
@@ -104,6 +105,15 @@ pub async fn run(data: DataFolder, config: Config, log: LogFilter) -> anyhow::Re
 }
 
 /// Takes settings over at each SIGHUP. Ends at the first where the node runs in a terminal, which is gone then.
+/// The allocator keeps some memory for each thread and asks for huge pages there, so a node that rests would hold 2 MiB
+/// where it uses a few KiB: more than twice the memory of all (`crates/adr/0029`).
+fn without_huge_pages() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        tracing::debug!(%error, "the system keeps to huge pages");
+    }
+}
+
 async fn reload_when_asked(hung_up: std::io::Result<Signal>, reload: Arc<Reload>, status: &str) {
     let Ok(mut hung_up) = hung_up else { return std::future::pending().await };
     while hung_up.recv().await.is_some() {

@@ -37,9 +37,7 @@ pub use error::{ExecuteError, LedgerError};
 pub use forks::{Examined, KnownFork, ProofTaken, known_forks};
 pub use keys::{EpochKeys, ShopKeys};
 pub use opening::Opening;
-pub use signing::{
-    Doubt, HeadAnswer, Patience, QUESTION_MS, Seat, Signing, confirming_peers,
-};
+pub use signing::{Doubt, HeadAnswer, Patience, QUESTION_MS, Seat, Signing, confirming_peers};
 
 use crate::{
     journal::{Journal, JournalReader, LogHead, Lsn},

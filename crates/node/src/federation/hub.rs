@@ -499,7 +499,7 @@ impl Hub {
     fn send(&mut self, link: LinkId, frame: Frame) {
         self.count(Direction::Out, &frame);
         let Some(known) = self.links.get(&link) else { return };
-        let bytes = records_bytes(&frame);
+        let bytes = waiting_bytes(&frame);
         let waiting = known.out.bytes() + bytes;
         let of_all = self.links.values().map(|link| link.out.bytes()).sum::<usize>() + bytes;
         let too_much =
@@ -582,9 +582,14 @@ fn just_made(peer: ShopId, frame: &Frame) -> Option<UnixMillis> {
 }
 
 /// What of a frame takes memory while it waits; everything else is small and bounded in number.
-fn records_bytes(frame: &Frame) -> usize {
+fn waiting_bytes(frame: &Frame) -> usize {
     match frame {
         Frame::Records { runs, .. } => runs.iter().map(|run| hutong_sync::raw_run_bytes(run)).sum(),
+        Frame::Frontier { heads, .. }
+        | Frame::Part { heads, .. }
+        | Frame::Counterpart { heads, .. }
+        | Frame::Have { heads } => size_of_val(heads.as_slice()),
+        Frame::Alarm { proof, .. } => proof.len(),
         _ => 0,
     }
 }

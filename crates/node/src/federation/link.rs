@@ -11,7 +11,7 @@ use std::{
 
 use futures::{Stream, StreamExt as _};
 use hutong_record::ShopId;
-use hutong_sync::{Frame, LinkId};
+use hutong_sync::{Frame, LinkId, limits::LOGS_MAX};
 use hutong_wire::{
     frame::{self, FrameError},
     peer::v1 as wire,
@@ -22,9 +22,10 @@ use tonic::Status;
 
 use super::hub::{Event, HubHandle};
 
-/// Frames that wait to go out on one link. The protocol's credit keeps far fewer under way; a link that fills this is
-/// not read by the other side, and is cut.
-const OUT_FRAMES_MAX: usize = 256;
+/// Frames that wait to go out on one link. A newcomer who lets itself be filled is sent a frame for each log at once, a
+/// street of short logs whole; beside that the protocol's credit keeps few under way. A link that fills this is not read
+/// by the other side, and is cut.
+const OUT_FRAMES_MAX: usize = LOGS_MAX + 256;
 
 /// A link as the hub sees it when it comes up.
 #[derive(Debug)]
