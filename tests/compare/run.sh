@@ -1,12 +1,16 @@
 #!/bin/bash
 # Has Hutong and others hand 10,000 records of 300 bytes from one end to the other, both on one core, in one run, and
-# prints one table. Packages come by npm and apt-get; whoever cannot be had says so in its row.
+# prints one table. Packages come by cargo, npm and apt-get; whoever cannot be had says so in its row. PEERS may name
+# those that are wanted besides Hutong.
 #
 #     tests/compare/run.sh target/release/hutong
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 hutong=$(realpath "${1:?usage: tests/compare/run.sh path/to/hutong}")
 readonly here hutong records=10000 bytes=300 runs=${RUNS:-5} core=${CORE:-0}
+readonly peers=${PEERS-postgresql p2panda hypercore ssb}
+# What cargo makes stays, so that it is made once.
+readonly built="${CARGO_TARGET_DIR:-$here/../../target}/compare"
 readonly HYPERCORE_VERSION=10.38.2
 work=$(mktemp -d)
 readonly work results="$work/results"
@@ -45,6 +49,34 @@ hypercore_row() {
     cd - > /dev/null
 }
 
+# A program out of `peers/`, which has both ends and is called like the scripts.
+crate_row() { # crate_row PROGRAM
+    local build=(--release --locked --manifest-path "$here/peers/Cargo.toml" --target-dir "$built")
+    if ! cargo build "${build[@]}" --features "$1" --bin "$1" > "$work/log" 2>&1; then
+        tail -n 20 "$work/log" >&2
+        unavailable "$1" "cargo cannot build it"
+        return
+    fi
+    mkdir "$work/$1"
+    measure "$1" "$built/release/$1" "$work/$1" "$records" "$bytes" "$runs"
+}
+
+p2panda_row() {
+    crate_row p2panda
+}
+
+ssb_row() {
+    cp -r "$here/ssb" "$work/ssb"
+    if ! (cd "$work/ssb" && npm ci --no-audit --no-fund > "$work/log" 2>&1); then
+        tail -n 20 "$work/log" >&2
+        unavailable ssb "npm cannot install it"
+        return
+    fi
+    cd "$work/ssb"
+    measure ssb node "$here/ssb.mjs" "$work/ssb" "$records" "$bytes" "$runs"
+    cd - > /dev/null
+}
+
 postgresql_row() {
     if ! compgen -G '/usr/lib/postgresql/*/bin/initdb' > /dev/null; then
         apt-get install -q -y --no-install-recommends postgresql iproute2 > "$work/log" 2>&1 || true
@@ -61,6 +93,7 @@ postgresql_row() {
 export -f hutong_row
 export hutong here runs work
 measure Hutong bash -c hutong_row
-postgresql_row
-hypercore_row
+for peer in $peers; do
+    "${peer}_row"
+done
 python3 "$here/table.py" < "$results"
