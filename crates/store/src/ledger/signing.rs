@@ -21,7 +21,7 @@ use crate::{
 
 /// How many members must have told how far this shop's log goes, where a start alone does not do: two, so that one
 /// that is behind itself cannot vouch alone; all, where there are fewer.
-pub const CONFIRMING_PEERS: usize = 2;
+const CONFIRMING_PEERS: usize = 2;
 /// How long a node that was started in an ordinary way waits for members to tell, ms. After that it signs unanswered: a
 /// shop without a line must be able to trade.
 pub const QUESTION_MS: i64 = 3_000;
