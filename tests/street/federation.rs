@@ -105,7 +105,7 @@ async fn a_paused_shop_redeems_on_its_own_and_catches_up_when_resumed() {
     assert_eq!(owed, BOUNTY_MINOR);
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap().map(|entry| entry.unwrap()) {
         let (path, copied) = (entry.path(), to.join(entry.file_name()));

@@ -8,6 +8,7 @@ use hutong_record::SigningKey;
 use serde_json::Value;
 
 use crate::{
+    federation::copy,
     harness::{Shop, Street, converged, soon, until},
     peer::dial,
     trade::{hand_out, redemption, sale, two_shops},
@@ -183,4 +184,57 @@ async fn a_backup_from_before_the_rotation_needs_the_phrase_once_more() {
     converged(&[&baozi, &teahouse]).await;
     assert_eq!(teahouse.summary().await.sales, 1, "what it had sealed to its new key is read");
     assert_eq!(teahouse.cli(&["status"])["alliances"][0]["key_epoch"], 1, "and it rotated no second time");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_copied_the_key_file_is_cut_off_by_the_phrase_and_what_it_signed_counts_nowhere() {
+    let street = Street::new();
+    let (baozi, mut teahouse, _) = two_shops(&street, 5).await;
+    teahouse.client().await.report_sale(sale(1)).await.unwrap();
+    teahouse.stop().await;
+    let mut thief = street.twin(&teahouse, "thief");
+    copy(teahouse.folder(), thief.folder());
+    teahouse.serve().await;
+    teahouse.client().await.report_sale(sale(1)).await.unwrap();
+    converged(&[&baozi, &teahouse]).await;
+    // At night the thief has the line for itself.
+    teahouse.stop().await;
+    let mut elsewhere = thief.serve_command();
+    elsewhere.env("HUTONG_PEER__LISTEN", "0.0.0.0:0");
+    thief.serve_as(elsewhere).await;
+    until("the thief signs", async || signing_doubt(&thief).is_empty().then_some(())).await;
+    for _ in 0..3 {
+        thief.client().await.report_sale(sale(1)).await.unwrap();
+    }
+    converged(&[&baozi, &thief]).await;
+    thief.stop().await;
+    teahouse.serve().await;
+    until("the shop may sign", async || signing_doubt(&teahouse).is_empty().then_some(())).await;
+    converged(&[&baozi, &teahouse]).await;
+
+    let words = street.path().join("words of the shop");
+    fs::write(&words, teahouse.phrase()).unwrap();
+    let yes = ["key", "override", "--phrase-file", words.to_str().unwrap(), "--yes"];
+    let plan = teahouse.cli(&["key", "override"]);
+    assert_eq!((&plan["overridden"], &plan["alliances"][0]["cut_off_count"]), (&false.into(), &0.into()));
+    let records = plan["alliances"][0]["records"].as_array().unwrap();
+    let own = records.iter().rfind(|record| record["incarnation"] == 0).unwrap();
+    let after = own["sequence"].to_string();
+    let plan = teahouse.cli(&["key", "override", "--after", &after]);
+    assert!(plan["alliances"][0]["cut_off_count"].as_u64().unwrap() >= 4, "{plan}");
+    assert_eq!(teahouse.refused(&["key", "override", "--after", "9999"]), "OVERRIDE_PLACE_UNKNOWN");
+
+    let told = teahouse.cli(&[&yes[..], &["--after", &after]].concat());
+    assert_eq!((&told["overridden"], &told["key_epoch"]), (&true.into(), &1.into()));
+    assert_eq!(signing_doubt(&teahouse), "");
+    knows_epoch(&baozi, &teahouse, 1).await;
+    refused(|| teahouse.secrets().signing, &baozi).await;
+    teahouse.client().await.report_sale(sale(1)).await.unwrap();
+    converged(&[&baozi, &teahouse]).await;
+    assert_eq!(teahouse.summary().await.sales, 3, "its own, and none of the thief's");
+    teahouse.stop().await;
+    teahouse.serve().await;
+    teahouse.client().await.report_sale(sale(1)).await.unwrap();
+    converged(&[&baozi, &teahouse]).await;
+    assert_eq!(teahouse.summary().await.sales, 4);
 }

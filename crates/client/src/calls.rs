@@ -95,6 +95,8 @@ repeated! {
     promotions.move_quota(MoveQuotaRequest) -> MoveQuotaResponse;
     /// One page of a promotion's numbers and their owners.
     promotions.list_shares(ListSharesRequest) -> ListSharesResponse;
+    /// What going on with new keys after a place of a log would cut off.
+    node.plan_override(PlanOverrideRequest) -> PlanOverrideResponse;
     /// One alliance.
     alliances.get_alliance(GetAllianceRequest) -> GetAllianceResponse;
     /// One page of this shop's alliances.
@@ -221,6 +223,8 @@ once! {
     node.scrub_journal(ScrubJournalRequest) -> ScrubJournalResponse;
     /// Has the node go over to the keys that were laid into its data folder.
     node.rotate_key(RotateKeyRequest) -> RotateKeyResponse;
+    /// Has the node go on with such keys from places that the recovery key ordered.
+    node.override_key(OverrideKeyRequest) -> OverrideKeyResponse;
     /// Stops the hand-out of a promotion.
     promotions.end_promotion(EndPromotionRequest) -> EndPromotionResponse;
     /// Founds an alliance.

@@ -4,7 +4,8 @@
 use alloc::{boxed::Box, string::String, vec::Vec};
 
 use hutong_record::{
-    Audience, CardId, Money, RecordId, ShopId, SigningKey, Succession, UnixMillis, proto, proto::Kind,
+    Audience, CardId, KeyOverride, Money, RecordId, ShopId, SigningKey, Succession, UnixMillis, proto,
+    proto::Kind,
 };
 use prost::Message as _;
 use rand_core::CryptoRng;
@@ -137,6 +138,8 @@ pub enum Command {
     DeclareNothingLost,
     /// Go over to the keys of the next epoch. The last record of the one before.
     RotateKey(Box<Succession>),
+    /// Go on with the keys of a later epoch from a place of the log, whatever older keys signed past it.
+    OverrideKey(Box<OverrideOrder>),
     /// Set how this shop settles.
     SetSettlement(proto::settlement_setting::Setting),
     /// What the node owes others without being asked by a till.
@@ -418,6 +421,15 @@ impl Command {
     }
 }
 
+/// What [`Command::OverrideKey`] is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OverrideOrder {
+    /// By the recovery key.
+    pub key_override: KeyOverride,
+    /// The log's last record when whoever gives the order saw what would be cut off; refused where it is another by now.
+    pub head: RecordId,
+}
+
 /// Decides commands for this shop.
 #[derive(Debug)]
 pub struct Decider<'a, R: ?Sized> {
@@ -473,6 +485,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             Command::CreditLine(line) => self.credit_line(line),
             Command::DeclareNothingLost => self.declare_nothing_lost(),
             Command::RotateKey(succession) => self.rotate_key(succession),
+            Command::OverrideKey(order) => self.override_key(order),
             Command::Fulfil(duty) => self.fulfil(duty),
             Command::ConsentFunding { request, promotion } => self.consent(request, *promotion),
             Command::CreateChannel(channel) => self.create_channel(channel),

@@ -52,6 +52,9 @@ pub struct Effects {
     pub rebuild: bool,
 }
 
+/// Why a record that refers to a key does not count: for whoever hears of its shop's log being cut off in whichever way.
+const NEVER_CAME_TO: &str = "signed in a key epoch that its shop never came to";
+
 /// What a record came to.
 enum Outcome {
     Counts,
@@ -367,7 +370,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
             Kind::ForkProof => self.fork_proof(),
             Kind::Resumption => self.resumption(),
             Kind::LostRecord => self.lost_record(),
-            Kind::KeyRotation => self.check_public(), // it was heard before
+            Kind::KeyRotation | Kind::KeyOverride => self.check_public(), // it was heard before
             Kind::Promotion => self.promotion(),
             Kind::PromotionEnd => self.promotion_end(),
             Kind::Sale => self.sale(),
@@ -438,13 +441,14 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
             Ok(key) => Ok(key),
             Err(NoKey::Shop) => Err(wait(*shop.as_bytes())),
             Err(NoKey::Epoch) => Err(self.await_key(shop)),
+            Err(NoKey::CutOff) => Err(ignore(NEVER_CAME_TO)),
         }
     }
 
     /// Waits for a rotation of a shop's, unless none can come any more.
     fn await_key(&self, shop: ShopId) -> Stop {
         match self.alliance.log_is_closed(self.view, shop) {
-            Ok(true) => ignore("signed in a key epoch that its shop never came to"),
+            Ok(true) => ignore(NEVER_CAME_TO),
             Ok(false) => wait(Alliance::closing(shop)),
             Err(error) => error.into(),
         }

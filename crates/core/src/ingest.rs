@@ -1,22 +1,25 @@
 //! The ingest ladder: the one way in for records of other nodes. Cheap checks first, nothing is allocated on a peer's
-//! word, and each rung has a refusal of its own: size, canonical form, membership, sequence and previous id, key epoch,
-//! signature, rotation, time, payload. What a record then means, [`Alliance::fold`] says; a record that is well signed but
+//! word, and each rung has a refusal of its own: size, canonical form, membership, incarnation, sequence and previous id,
+//! key epoch, signature, rotation or override, time, payload. What a record then means, [`Alliance::fold`] says; a record that is well signed but
 //! makes no sense is kept, so that the chain goes on, and does not count.
 
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
 use hutong_record::{
-    AllianceId, Cryptography, Header, Identity, PAYLOAD_BYTES_MAX, PublicKey, RUN_RECORDS_MAX, Record,
-    RecordError, RecordId, RunError, ShopId, Succession, SuccessionError, UnixMillis, VerifiedRun, proto,
-    proto::Kind, verify_run_with,
+    AllianceId, Header, OverrideError, PAYLOAD_BYTES_MAX, RUN_RECORDS_MAX, Record, RecordError, RecordId,
+    RunError, ShopId, SuccessionError, UnixMillis, VerifiedRun, incarnation_first, incarnation_last, proto,
+    proto::Kind,
 };
 
-use crate::{
-    alliance::Alliance,
-    charter::CLOCK_AHEAD_MS_MAX,
-    keys::{NoKey, signed_succession},
-};
+use crate::{alliance::Alliance, charter::CLOCK_AHEAD_MS_MAX};
+
+mod runs;
+
+/// The most records of one message in which a log goes on in a later incarnation: it counts only as a whole, for the
+/// records before the one that names the incarnation are outranked by those held. Half of what the journal writes at once;
+/// the largest answer of a peer has some 3,000.
+pub const BRANCH_RECORDS_MAX: usize = 2_048;
 
 /// How far a log goes at this node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +57,23 @@ pub enum IngestError {
     /// the shop uses no more.
     #[error("key epoch {0} was over before this record")]
     KeyRetired(u32),
+    /// In an incarnation that is not its key epoch's: none may outrank the branches of keys that come later, and an override
+    /// must outrank those of all keys before.
+    #[error("record {sequence} names incarnation {incarnation}, which is not its key epoch's")]
+    Incarnation {
+        /// Of the record.
+        sequence: u64,
+        /// What it names.
+        incarnation: u32,
+    },
+    /// An override that was not ordered by the shop's recovery key, or not for the place where it stands.
+    #[error("record {sequence} overrides no key: {source}")]
+    Override {
+        /// Of the record.
+        sequence: u64,
+        /// Why.
+        source: OverrideError,
+    },
     /// A rotation that does not lead to the next epoch, or that the shop's recovery key did not order.
     #[error("record {sequence} rotates no key: {source}")]
     Rotation {
@@ -105,6 +125,8 @@ impl IngestError {
             Self::NotMember(_) => "NOT_MEMBER",
             Self::KeyEpoch(_) => "KEY_EPOCH",
             Self::KeyRetired(_) => "KEY_RETIRED",
+            Self::Incarnation { .. } => "INCARNATION",
+            Self::Override { .. } => "OVERRIDE",
             Self::Rotation { .. } => "ROTATION",
             Self::Sealed(_) => "SEALED",
             Self::Gap { .. } => "GAP",
@@ -121,8 +143,8 @@ impl IngestError {
 /// Records that may be stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admitted {
-    /// They continue the log that is held, at its end or, where [`Admitted::supersedes`], before. At least one run; each but
-    /// the last ends in a rotation, and the next one is of the epoch after it.
+    /// They continue the log that is held, at its end or, where [`Admitted::supersedes`], before. At least one run; those that
+    /// a rotation or an override ends are followed by one of the epoch to which that leads.
     pub runs: Vec<VerifiedRun>,
     /// The author went on in a new incarnation from an earlier place than is held: what is held from the first of these
     /// records' place on never counts.
@@ -139,8 +161,9 @@ impl Alliance {
         held: impl Fn(ShopId, u64) -> Option<RecordId>,
         now: UnixMillis,
     ) -> Result<Option<Admitted>, IngestError> {
-        if messages.is_empty() || messages.len() > RUN_RECORDS_MAX {
-            return Err(IngestError::Length(messages.len()));
+        let count = messages.len();
+        if !(1..=BRANCH_RECORDS_MAX).contains(&count) {
+            return Err(IngestError::Length(count));
         }
         if let Some(message) = messages.iter().find(|m| m.payload.len() > PAYLOAD_BYTES_MAX) {
             return Err(IngestError::Size(message.payload.len()));
@@ -154,6 +177,7 @@ impl Alliance {
         let member = self.judge().shop(shop).filter(|member| member.was_admitted());
         let identity = &member.ok_or(IngestError::NotMember(shop))?.identity;
         let head = head(shop);
+        check_incarnations(&records, head)?;
         let (new, supersedes) = continue_log(records, head, |sequence| held(shop, sequence))?;
         let Some(first) = new.first().map(|r| r.header()) else { return Ok(None) };
         // Where the run's only signature lies past the seal, the records before it come with those past it, which do
@@ -161,11 +185,10 @@ impl Alliance {
         if let Some(seal) = self.roster().counts_up_to(shop).filter(|seal| first.sequence > *seal) {
             return Err(IngestError::Sealed(seal));
         }
-        let key = self.key_at(first)?;
         if let Some(bare) = new.iter().find(|r| r.payload().is_none()) {
             return Err(IngestError::PayloadMissing(bare.header().sequence));
         }
-        let runs = verify_runs(new, key, identity, self.cryptography())?;
+        let runs = self.verify_runs(new, identity)?;
         let ahead = |record: &&Record| record.header().time.ms_since(now) > CLOCK_AHEAD_MS_MAX;
         match runs.iter().flat_map(VerifiedRun::records).find(ahead) {
             Some(record) => Err(IngestError::HeldBack(record.header().time)),
@@ -174,77 +197,20 @@ impl Alliance {
     }
 }
 
-impl Alliance {
-    /// The key that must sign a run which begins with a record: that of the epoch in which its log is at that place.
-    fn key_at(&self, first: &Header) -> Result<PublicKey, IngestError> {
-        let expected = self.keys.epoch_at(first.shop, first.sequence);
-        match first.key_epoch.cmp(&expected) {
-            Ordering::Less => Err(IngestError::KeyRetired(first.key_epoch)),
-            Ordering::Greater => Err(IngestError::KeyEpoch(first.key_epoch)),
-            Ordering::Equal => self.statement_key(first.shop, expected).map_err(|none| match none {
-                NoKey::Shop => IngestError::NotMember(first.shop),
-                NoKey::Epoch => IngestError::KeyEpoch(expected),
-            }),
-        }
-    }
-}
-
-/// Verifies records run by run: no signature covers records of another key epoch, so each rotation ends a run, and says by
-/// which key the next one is checked.
-fn verify_runs(
-    mut records: Vec<Record>,
-    mut key: PublicKey,
-    identity: &Identity,
-    cryptography: &dyn Cryptography,
-) -> Result<Vec<VerifiedRun>, IngestError> {
-    let mut runs: Vec<VerifiedRun> = Vec::new();
-    loop {
-        let rotation = records.iter().position(|record| record.header().kind == Kind::KeyRotation);
-        let rest = rotation.map_or_else(Vec::new, |place| records.split_off(place + 1));
-        if let Some(before) = runs.last() {
-            check_next(before, records[0].header())?;
-        }
-        let run = verify_run_with(records, &key, cryptography)?;
-        if rotation.is_some() {
-            key = rotated_to(&run, identity)?;
-        }
-        runs.push(run);
-        if rest.is_empty() {
-            return Ok(runs);
-        }
-        records = rest;
-    }
-}
-
-/// Whether a record continues a log after a rotation, in the next epoch.
-fn check_next(before: &VerifiedRun, first: &Header) -> Result<(), IngestError> {
-    let last = before.records()[before.records().len() - 1].header();
-    let continues = (first.shop, first.alliance) == (last.shop, last.alliance)
-        && last.key_epoch.checked_add(1) == Some(first.key_epoch)
-        && first.incarnation >= last.incarnation
-        && last.sequence.checked_add(1) == Some(first.sequence)
-        && first.previous == Some(before.head());
-    if continues { Ok(()) } else { Err(RunError::Broken { sequence: first.sequence }.into()) }
-}
-
-/// The key to which a run's last record, a rotation, leads. It says by which key all that follows is checked, so it is
-/// checked here, and not left to the fold.
-fn rotated_to(run: &VerifiedRun, identity: &Identity) -> Result<PublicKey, IngestError> {
-    let records = run.records();
-    let last = &records[records.len() - 1];
-    let header = last.header();
-    let rotation = || {
-        let message = last.payload().filter(|_| header.audience.named().is_empty());
-        let message = message.ok_or(SuccessionError::Malformed)?.message();
-        let succession = Succession::verify(&signed_succession(&message)?, identity)?;
-        let next = header.key_epoch.checked_add(1);
-        if next == Some(succession.epoch()) {
-            Ok(*succession.signing_key())
-        } else {
-            Err(SuccessionError::Epoch(succession.epoch()))
-        }
+/// Each epoch's keys name incarnations of their own, and only what comes to a later one than is held may be longer than a
+/// run.
+fn check_incarnations(records: &[Record], head: Option<Head>) -> Result<(), IngestError> {
+    let beyond = |header: &&Header| {
+        let Header { incarnation, key_epoch, kind, .. } = **header;
+        incarnation > incarnation_last(key_epoch)
+            || (kind == Kind::KeyOverride && incarnation < incarnation_first(key_epoch))
     };
-    rotation().map_err(|source| IngestError::Rotation { sequence: header.sequence, source })
+    if let Some(Header { sequence, incarnation, .. }) = records.iter().map(Record::header).find(beyond) {
+        return Err(IngestError::Incarnation { sequence: *sequence, incarnation: *incarnation });
+    }
+    let last = records.last().map_or(0, |record| record.header().incarnation);
+    let later = last > head.map_or(0, |head| head.incarnation);
+    if later || records.len() <= RUN_RECORDS_MAX { Ok(()) } else { Err(IngestError::Length(records.len())) }
 }
 
 /// The records that are new, and whether they supersede some that are held. They must follow the head; those up to the

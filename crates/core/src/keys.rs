@@ -1,12 +1,13 @@
 //! Which key signs a shop's records, from which place of its log on. The identity names the keys of epoch 0; each later
-//! epoch begins after a rotation record, which the ingest ladder has checked. Rotations are heard at once, however far a
-//! log is folded: the records after them could not be taken in otherwise.
+//! epoch begins after a rotation record or with an override, which the ingest ladder has checked. Both are heard at once,
+//! however far a log is folded: the records after them could not be taken in otherwise.
 
 use alloc::{collections::BTreeMap, vec::Vec};
 
 use bytes::Bytes;
 use hutong_record::{
-    EncryptionKey, PublicKey, Record, ShopId, Succession, SuccessionError, proto, proto::Kind,
+    EncryptionKey, KeyOverride, OverrideError, PublicKey, Record, ShopId, Succession, SuccessionError, proto,
+    proto::Kind,
 };
 use prost::Message as _;
 
@@ -24,8 +25,10 @@ pub(crate) struct KeyBook(BTreeMap<ShopId, BTreeMap<u32, Epoch>>);
 /// One later epoch of a shop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Epoch {
-    /// Place of the rotation record: the epoch begins after it.
+    /// Place of the record that says so: the epoch begins after a rotation, and with an override.
     rotated_at: u64,
+    /// The record is an override: what older keys signed from its place on does not count.
+    overrides: bool,
     succession: Succession,
 }
 
@@ -49,21 +52,22 @@ pub(crate) enum NoKey {
     Shop,
     /// The shop's rotation to that epoch is not known, or does not count.
     Epoch,
+    /// The shop's log is past that epoch and never came to it: an override cut its rotation off.
+    CutOff,
 }
 
-/// What a rotation record says. It was checked on the ladder.
+/// The keys to which a rotation or an override leads. It was checked on the ladder; signatures are not looked at.
 fn succession_of(record: &Record, message: &Bytes) -> Option<Succession> {
     let header = record.header();
-    if header.kind != Kind::KeyRotation || !header.audience.named().is_empty() {
+    if !header.audience.named().is_empty() {
         return None;
     }
-    let succession = parse(message).ok()?;
+    let succession = match header.kind {
+        Kind::KeyRotation => Succession::parse(&signed_succession(message).ok()?).ok()?,
+        Kind::KeyOverride => KeyOverride::parse(&key_override(message).ok()?).ok()?.succession().clone(),
+        _ => return None,
+    };
     (succession.shop() == header.shop).then_some(succession)
-}
-
-/// Reads the message of a rotation record; its signatures are not looked at.
-fn parse(message: &Bytes) -> Result<Succession, SuccessionError> {
-    Succession::parse(&signed_succession(message)?)
 }
 
 /// The succession in the message of a rotation record. Ladder and fold read it by this alone, and only as it would be
@@ -76,14 +80,21 @@ pub(crate) fn signed_succession(message: &Bytes) -> Result<proto::SignedKeySucce
     rotation.succession.ok_or(SuccessionError::Malformed)
 }
 
+/// What the message of an override record says, read as [`signed_succession`] reads a rotation's.
+pub(crate) fn key_override(message: &Bytes) -> Result<proto::KeyOverride, OverrideError> {
+    let read = proto::KeyOverride::decode(message.clone()).map_err(|_| OverrideError::Malformed)?;
+    if read.encode_to_vec() == *message { Ok(read) } else { Err(OverrideError::Malformed) }
+}
+
 impl KeyBook {
     pub(crate) fn load(view: &(impl Reader + ?Sized)) -> Result<Self, ViewError> {
         let damaged = || ViewError::Damaged("table of keys".into());
         let entries = table::collect(view, &[table::KEY], |key, value| {
             let (shop, epoch) = table::parse_key(key).ok_or_else(damaged)?;
-            let (rotated_at, message): (u64, Vec<u8>) = table::decode(key, value)?;
-            let succession = parse(&Bytes::from(message)).map_err(|_| damaged())?;
-            Ok((shop, epoch, Epoch { rotated_at, succession }))
+            let (rotated_at, overrides, signed): (u64, bool, Vec<u8>) = table::decode(key, value)?;
+            let signed = proto::SignedKeySuccession::decode(signed.as_slice()).map_err(|_| damaged())?;
+            let succession = Succession::parse(&signed).map_err(|_| damaged())?;
+            Ok((shop, epoch, Epoch { rotated_at, overrides, succession }))
         })?;
         let mut book = Self::default();
         for (shop, number, epoch) in entries {
@@ -92,14 +103,18 @@ impl KeyBook {
         Ok(book)
     }
 
-    /// Takes note of a rotation. The epoch to which it leads, where that is news.
-    fn hear(&mut self, record: &Record, message: &Bytes) -> Option<u32> {
+    /// Takes note of a rotation or an override. The epoch to which it leads, where that is news.
+    fn hear(&mut self, record: &Record, message: &Bytes) -> Option<&Epoch> {
         let succession = succession_of(record, message)?;
         let header = record.header();
-        let epoch = Epoch { rotated_at: header.sequence, succession };
-        let (shop, number) = (header.shop, epoch.succession.epoch());
-        let before = self.0.entry(shop).or_default().insert(number, epoch.clone());
-        (before != Some(epoch)).then_some(number)
+        let overrides = header.kind == Kind::KeyOverride;
+        let epoch = Epoch { rotated_at: header.sequence, overrides, succession };
+        let (epochs, number) = (self.0.entry(header.shop).or_default(), epoch.succession.epoch());
+        if epochs.get(&number) == Some(&epoch) {
+            return None;
+        }
+        epochs.insert(number, epoch);
+        epochs.get(&number)
     }
 
     fn epoch(&self, shop: ShopId, epoch: u32) -> Option<&Epoch> {
@@ -110,11 +125,19 @@ impl KeyBook {
         Some(&self.0.get(&shop)?.last_key_value()?.1.succession)
     }
 
-    /// The epoch of a record at a place of a log: the one after the last rotation before it.
+    /// The epoch of a record at a place of a log: the one to which the last rotation or override before it leads.
     pub(crate) fn epoch_at(&self, shop: ShopId, sequence: u64) -> u32 {
         let begun = |(_, epoch): &(&u32, &Epoch)| epoch.rotated_at < sequence;
         let epochs = self.0.get(&shop).into_iter().flatten();
         epochs.filter(begun).map(|(number, _)| *number).max().unwrap_or(0)
+    }
+
+    /// Whether an epoch was the log's at the place from which an override revoked what was older, or came later: who has
+    /// its key may have been anybody. Epochs that a rotation had ended before are not revoked.
+    fn is_revoked(&self, shop: ShopId, number: u32) -> bool {
+        let epochs = self.0.get(&shop).into_iter().flatten();
+        let mut overrides = epochs.filter(|(later, epoch)| epoch.overrides && **later > number);
+        overrides.any(|(_, epoch)| number >= self.epoch_at(shop, epoch.rotated_at))
     }
 
     /// Whether a shop rotated its key past a place.
@@ -150,7 +173,8 @@ impl Alliance {
         self.keys.newest(shop)
     }
 
-    /// Where the log of a shop goes on in an epoch: after this record. None: the epoch is the first, or not known.
+    /// Where the log of a shop goes on in an epoch: after this record, a rotation, or with it, an override. None: the epoch
+    /// is the first, or not known.
     pub fn rotated_at(&self, shop: ShopId, epoch: u32) -> Option<u64> {
         self.keys.epoch(shop, epoch).map(|epoch| epoch.rotated_at)
     }
@@ -163,8 +187,17 @@ impl Alliance {
             return Ok(*member.identity.signing_key());
         }
         let counts = |rotated_at: u64| member.counts_up_to.is_none_or(|last| rotated_at <= last);
-        let found = self.keys.epoch(shop, epoch).filter(|epoch| counts(epoch.rotated_at));
-        found.map(|epoch| *epoch.succession.signing_key()).ok_or(NoKey::Epoch)
+        match self.keys.epoch(shop, epoch) {
+            Some(epoch) if counts(epoch.rotated_at) => Ok(*epoch.succession.signing_key()),
+            None if self.key_epoch(shop) > epoch => Err(NoKey::CutOff),
+            _ => Err(NoKey::Epoch),
+        }
+    }
+
+    /// Whether an override of a shop's revoked an epoch: what its keys signed and no record before that place shows may be
+    /// a thief's.
+    pub fn is_revoked(&self, shop: ShopId, epoch: u32) -> bool {
+        self.keys.is_revoked(shop, epoch)
     }
 
     /// Whether a shop is or was in.
@@ -172,7 +205,7 @@ impl Alliance {
         self.judge().shop(shop).is_some_and(Member::was_admitted)
     }
 
-    /// Takes note of a rotation; true: it is news.
+    /// Takes note of a rotation or an override; true: it is news.
     pub(crate) fn hear_rotation<R: Reader + ?Sized>(
         &mut self,
         view: &mut Overlay<'_, R>,
@@ -181,13 +214,14 @@ impl Alliance {
     ) -> bool {
         let Some(message) = message else { return false };
         let Some(epoch) = self.keys.hear(record, message) else { return false };
-        let header = record.header();
-        table::write(view, table::key_of(header.shop, epoch), &(header.sequence, message.to_vec()));
+        let signed = epoch.succession.signed().encode_to_vec();
+        let entry = (epoch.rotated_at, epoch.overrides, signed);
+        table::write(view, table::key_of(record.header().shop, epoch.succession.epoch()), &entry);
         true
     }
 
-    /// A log goes on in a new incarnation from before its end: rotations that it held from there on do not count, and
-    /// those among its new records do.
+    /// A log goes on in a new incarnation from before its end: rotations and overrides that it held from there on do not
+    /// count, and those among its new records do.
     pub fn switch_keys(&mut self, branch: &[Record]) {
         let Some(first) = branch.first().map(Record::header) else { return };
         if let Some(epochs) = self.keys.0.get_mut(&first.shop) {

@@ -142,6 +142,7 @@ impl Alliance {
             let key = self.statement_key(issuer, epoch).map_err(|none| match none {
                 NoKey::Shop => ProofError::ShopUnknown(issuer),
                 NoKey::Epoch => ProofError::KeyUnknown(issuer),
+                NoKey::CutOff => ProofError::Nothing,
             })?;
             StatementKind::VoucherClaim
                 .verify(self.cryptography(), &key, &signed.claim, &signed.signature)

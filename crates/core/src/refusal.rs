@@ -115,6 +115,14 @@ reasons! {
     KeyEpochWrong, "KEY_EPOCH_WRONG", State, "下一个密钥应是第 {epoch} 期", "the next keys of this shop are those of epoch {epoch}";
     /// This shop's log stands in a key epoch whose keys this node has not got.
     KeyMissing, "KEY_MISSING", State, "本店已换用第 {epoch} 期密钥，而本机没有：请用恢复词执行 hutong key recover", "this shop has gone over to its keys of epoch {epoch}, which this node has not got: run hutong key recover with the phrase";
+    /// The last incarnation that this shop's key may name is used up, which takes no honest shop less than sixty years.
+    IncarnationsSpent, "INCARNATIONS_SPENT", State, "本店密钥的编号已被用尽，可能有人盗用：请用恢复词执行 hutong key override", "every incarnation of this shop's key is used up, so somebody else may be signing with it: run hutong key override with the phrase";
+    /// The record after which older keys are to be cut off is not in this shop's log as it is held here.
+    OverridePlaceUnknown, "OVERRIDE_PLACE_UNKNOWN", State, "本机的日志中没有第 {sequence} 条记录，或已是另一条", "record {sequence} is not in this shop's log here, or is another one now";
+    /// The log has another end than the one that the caller was shown.
+    LogWentOn, "LOG_WENT_ON", Later, "日志已有新的记录，请重试", "the log has got more records meanwhile: try again";
+    /// The voucher's key was revoked, and no record from before shows that it was handed out.
+    VoucherKeyRevoked, "VOUCHER_KEY_REVOKED", State, "发券店的这把密钥已作废，且没有作废前的发放记录", "the key that signed it was revoked, and no record from before shows that it was handed out";
     /// The shop that handed a voucher out signed it with a new key, of which nothing has come here.
     IssuerKeyUnknown, "ISSUER_KEY_UNKNOWN", Later, "发券店已换密钥，本店尚未收到消息，请联网后再试", "the shop that gave it has a new key, and the news has not come here: try again once linked";
     /// The node is in no such alliance.

@@ -120,6 +120,7 @@ impl Statement {
         let key = key(statement.shop, statement.key_epoch).map_err(|none| match none {
             NoKey::Shop => RightError::ShopUnknown(statement.shop),
             NoKey::Epoch => RightError::KeyUnknown(statement.shop),
+            NoKey::CutOff => RightError::Malformed,
         })?;
         StatementKind::VoucherRight
             .verify(cryptography, &key, &signed.statement, &signed.signature)

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Version of keys, values and meaning of all tables. Another one on disk: the views are rebuilt from the journal.
-pub const VIEWS_VERSION: u32 = 9;
+pub const VIEWS_VERSION: u32 = 10;
 
 /// Tables that every member folds alike, first and last.
 pub(crate) const PUBLIC: core::ops::RangeInclusive<u8> = 0x10..=0x3f;
@@ -122,7 +122,7 @@ pub(crate) fn parse_voice(key: &[u8]) -> Option<(ShopId, u64)> {
     Some((ShopId::try_from(shop).ok()?, u64::from_be_bytes(sequence.try_into().ok()?)))
 }
 
-/// A rotation to an epoch of a shop. Heard even past a seal, like voices.
+/// A rotation to an epoch of a shop, or an override. Heard even past a seal, like voices.
 pub(crate) fn key_of(shop: ShopId, epoch: u32) -> Vec<u8> {
     key(KEY, &[shop.as_bytes(), &epoch.to_be_bytes()])
 }

@@ -39,6 +39,10 @@ use crate::{
     transport::{Caller, Connections, Credential, Dialer, Door, GuestKey, KnownShop},
 };
 
+mod overriding;
+
+pub use overriding::OverridePlan;
+
 /// The most alliances of one node: each has a thread, a journal and a cache of its own.
 const ALLIANCES_MAX: usize = 16;
 
@@ -60,6 +64,8 @@ pub struct Node {
     door_lock: Mutex<()>,
     /// Held while an alliance is laid out.
     laying_out: tokio::sync::Mutex<()>,
+    /// Held while logs go over to new keys, so that none goes over by a rotation where an override is ordered.
+    going_over: tokio::sync::Mutex<()>,
     peer_address: Option<SocketAddr>,
     lan: Lan,
     started: UnixMillis,
@@ -118,6 +124,7 @@ impl Node {
             door: Door::new(connections.clone()),
             door_lock: Mutex::default(),
             laying_out: tokio::sync::Mutex::default(),
+            going_over: tokio::sync::Mutex::default(),
             keys,
             identity,
             connections,
@@ -190,6 +197,20 @@ impl Node {
     /// # Errors
     /// The key file cannot be read, or a log does not go over.
     pub async fn rotate_keys(&self) -> Result<KeysTaken, Refusal> {
+        self.take_laid_keys().await?;
+        self.go_over_everywhere().await
+    }
+
+    async fn go_over_everywhere(&self) -> Result<KeysTaken, Refusal> {
+        for (hosted, _) in self.all() {
+            self.go_over(&hosted).await?;
+        }
+        let restart_needed = self.keys_came_late.load(Ordering::Relaxed);
+        Ok(KeysTaken { key_epoch: self.keys.newest(), restart_needed })
+    }
+
+    /// Takes over keys that were laid into the data folder, and shows the newest ones.
+    async fn take_laid_keys(&self) -> Result<(), Refusal> {
         let data = self.data.clone();
         let loaded = tokio::task::spawn_blocking(move || identity_file::load(&data)).await;
         let secrets = loaded.map_err(|error| internal(&error))?.map_err(|error| internal(&error))?;
@@ -201,17 +222,14 @@ impl Node {
         for epoch in secrets.later.into_iter().filter(|epoch| epoch.succession.epoch() > known) {
             self.keys.add(epoch);
         }
-        let key_epoch = self.keys.newest();
-        self.keys_came_late.fetch_or(was_behind && key_epoch > known, Ordering::Relaxed);
+        self.keys_came_late.fetch_or(was_behind && self.keys.newest() > known, Ordering::Relaxed);
         show_newest(&self.credential, &self.keys);
-        for (hosted, _) in self.all() {
-            self.go_over(&hosted).await?;
-        }
-        Ok(KeysTaken { key_epoch, restart_needed: self.keys_came_late.load(Ordering::Relaxed) })
+        Ok(())
     }
 
     /// Has the shop's log in an alliance go over to each key epoch that it has not come to, once the shop may write.
     async fn go_over(&self, hosted: &Hosted) -> Result<(), Refusal> {
+        let _one_at_a_time = self.going_over.lock().await;
         let may_write =
             || *hosted.signing().borrow() == Signing::Confirmed && hosted.alliance().own_membership().is_ok();
         while may_write() {
@@ -227,8 +245,19 @@ impl Node {
                 epoch = next,
                 "the shop's log went over to its next key"
             );
+            self.introduce_again(hosted).await?;
         }
         Ok(())
+    }
+
+    /// Says once more who the shop is. The first record of a key epoch outranks whatever older keys sign, so it does not wait
+    /// for the next customer.
+    async fn introduce_again(&self, hosted: &Hosted) -> Result<(), Refusal> {
+        let me = self.me();
+        match hosted.query(move |view| report::profile(view, me)).await? {
+            Some(profile) => hosted.execute(Command::Profile(profile)).await.map(drop),
+            None => Ok(()),
+        }
     }
 
     /// A dialler that shows another key than the shop's, for asking to join.

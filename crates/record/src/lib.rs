@@ -12,12 +12,14 @@ mod hash;
 mod header;
 mod id;
 mod identity;
+mod incarnation;
 mod key;
 mod money;
 mod payload;
 #[cfg(feature = "planted-bugs")]
 pub mod planted;
 mod record;
+mod revocation;
 mod run;
 mod succession;
 mod time;
@@ -27,6 +29,7 @@ pub use fork::{ForkProof, ForkProofError, PROOF_CHAIN_BYTES_MAX};
 pub use header::{Audience, FORMAT, HEADER_BYTES_MAX, Header, HeaderError, PARTIES_MAX};
 pub use id::{AllianceId, CardId, IdError, PairId, RecordId, ShopId};
 pub use identity::{Identity, IdentityError};
+pub use incarnation::{incarnation_first, incarnation_last};
 pub use key::{
     DecryptionKey, EncryptionKey, KeyError, PublicKey, RecoverySeed, SIGNATURE_BYTES, Signature,
     SignatureError, SigningKey, StatementKind,
@@ -37,6 +40,7 @@ pub use payload::{
     SESSION_PAYLOADS_MAX, SESSIONS_MAX, Sealer, SessionId, SessionKey,
 };
 pub use record::{Draft, Record, RecordError, sign};
+pub use revocation::{CutOff, KeyOverride, OverrideError};
 pub use run::{RUN_RECORDS_MAX, RunError, VerifiedRun, verify_run, verify_run_with};
 pub use succession::{KEY_EPOCH_MAX, Succession, SuccessionError};
 pub use time::{DAY_MS, TimeError, UnixMillis, day_start_ms};

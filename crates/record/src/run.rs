@@ -1,6 +1,7 @@
 //! Runs: consecutive records of one log, of which only the last needs a signature. It covers the others through the
 //! chain of hashes, so catching up costs one signature check for up to 256 records. A run is of one key epoch: where the
-//! author rotated its key, the record that says so is the run's last.
+//! author rotated its key, the record that says so is the run's last. An override is a run's last record, too, and signed by
+//! the next epoch's key; it names the record before it, which may have lost the signature that covered it.
 
 use alloc::vec::Vec;
 
@@ -23,7 +24,7 @@ pub enum RunError {
     #[error("a run has 1 to {RUN_RECORDS_MAX} records, not {0}")]
     Length(usize),
     /// Another shop, alliance or key epoch, a step of the sequence other than one, a previous id that is not the id
-    /// of the record before, an incarnation that goes back, or a record of an epoch that a rotation has ended.
+    /// of the record before, an incarnation that goes back, or a record after one by which the key changes.
     #[error("record {sequence} does not continue the log")]
     Broken {
         /// Of the record that does not fit.
@@ -100,12 +101,24 @@ pub fn verify_run_with(
     Ok(VerifiedRun(records))
 }
 
+impl Kind {
+    /// Whether a record of this kind is the last one of its run: another key signs from there on, or from this very record
+    /// on.
+    pub const fn ends_run(self) -> bool {
+        matches!(self, Self::KeyRotation | Self::KeyOverride)
+    }
+}
+
 fn continues(before: &Record, after: &Record) -> bool {
     let (a, b) = (before.header(), after.header());
+    let same_keys = match b.kind {
+        Kind::KeyOverride => b.key_epoch > a.key_epoch,
+        _ => b.key_epoch == a.key_epoch,
+    };
     a.shop == b.shop
         && a.alliance == b.alliance
-        && a.key_epoch == b.key_epoch
-        && a.kind != Kind::KeyRotation
+        && same_keys
+        && !a.kind.ends_run()
         && b.incarnation >= a.incarnation
         && a.sequence.checked_add(1) == Some(b.sequence)
         && b.previous == Some(before.id())
@@ -225,6 +238,28 @@ mod tests {
         late.push(after(&records, 0, Kind::Profile, &old));
         let late = verify_run(late, &old.public());
         assert_eq!(late, Err(RunError::Broken { sequence: 4 }), "nothing of the old epoch follows");
+    }
+
+    #[test]
+    fn an_override_ends_the_run_that_its_key_covers() {
+        let (old, new) = (key(), SigningKey::from_seed(&[2; 32]));
+        let mut records = chain(2);
+        records[1] = records[1].clone().without_signature();
+        records.push(after(&records, 1, Kind::KeyOverride, &new));
+        let run = verify_run(records.clone(), &new.public()).unwrap();
+        assert_eq!(run.records(), {
+            let first = records[0].clone().without_signature();
+            [first, records[1].clone(), records[2].clone()]
+        });
+        let by_old = verify_run(records.clone(), &old.public());
+        assert_eq!(by_old, Err(RunError::Signature { sequence: 3 }));
+        records.push(after(&records, 1, Kind::Profile, &new));
+        let longer = verify_run(records.clone(), &new.public());
+        assert_eq!(longer, Err(RunError::Broken { sequence: 4 }));
+        let mut same_epoch = chain(2);
+        same_epoch.push(after(&same_epoch, 0, Kind::KeyOverride, &old));
+        let same_epoch = verify_run(same_epoch, &old.public());
+        assert_eq!(same_epoch, Err(RunError::Broken { sequence: 3 }), "it leads to a later epoch");
     }
 
     #[test]

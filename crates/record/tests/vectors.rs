@@ -1,8 +1,9 @@
 //! The golden bytes of identities, headers, payloads, runs, fork proofs and hashes.
 
 use hutong_record::{
-    AllianceId, Audience, DecryptionKey, Draft, ForkProof, Header, Identity, PairId, Payload, Place, Record,
-    RecordId, RecoverySeed, Sealer, ShopId, SigningKey, Succession, UnixMillis, motion_id,
+    AllianceId, Audience, CutOff, DecryptionKey, Draft, ForkProof, Header, Identity, KeyOverride, PairId,
+    Payload, Place, Record, RecordId, RecoverySeed, Sealer, ShopId, SigningKey, Succession, UnixMillis,
+    incarnation_first, incarnation_last, motion_id,
     proto::{self, Kind},
     request_hash, sign, verify_run,
 };
@@ -83,6 +84,38 @@ fn key_succession() {
         let rotation = proto::KeyRotation::decode(stored.bytes("key_rotation").as_slice()).unwrap();
         let read = Succession::verify(&rotation.succession.unwrap(), &identity).unwrap();
         assert_eq!(read.signing_key().as_bytes().to_vec(), stored.bytes("signing_public_key"));
+    }
+}
+
+#[test]
+fn key_override() {
+    let seed = RecoverySeed::new([5; 32]);
+    let time = UnixMillis::new(TIME_UNIX_MS).unwrap();
+    let identity = Identity::create(&seed, time, &mut Counting::from_zero());
+    let case = |epoch: u32, last_sequence: u64| {
+        let (alliance, last_id) = (AllianceId::new([1; 32]), RecordId::new([3; 32]));
+        let cut_off = CutOff { alliance, epoch, last_sequence, last_id };
+        let made = KeyOverride::create(&seed, &identity, &cut_off).unwrap();
+        Case::new(
+            "older keys cut off, of the shop of identity.json, after a record of alliance 01 01 and so on",
+        )
+        .hex("recovery_seed", seed.reveal())
+        .hex("signed_identity", identity.signed().encode_to_vec())
+        .number("key_epoch", epoch)
+        .number("last_sequence", last_sequence)
+        .hex("last_id", last_id.as_bytes())
+        .hex("revocation", &made.message().revocation)
+        .hex("recovery_signature", &made.message().recovery_signature)
+        .hex("key_override", made.message().encode_to_vec())
+        .number("incarnation_first", incarnation_first(epoch))
+        .number("incarnation_last", incarnation_last(epoch))
+    };
+    for stored in check("key_override.json", vec![case(1, 9), case(32, 1_000_000)]) {
+        let signed = proto::SignedIdentity::decode(stored.bytes("signed_identity").as_slice()).unwrap();
+        let identity = Identity::verify(&signed).unwrap();
+        let message = proto::KeyOverride::decode(stored.bytes("key_override").as_slice()).unwrap();
+        let read = KeyOverride::verify(&message, &identity).unwrap();
+        assert_eq!(read.cut_off().last_id.as_bytes().to_vec(), stored.bytes("last_id"));
     }
 }
 

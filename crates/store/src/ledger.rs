@@ -8,6 +8,7 @@ mod forks;
 mod healing;
 mod keys;
 mod opening;
+mod overriding;
 mod recovery;
 mod signing;
 mod staged;
@@ -28,8 +29,8 @@ use hutong_core::{
     view::ViewError,
 };
 use hutong_record::{
-    Afresh, AllianceId, Draft, Payload, Place, Record, RecordId, Sealer, ShopId, SigningKey, UnixMillis,
-    VerifiedRun, proto, sign,
+    Afresh, AllianceId, Draft, Payload, Place, Record, RecordId, Sealer, ShopId, SigningKey, Succession,
+    UnixMillis, VerifiedRun, incarnation_first, proto, sign,
 };
 use rand_core::CryptoRng;
 
@@ -65,6 +66,15 @@ impl<V> std::fmt::Debug for Ledger<V> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Ledger of {:?}", self.alliance.charter().id)
     }
+}
+
+/// Where the next record of this shop's log stands, and what signs it.
+struct Spot {
+    sequence: u64,
+    previous: Option<RecordId>,
+    incarnation: u32,
+    key: Arc<SigningKey>,
+    key_epoch: u32,
 }
 
 /// What a command came to. Not durable before the group is committed.
@@ -222,6 +232,9 @@ impl<V: Views> Ledger<V> {
                 answer => Ok(Executed { records: Vec::new(), answer: Some(answer) }),
             };
         }
+        if let Command::OverrideKey(order) = command {
+            return self.override_key(command, order, now, rng);
+        }
         let (key, key_epoch) = self.signer()?;
         if let Err(refusal) = self.signing.check() {
             self.alliance.own_membership()?;
@@ -300,6 +313,10 @@ impl<V: Views> Ledger<V> {
     /// Refuses to go over to keys that this node has not got: it could sign nothing after that.
     fn check_key_held(&self, command: &Command) -> Result<(), Refusal> {
         let Command::RotateKey(succession) = command else { return Ok(()) };
+        self.check_holds(succession)
+    }
+
+    fn check_holds(&self, succession: &Succession) -> Result<(), Refusal> {
         let held = self.keys.signing_of(succession.epoch()).map(|key| key.public());
         if held.as_ref() == Some(succession.signing_key()) {
             return Ok(());
@@ -356,9 +373,26 @@ impl<V: Views> Ledger<V> {
         now: UnixMillis,
         rng: &mut impl CryptoRng,
     ) -> Result<Record, ExecuteError> {
-        let (alliance, shop) = (self.id(), self.alliance.me());
+        let (key, key_epoch) = self.signer()?;
         let (sequence, incarnation) = head.map_or((1, 0), |h| (h.sequence + 1, h.incarnation));
-        let incarnation = if self.next_incarnation { signing::next(incarnation, now) } else { incarnation };
+        // The log leaves the block of the epoch before with the record after the rotation, so that no key of that epoch
+        // outranks it.
+        let begins = self.next_incarnation || incarnation < incarnation_first(key_epoch);
+        let incarnation = if begins { next_incarnation(incarnation, key_epoch, now)? } else { incarnation };
+        let previous = head.map(|head| head.id);
+        self.sign_at(&Spot { sequence, previous, incarnation, key, key_epoch }, draft, now, rng)
+    }
+
+    /// Signs a draft as the record of a place.
+    fn sign_at(
+        &mut self,
+        spot: &Spot,
+        draft: &DraftRecord,
+        now: UnixMillis,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Record, ExecuteError> {
+        let (alliance, shop) = (self.id(), self.alliance.me());
+        let Spot { sequence, previous, incarnation, ref key, key_epoch } = *spot;
         let place = Place { alliance, shop, incarnation, sequence, kind: draft.kind };
         let payload = match draft.audience.named() {
             [] => Payload::clear(&draft.message, rng).map_err(LedgerError::from)?,
@@ -370,19 +404,18 @@ impl<V: Views> Ledger<V> {
                     .map_err(LedgerError::from)?
             }
         };
-        let (key, key_epoch) = self.signer()?;
         let header = Draft {
             alliance,
             shop,
             key_epoch,
             incarnation,
             sequence,
-            previous: head.map(|h| h.id),
+            previous,
             time: now,
             kind: draft.kind,
             audience: draft.audience.clone(),
         };
-        Ok(sign(header, payload, &key))
+        Ok(sign(header, payload, key))
     }
 
     /// Folds a record that will follow what is held, and puts it up for the next commit. `message`: what it says, if
@@ -427,6 +460,11 @@ impl<V: Views> Ledger<V> {
         }
         self.rebuild(&mut |_, _| {}).map(|()| true)
     }
+}
+
+/// The incarnation that begins now in a key epoch.
+fn next_incarnation(before: u32, key_epoch: u32, now: UnixMillis) -> Result<u32, Refusal> {
+    signing::next(before, key_epoch, now).ok_or_else(|| Refusal::new(Reason::IncarnationsSpent))
 }
 
 fn head(head: LogHead) -> Head {

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hutong_core::{
     command::Command,
-    ingest::{Head, IngestError},
+    ingest::{BRANCH_RECORDS_MAX, Head, IngestError},
     refusal::{Reason, Refusal},
 };
-use hutong_record::{Header, RUN_RECORDS_MAX, Record, ShopId, UnixMillis, proto, proto::Kind};
+use hutong_record::{Header, RUN_RECORDS_MAX, Record, ShopId, UnixMillis, proto};
 use prost::Message as _;
 use rand_core::CryptoRng;
 
@@ -159,23 +159,32 @@ pub struct Writer<V> {
     ledger: Ledger<V>,
 }
 
+fn last_header(run: &[proto::Record]) -> Option<Header> {
+    run.last().and_then(|last| Header::parse(&last.header).ok())
+}
+
 /// Runs end where a key epoch ends. A branch may come to the incarnation by which it counts only after that, so what
-/// follows a rotation is taken in with it, as far as one message goes.
+/// follows a rotation is taken in with it, as far as one run goes.
 fn across_rotations(runs: Vec<Vec<proto::Record>>) -> Vec<Vec<proto::Record>> {
-    let rotates = |run: &[proto::Record]| {
-        let header = run.last().and_then(|last| Header::parse(&last.header).ok());
-        header.is_some_and(|header| header.kind == Kind::KeyRotation)
-    };
+    let ends = |run: &[proto::Record]| last_header(run).is_some_and(|header| header.kind.ends_run());
     let mut joined: Vec<Vec<proto::Record>> = Vec::with_capacity(runs.len());
     for run in runs {
         match joined.last_mut() {
-            Some(before) if before.len() + run.len() <= RUN_RECORDS_MAX && rotates(before) => {
-                before.extend(run)
-            }
+            Some(before) if before.len() + run.len() <= RUN_RECORDS_MAX && ends(before) => before.extend(run),
             _ => joined.push(run),
         }
     }
     joined
+}
+
+/// All runs as one branch, where only their end comes to a later incarnation than the one held: should the first of them be
+/// outranked, they count as a whole. None: that cannot be, or they are more than one message may have.
+fn as_one_branch(runs: &[Vec<proto::Record>], held_incarnation: u32) -> Option<Vec<proto::Record>> {
+    let incarnation = |run: &[proto::Record]| last_header(run).map_or(0, |header| header.incarnation);
+    let (first, last) = (runs.first()?, runs.last()?);
+    let comes_to_count = incarnation(first) <= held_incarnation && incarnation(last) > held_incarnation;
+    let records: usize = runs.iter().map(Vec::len).sum();
+    (comes_to_count && records <= BRANCH_RECORDS_MAX).then(|| runs.iter().flatten().cloned().collect())
 }
 
 impl<V: Views> Writer<V> {
@@ -331,21 +340,47 @@ impl<V: Views> Writer<V> {
         tell: &mut impl FnMut(&Ledger<V>, News<T, P>),
     ) -> Result<(Option<Refused>, Taken), LedgerError> {
         let mut taken = Taken::default();
+        let held = self.ledger.head(shop).map_or(0, |head| head.incarnation);
+        let mut whole = as_one_branch(&runs, held);
         for run in across_rotations(runs) {
-            let staged = self.ledger.staged_count();
-            if let Err(error) = self.ledger.ingest(run, now())? {
+            let mut outcome = self.ingest_run(run, &mut taken, now(), tell)?;
+            let branch = whole.take_if(|_| matches!(outcome, Err(IngestError::Superseded(_))));
+            let is_whole = branch.is_some();
+            if let Some(branch) = branch {
+                outcome = self.ingest_run(branch, &mut taken, now(), tell)?;
+            }
+            if let Err(error) = outcome {
                 tracing::debug!(shop = shop.short(), %error, "records refused");
                 taken.refused = Some(error.code());
                 taken.contradicts = matches!(error, IngestError::Diverged(_));
                 return Ok((Some(self.refuse(peer, shop, error, now(), rng, tell)?), taken));
             }
-            taken.new_records += (self.ledger.staged_count() - staged) as u64;
             // One answer may bring more records than the journal takes at once.
             if self.ledger.staged_count() >= GROUP_RECORDS_MAX {
                 self.commit(tell)?;
             }
+            if is_whole {
+                break;
+            }
         }
         Ok((None, taken))
+    }
+
+    /// Takes records in that belong together. They are written at once, and may be as many as a group has.
+    fn ingest_run<T, P>(
+        &mut self,
+        run: Vec<proto::Record>,
+        taken: &mut Taken,
+        now: UnixMillis,
+        tell: &mut impl FnMut(&Ledger<V>, News<T, P>),
+    ) -> Result<Result<bool, IngestError>, LedgerError> {
+        if self.ledger.staged_count() + run.len() > GROUP_RECORDS_MAX {
+            self.commit(tell)?;
+        }
+        let staged = self.ledger.staged_count();
+        let outcome = self.ledger.ingest(run, now)?;
+        taken.new_records += (self.ledger.staged_count() - staged) as u64;
+        Ok(outcome)
     }
 
     /// What a refused rung means for the link. A contradiction is looked into on the spot: it may prove a fork.
@@ -384,6 +419,8 @@ impl<V: Views> Writer<V> {
             | IngestError::PayloadMissing(_)
             | IngestError::KeyRetired(_)
             | IngestError::Rotation { .. }
+            | IngestError::Override { .. }
+            | IngestError::Incarnation { .. }
             | IngestError::Run(_) => Refused::Faulty,
         })
     }

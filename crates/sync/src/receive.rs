@@ -172,7 +172,14 @@ impl Replica {
             self.broken_promise(id, shop, asked.from_sequence);
             return Ok(());
         }
-        self.link(id)?.learn(shop, Known::from(span.last))?;
+        let ours = self.heads.get(&shop).map_or((0, 0), crate::Head::rank);
+        let link = self.link(id)?;
+        link.learn(shop, Known::from(span.last))?;
+        if span.last.rank() <= ours && link.known(&shop).incarnation > ours.0 {
+            // The branch of the later incarnation is longer than an answer from there, and counts only as a whole.
+            link.lacks.insert(shop, asked.from_sequence);
+            return Ok(());
+        }
         self.take_in(Arrival { link: id, shop, runs, span, pushed: false }, now)
     }
 

@@ -9,7 +9,7 @@ use crate::{
     Frame, LinkId, Replica,
     frame::Fault,
     intake::Intake,
-    limits::{INGEST_BYTES_MAX, WANT_BYTES, WANTS_MAX},
+    limits::{INGEST_BYTES_MAX, WANT_BYTES, WANT_BYTES_MAX, WANTS_MAX},
     link::{Asked, Link, Purpose},
     replica::Exact,
 };
@@ -132,7 +132,10 @@ impl Replica {
         let Some((best, from_sequence)) = able.into_iter().min_by_key(|(id, _)| rank(id)) else {
             return Attempt::Full;
         };
-        self.send_want(best, shop, from_sequence, WANT_BYTES, Purpose::CatchUp, now);
+        // A branch of a later incarnation that leaves ours is taken in as a whole, or not at all.
+        let later = self.links[&best].known(&shop).incarnation > ours.0 && from_sequence <= ours.1;
+        let bytes_max = if later { WANT_BYTES_MAX } else { WANT_BYTES };
+        self.send_want(best, shop, from_sequence, bytes_max, Purpose::CatchUp, now);
         Attempt::Done
     }
 

@@ -316,6 +316,54 @@ fn an_author_s_new_incarnation_reaches_peers_that_hold_more_of_the_old_one() {
     assert!(!(0..4).any(diverged), "no divergence is reported");
 }
 
+/// Node 0 holds a shop's own log, which comes to the incarnation that counts with its last record alone; the others hold what
+/// a thief of its key made of it before.
+fn stolen(own: usize, text: &[u8]) -> (Net, ShopId) {
+    let mut net = Net::new(9, 3);
+    let shop = shop_of(9);
+    let key = net::node::key_of(shop);
+    let common = chain(shop, 10, 10, 1);
+    let branch = |incarnation: u32, length: usize, salt: u64| {
+        let mut log = common.clone();
+        for _ in 0..length {
+            log.push(net::node::next_record_in(incarnation, shop, &log, text, salt, &key));
+        }
+        log
+    };
+    let mut whole = branch(0, own, 2);
+    whole.push(net::node::next_record_in(100, shop, &whole, b"mine", 2, &key));
+    for (number, log) in [(0, whole), (1, branch(50, 30, 3)), (2, branch(50, 30, 3))] {
+        net.places[number] = Place::Honest(Box::new(Node::new(number, Store::from([(shop, log)]))));
+        net.with(number, |node, now| {
+            node.replica.members_changed((0..3).map(shop_of).chain([shop]), now);
+        });
+    }
+    net.connect(0, 1);
+    net.connect(1, 2);
+    (net, shop)
+}
+
+#[test]
+fn a_branch_that_outranks_a_thief_s_only_at_its_end_reaches_those_who_hold_that() {
+    let (mut net, shop) = stolen(60, b"x");
+    net.settle(SETTLE_MS);
+    net.assert_converged();
+    for number in 0..3 {
+        let head = net.heads(number)[&shop];
+        assert_eq!((head.sequence, head.incarnation), (71, 100), "node {number}");
+    }
+}
+
+#[test]
+fn a_branch_that_no_answer_holds_as_a_whole_is_not_asked_for_again_and_again() {
+    let (mut net, shop) = stolen(600, &[b'x'; 3_000]);
+    net.settle(SETTLE_MS);
+    assert_eq!(net.heads(1)[&shop].incarnation, 50);
+    net.write(0, 3);
+    net.settle(SETTLE_MS);
+    assert_eq!(net.heads(1)[&shop_of(0)].sequence, 3, "the other logs go on");
+}
+
 fn branches(length_a: usize, length_b: usize) -> (Net, ShopId) {
     let mut net = Net::new(7, 2);
     let shop = shop_of(9);

@@ -1,7 +1,7 @@
-//! A fork proof, an identity, a key succession and a key are taken or refused.
+//! A fork proof, an identity, a key succession, a key override and a key are taken or refused.
 #![no_main]
 
-use hutong_record::{ForkProof, Identity, PublicKey, SigningKey, Succession, proto};
+use hutong_record::{ForkProof, Identity, KeyOverride, PublicKey, SigningKey, Succession, proto};
 use libfuzzer_sys::fuzz_target;
 use prost::Message as _;
 
@@ -22,6 +22,11 @@ fuzz_target!(|bytes: &[u8]| {
         let parsed = rotation.succession.and_then(|signed| Succession::parse(&signed).ok());
         if let Some(parsed) = parsed {
             assert_eq!(Succession::parse(parsed.signed()), Ok(parsed));
+        }
+    }
+    if let Ok(message) = proto::KeyOverride::decode(bytes) {
+        if let Ok(parsed) = KeyOverride::parse(&message) {
+            assert_eq!(KeyOverride::parse(parsed.message()), Ok(parsed));
         }
     }
     if let Ok(key) = PublicKey::admit(bytes) {

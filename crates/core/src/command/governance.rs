@@ -3,7 +3,7 @@
 use alloc::format;
 
 use bytes::Bytes;
-use hutong_record::{Identity, Succession, motion_id};
+use hutong_record::{Identity, KEY_EPOCH_MAX, Succession, motion_id};
 
 use super::*;
 use crate::{
@@ -36,6 +36,21 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         }
         let message = proto::KeyRotation { succession: Some(succession.signed().clone()) };
         Ok(alloc::vec![Self::for_all(Kind::KeyRotation, &message)])
+    }
+
+    /// The keys of an epoch that nobody has signed with: whoever had those before may be the thief. Where the record goes,
+    /// which is not at the end of the log, the ledger says.
+    pub(super) fn override_key(&self, order: &OverrideOrder) -> Decided {
+        self.alliance.own_membership()?;
+        let (known, cut_off) = (self.alliance.key_epoch(self.me()), order.key_override.cut_off());
+        if order.key_override.shop() != self.me() || cut_off.epoch <= known {
+            let next = known.saturating_add(1).min(KEY_EPOCH_MAX);
+            return Err(Refusal::new(Reason::KeyEpochWrong).with("epoch", next).into());
+        }
+        if cut_off.alliance != self.alliance.charter().id {
+            return Err(Refusal::field("alliance", "is another than the override's").into());
+        }
+        Ok(alloc::vec![Self::for_all(Kind::KeyOverride, order.key_override.message())])
     }
 
     pub(super) fn found(&self) -> Decided {

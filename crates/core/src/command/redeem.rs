@@ -261,6 +261,10 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         if self.alliance.is_gone(*issuer) && !(*known && voucher.issue.is_some()) {
             return Err(Refusal::new(Reason::DistributorRemoved).into());
         }
+        // Where the right is elsewhere, its home is asked, which knows what it handed out.
+        if voucher.right.holder == self.me() {
+            self.check_key_not_revoked(shown)?;
+        }
         if body.issued.ms_since(occasion.at) > CLOCK_AHEAD_MS_MAX {
             return Err(Refusal::new(Reason::VoucherNotYetValid)
                 .with("issued_unix_ms", body.issued.ms())
@@ -290,6 +294,17 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         }
         if voucher.right.holder == self.me() {
             self.check_nothing_lost(voucher)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a record of its issuer's shows that it was handed out, where its key was revoked since: a thief makes vouchers
+    /// without records. Who was passed the right got it by a record.
+    fn check_key_not_revoked(&self, shown: &Shown) -> Decided<()> {
+        let Shown { voucher, issuer, known, .. } = shown;
+        let on_record = *known && (voucher.issue.is_some() || voucher.right.step > 0);
+        if !on_record && self.alliance.is_revoked(*issuer, voucher.token.body().key_epoch) {
+            return Err(Refusal::new(Reason::VoucherKeyRevoked).into());
         }
         Ok(())
     }
@@ -384,6 +399,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         let (true, Some(terms)) = (at_risk, shown.promotion.risk) else {
             return Err(Refusal::new(Reason::HomeUnreachable).into());
         };
+        self.check_key_not_revoked(shown)?;
         let refuse = |cap: &str, most: Money| {
             Err(Refusal::new(Reason::RiskCapReached).with("cap", cap).with("most", most).into())
         };

@@ -74,6 +74,20 @@ impl NodeService for Nodes {
         Err(Status::unimplemented("not asked for here"))
     }
 
+    async fn plan_override(
+        &self,
+        _request: Request<proto::PlanOverrideRequest>,
+    ) -> Result<Response<proto::PlanOverrideResponse>, Status> {
+        Err(Status::unimplemented("not asked for here"))
+    }
+
+    async fn override_key(
+        &self,
+        _request: Request<proto::OverrideKeyRequest>,
+    ) -> Result<Response<proto::OverrideKeyResponse>, Status> {
+        Err(Status::unimplemented("not asked for here"))
+    }
+
     async fn declare_nothing_lost(
         &self,
         _request: Request<proto::DeclareNothingLostRequest>,

@@ -6,7 +6,14 @@ use clap::{Args, Subcommand};
 use hutong_client::{Client, Language, proto};
 use serde_json::json;
 
-use super::{Globals, output::Answer, phrase, problem::Problem, session};
+use super::{
+    Globals,
+    output::Answer,
+    override_key::{self, OverrideArgs},
+    phrase,
+    problem::Problem,
+    session,
+};
 use crate::{
     clock,
     data_folder::{DataFolder, Note},
@@ -18,6 +25,8 @@ use crate::{
 pub(crate) enum KeyCommand {
     /// Go over to the keys of the next epoch; the ones before sign nothing any more.
     Rotate(RotateArgs),
+    /// Go on with new keys after a place in the log, where the old ones were stolen; what they signed past it never counts.
+    Override(OverrideArgs),
 }
 
 /// The words from which the keys grow.
@@ -30,7 +39,7 @@ cannot come to them. The node need not stop: its next record in each alliance sa
 were off learn it when they are called. Vouchers handed out before stay good. Back up anew after that: a backup from
 before lacks the new keys (after restoring one, run this once for each rotation since).
 
-A key that was stolen before can still sign, at allies that have not heard of the rotation.")]
+A key that was stolen before can still sign what looks older than the rotation: `hutong key override` cuts it off.")]
 pub(crate) struct RotateArgs {
     /// A file with the 24 words of the recovery phrase; -: standard input.
     #[arg(long, value_name = "FILE")]
@@ -38,8 +47,10 @@ pub(crate) struct RotateArgs {
 }
 
 pub(crate) async fn run(globals: &Globals, command: KeyCommand) -> anyhow::Result<Answer> {
-    let KeyCommand::Rotate(args) = command;
-    rotate(globals, &args).await
+    match command {
+        KeyCommand::Rotate(args) => rotate(globals, &args).await,
+        KeyCommand::Override(args) => override_key::run(globals, &args).await,
+    }
 }
 
 async fn rotate(globals: &Globals, args: &RotateArgs) -> anyhow::Result<Answer> {

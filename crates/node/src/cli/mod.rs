@@ -17,6 +17,7 @@ mod netting;
 mod node;
 mod output;
 mod output_file;
+mod override_key;
 mod pages;
 mod phrase;
 mod plain_file;

@@ -212,6 +212,7 @@ fn event(lsn: Lsn, record: &Record, event: &Event) -> Option<WatchResponse> {
         | Kind::Resumption
         | Kind::LostRecord
         | Kind::KeyRotation
+        | Kind::KeyOverride
         | Kind::Unspecified => {
             return None;
         }

@@ -17,6 +17,7 @@ mod guess;
 mod mask;
 mod names;
 mod node;
+mod overriding;
 mod promotion;
 mod qualify;
 mod redeem;

@@ -12,9 +12,9 @@ use hutong_wire::{
     merchant::v1::{
         AllianceKeyEpoch, AllianceStatus, DeclareNothingLostRequest, DeclareNothingLostResponse,
         ExportBundleRequest, GetStatusRequest, GetStatusResponse, ImportBundleRequest, JournalDamage, Link,
-        LostRecords, RotateKeyRequest, RotateKeyResponse, ScrubJournalRequest, ScrubJournalResponse,
-        ScrubStatus, SetAsideSegment, SetFederationRequest, SetFederationResponse,
-        node_service_server::NodeService,
+        LostRecords, OverrideKeyRequest, OverrideKeyResponse, PlanOverrideRequest, PlanOverrideResponse,
+        RotateKeyRequest, RotateKeyResponse, ScrubJournalRequest, ScrubJournalResponse, ScrubStatus,
+        SetAsideSegment, SetFederationRequest, SetFederationResponse, node_service_server::NodeService,
     },
     trade,
 };
@@ -101,18 +101,36 @@ impl NodeService for MerchantPort {
     ) -> Result<Response<RotateKeyResponse>, Status> {
         respond(request, async |_| self.take_over_keys().await).await
     }
+
+    async fn plan_override(
+        &self,
+        request: Request<PlanOverrideRequest>,
+    ) -> Result<Response<PlanOverrideResponse>, Status> {
+        respond(request, async |request| self.override_plan(&request)).await
+    }
+
+    async fn override_key(
+        &self,
+        request: Request<OverrideKeyRequest>,
+    ) -> Result<Response<OverrideKeyResponse>, Status> {
+        respond(request, async |request| self.carry_out_overrides(&request).await).await
+    }
 }
 
 impl MerchantPort {
     async fn take_over_keys(&self) -> Result<RotateKeyResponse, Refusal> {
         let KeysTaken { key_epoch, restart_needed } = self.node.rotate_keys().await?;
+        Ok(RotateKeyResponse { key_epoch, alliances: self.key_epochs(), restart_needed })
+    }
+
+    /// How far each of this shop's logs is.
+    pub(super) fn key_epochs(&self) -> Vec<AllianceKeyEpoch> {
         let me = self.node.me();
         let epoch = |hosted: &Hosted| AllianceKeyEpoch {
             alliance_id: hosted.id().to_string(),
             key_epoch: hosted.alliance().key_epoch(me),
         };
-        let alliances = self.node.all().iter().map(|(hosted, _)| epoch(hosted)).collect();
-        Ok(RotateKeyResponse { key_epoch, alliances, restart_needed })
+        self.node.all().iter().map(|(hosted, _)| epoch(hosted)).collect()
     }
 
     async fn node_status(&self) -> Result<GetStatusResponse, Refusal> {

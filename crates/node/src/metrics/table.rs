@@ -285,6 +285,7 @@ pub(crate) const fn command_name(command: &Command) -> &'static str {
     match command {
         Command::Found => "found",
         Command::RotateKey(_) => "rotate_key",
+        Command::OverrideKey(_) => "override_key",
         Command::Profile(_) => "profile",
         Command::Invite(_) => "invite",
         Command::AdmitGuest { .. } => "admit_guest",

@@ -277,6 +277,39 @@ pub struct KeyRotation {
     #[prost(message, optional, tag = "1")]
     pub succession: ::core::option::Option<SignedKeySuccession>,
 }
+/// From which place on the keys of older epochs sign nothing in one log. It is signed by the shop's recovery key, so who has
+/// stolen a signing key cannot make one, and it can be used in that place alone.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct KeyRevocation {
+    /// Whose keys, 32 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub shop_id: ::prost::bytes::Bytes,
+    /// In which alliance's log, 32 bytes.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub alliance_id: ::prost::bytes::Bytes,
+    /// The epoch that begins after that place, 1 to 32; those before it are cut off.
+    #[prost(uint32, tag = "3")]
+    pub key_epoch: u32,
+    /// The last record that counts before it, from 1.
+    #[prost(uint64, tag = "4")]
+    pub last_sequence: u64,
+    /// Its id, 32 bytes.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub last_id: ::prost::bytes::Bytes,
+}
+/// The first record of a key epoch: whatever keys of older epochs signed past the record before this one never counts.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct KeyOverride {
+    /// To the record's own epoch.
+    #[prost(message, optional, tag = "1")]
+    pub succession: ::core::option::Option<SignedKeySuccession>,
+    /// Encoded KeyRevocation, at most 128 bytes.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub revocation: ::prost::bytes::Bytes,
+    /// Ed25519 signature by the recovery key that the succession names, over a domain tag and the revocation, 64 bytes.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub recovery_signature: ::prost::bytes::Bytes,
+}
 /// A core member's voice for a motion.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Vote {
@@ -791,6 +824,8 @@ pub enum Kind {
     KeyRotation = 41,
     /// Payload: CreditLine.
     CreditLine = 45,
+    /// Payload: KeyOverride. The first record of its key epoch, signed by the epoch's own key.
+    KeyOverride = 46,
 }
 impl Kind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -836,6 +871,7 @@ impl Kind {
             Self::LostRecord => "KIND_LOST_RECORD",
             Self::KeyRotation => "KIND_KEY_ROTATION",
             Self::CreditLine => "KIND_CREDIT_LINE",
+            Self::KeyOverride => "KIND_KEY_OVERRIDE",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -878,6 +914,7 @@ impl Kind {
             "KIND_LOST_RECORD" => Some(Self::LostRecord),
             "KIND_KEY_ROTATION" => Some(Self::KeyRotation),
             "KIND_CREDIT_LINE" => Some(Self::CreditLine),
+            "KIND_KEY_OVERRIDE" => Some(Self::KeyOverride),
             _ => None,
         }
     }

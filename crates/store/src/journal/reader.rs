@@ -2,7 +2,7 @@
 
 use std::{ops::RangeInclusive, sync::Arc};
 
-use hutong_record::{Header, RUN_RECORDS_MAX, Record, RecordId, ShopId, proto::Kind};
+use hutong_record::{Header, RUN_RECORDS_MAX, Record, RecordId, ShopId};
 
 use super::{
     Damage, JournalError, JournalReader, LogHead, Lsn, Scrub, ScrubStep, SetAside, TailLoss,
@@ -331,7 +331,7 @@ impl<F: DiskFile> JournalReader for Reader<F> {
                     break;
                 }
                 let is_signed = record.signature().is_some();
-                let ends = record.header().kind == Kind::KeyRotation;
+                let ends = record.header().kind.ends_run();
                 run.push(record);
                 bytes += size;
                 if is_signed {

@@ -149,7 +149,7 @@ impl<V: Views> Ledger<V> {
         if first.shop == self.alliance.me() {
             return Ok(if self.examine_own(theirs)? { Examined::Settled } else { Examined::Nothing });
         }
-        let key = self.alliance.signing_key(first.shop, first.key_epoch);
+        let key = self.alliance.key_of_run(&theirs);
         // The signatures in between stay: a proof is the shorter for them.
         let is_signed = |key| verify_run_with(theirs.clone(), &key, self.alliance.cryptography()).is_ok();
         if !key.is_some_and(is_signed) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use hutong_core::fold;
-use hutong_record::{RUN_RECORDS_MAX, Record, proto::Kind, verify_run};
+use hutong_record::{RUN_RECORDS_MAX, Record, verify_run};
 
 use super::{Ledger, LedgerError};
 use crate::{
@@ -61,9 +61,9 @@ impl<V: Views> Ledger<V> {
         for log in found.chunk_by(|one, next| Some(one.id()) == next.header().previous) {
             let signed: Vec<_> = log.iter().map(|record| self.signed_well(record)).collect();
             let longest = signed.split(|record| record.signature().is_some()).map(<[_]>::len).max();
-            // A run must end at a rotation, and by its signature.
-            let rotation = |record: &Record| record.header().kind == Kind::KeyRotation;
-            let unsigned_end = signed.iter().any(|record| rotation(record) && record.signature().is_none());
+            // A run must end at a rotation or an override, and by its signature.
+            let ends = |record: &Record| record.header().kind.ends_run();
+            let unsigned_end = signed.iter().any(|record| ends(record) && record.signature().is_none());
             if unsigned_end || longest.is_some_and(|unsigned| unsigned > UNSIGNED_MAX) {
                 let shop = log[0].header().shop;
                 tracing::warn!(
@@ -83,7 +83,7 @@ impl<V: Views> Ledger<V> {
         if let Some(key) = (header.shop == self.alliance.me()).then(own).flatten() {
             return record.clone().signed_again(&key);
         }
-        let key = self.alliance.signing_key(header.shop, header.key_epoch);
+        let key = self.alliance.key_of_run(core::slice::from_ref(record));
         let holds = key.is_some_and(|key| verify_run(vec![record.clone()], &key).is_ok());
         if holds { record.clone() } else { record.clone().without_signature() }
     }

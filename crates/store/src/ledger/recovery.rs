@@ -7,7 +7,7 @@ use hutong_record::{RUN_RECORDS_MAX, Record, ShopId, proto::Kind};
 
 use super::{Ledger, LedgerError, Staged};
 use crate::{
-    journal::{JournalError, Lsn},
+    journal::{JournalError, JournalReader, Lsn},
     views::Views,
 };
 
@@ -95,10 +95,14 @@ impl<V: Views> Ledger<V> {
             next = last.next();
             let last = *last;
             let reader = self.reader.clone();
-            let followed = records.into_iter().map(|(lsn, record)| {
+            let mut followed = Vec::with_capacity(records.len());
+            for (lsn, record) in records {
                 let superseded = reader.is_superseded(lsn, record.header());
-                (record, superseded)
-            });
+                // Where its branch was taken up again, it counts, and is folded where it was written last.
+                if !(superseded && counts_again(&*reader, &record)?) {
+                    followed.push((record, superseded));
+                }
+            }
             let staged = self.fold_all(followed)?;
             if staged.rebuild {
                 return Ok(false);
@@ -157,6 +161,15 @@ impl<V: Views> Ledger<V> {
             }
         }
         Ok(roster_changed)
+    }
+}
+
+/// Whether a record that was superseded once is the one in its place again: a later branch went on from after it.
+fn counts_again(reader: &dyn JournalReader, record: &Record) -> Result<bool, LedgerError> {
+    let header = record.header();
+    match reader.record_id(header.shop, header.sequence) {
+        Err(JournalError::Damaged { .. }) => Ok(false),
+        held => Ok(held? == Some(record.id())),
     }
 }
 

@@ -10,7 +10,10 @@ use hutong_core::{
     command::DraftRecord,
     refusal::{Reason, Refusal},
 };
-use hutong_record::{Audience, Record, ShopId, UnixMillis, proto, proto::Kind, verify_run_with};
+use hutong_record::{
+    Audience, Record, ShopId, UnixMillis, incarnation_first, incarnation_last, proto, proto::Kind,
+    verify_run_with,
+};
 use rand_core::CryptoRng;
 
 use super::{ExecuteError, Ledger, LedgerError};
@@ -101,13 +104,23 @@ enum Compared {
     Differs,
 }
 
-/// The incarnation that begins now. Two restores may know of the same earlier one, and the records of either may turn up
-/// later: so it is taken from the clock, and the later restore counts.
-pub(super) fn next(before: u32, now: UnixMillis) -> u32 {
-    /// 2023-11-14T22:13:20Z; from here seconds last until 2159.
+/// Later epochs have fewer numbers, so this many milliseconds share one; they last until 2057.
+const LATER_TICK_MS: i64 = 16_000;
+/// Numbers at the end of an epoch's block that the clock does not come to: from there on each restore takes the next one.
+const BEYOND_CLOCK: u32 = 1 << 20;
+
+/// The incarnation that begins now in a key epoch; none: the epoch's numbers are used up. Two restores may know of the same
+/// earlier one, and the records of either may turn up later: so it is taken from the clock, and the later restore counts.
+pub(super) fn next(before: u32, epoch: u32, now: UnixMillis) -> Option<u32> {
+    /// 2023-11-14T22:13:20Z.
     const SINCE_MS: i64 = 1_700_000_000_000;
-    let seconds = u32::try_from((now.ms() - SINCE_MS) / 1_000).unwrap_or(0);
-    seconds.max(before.saturating_add(1))
+    let tick_ms = if epoch == 0 { 1_000 } else { LATER_TICK_MS };
+    let (first, last) = (incarnation_first(epoch), incarnation_last(epoch));
+    let passed = u32::try_from(now.ms().saturating_sub(SINCE_MS) / tick_ms);
+    let passed = passed.unwrap_or(if now.ms() < SINCE_MS { 0 } else { u32::MAX });
+    let clock = first.saturating_add(passed).min(last - BEYOND_CLOCK);
+    let next = clock.max(before.checked_add(1)?);
+    (next <= last).then_some(next)
 }
 
 /// How many members must have answered before a shop's copy of this alliance signs, or gives up places for lost, where time
@@ -165,7 +178,7 @@ impl Doubt {
     }
 
     /// Whether records may be gone that tills were told of.
-    const fn may_have_lost(self) -> bool {
+    pub(super) const fn may_have_lost(self) -> bool {
         matches!(self, Self::Moved | Self::TailDamaged)
     }
 
@@ -229,13 +242,16 @@ impl<V: Views> Ledger<V> {
             let message = prost::Message::encode_to_vec(&resumption);
             drafts.insert(0, DraftRecord { kind: Kind::Resumption, audience: Audience::Alliance, message });
         }
-        self.write(drafts, now, rng)?;
-        Ok(self.signing)
+        let written = self.write(drafts, now, rng);
+        if written.is_err() {
+            self.signing = Signing::Unconfirmed(doubt);
+        }
+        written.map(|_| self.signing)
     }
 
     /// Up to when a lost record may have used what was this shop's: what comes to it later was signed by clocks that run
     /// ahead by no more than the alliance bears with.
-    fn doubtful_until(&self, now: UnixMillis) -> UnixMillis {
+    pub(super) fn doubtful_until(&self, now: UnixMillis) -> UnixMillis {
         let last = self.reader.head_of(self.alliance.me()).map_or(now, |head| head.time);
         now.max(last).saturating_add_ms(CLOCK_AHEAD_MS_MAX)
     }
@@ -295,8 +311,7 @@ impl<V: Views> Ledger<V> {
     /// of this shop: it signs nothing more. True: so it is.
     pub(super) fn examine_own(&mut self, records: Vec<Record>) -> Result<bool, LedgerError> {
         let me = self.alliance.me();
-        let epoch = records.first().map_or(0, |record| record.header().key_epoch);
-        let Some(key) = self.alliance.signing_key(me, epoch) else { return Ok(false) };
+        let Some(key) = self.alliance.key_of_run(&records) else { return Ok(false) };
         let Ok(run) = verify_run_with(records, &key, self.alliance.cryptography()) else { return Ok(false) };
         for theirs in run.records() {
             let header = theirs.header();
@@ -318,5 +333,39 @@ impl<V: Views> Ledger<V> {
             return Ok(true);
         }
         Ok(false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: i64) -> UnixMillis {
+        UnixMillis::new(ms).unwrap()
+    }
+
+    #[test]
+    fn an_incarnation_stays_within_its_epoch_and_later_ones_are_larger() {
+        for epoch in 0..=hutong_record::KEY_EPOCH_MAX {
+            let (first, last) = (incarnation_first(epoch), incarnation_last(epoch));
+            for ms in [0, 1_700_000_000_000, 1_800_000_000_000, UnixMillis::MAX.ms()] {
+                let begun = next(0, epoch, at(ms)).unwrap();
+                assert!((first..=last).contains(&begun));
+            }
+            let begun = next(0, epoch, at(1_800_000_000_000)).unwrap();
+            assert_eq!(next(begun, epoch, at(1_800_000_000_000)), Some(begun + 1));
+            assert!(next(0, epoch, at(1_800_000_016_000)).unwrap() > begun);
+        }
+    }
+
+    #[test]
+    fn past_the_last_number_of_an_epoch_there_is_none() {
+        let now = at(1_800_000_000_000);
+        for epoch in [0, 1, hutong_record::KEY_EPOCH_MAX] {
+            let last = incarnation_last(epoch);
+            assert_eq!(next(last - 1, epoch, now), Some(last));
+            assert_eq!(next(last, epoch, now), None);
+        }
+        assert_eq!(next(incarnation_first(1), 0, now), None);
     }
 }

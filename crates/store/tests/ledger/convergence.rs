@@ -153,8 +153,8 @@ pub(crate) fn logs(street: &Street) -> BTreeMap<ShopId, Vec<Record>> {
 /// Delivers all logs in any interleaving, in runs and groups of any length, with restarts in between.
 /// No run goes on past the end of a key epoch.
 pub(crate) fn end_of_run(log: &[Record], next: usize, end: usize) -> usize {
-    let rotation = log[next..end].iter().position(|r| r.header().kind == proto::Kind::KeyRotation);
-    rotation.map_or(end, |place| next + place + 1)
+    let ends = log[next..end].iter().position(|r| r.header().kind.ends_run());
+    ends.map_or(end, |place| next + place + 1)
 }
 
 pub(crate) fn deliver(

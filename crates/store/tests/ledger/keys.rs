@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hutong_core::{command::Command, ingest::IngestError, refusal::Reason, roster::Standing};
 use hutong_record::{
     DecryptionKey, Draft, ForkProof, Record, RecoverySeed, RunError, SigningKey, Succession, SuccessionError,
-    proto, proto::Kind,
+    incarnation_first, incarnation_last, proto, proto::Kind,
 };
 use hutong_store::{
     ledger::{EpochKeys, Patience, ProofTaken, ShopKeys, Signing},
@@ -16,12 +16,13 @@ use prost::Message as _;
 
 use crate::{
     convergence::{check_cut_short, replay, seeds, trade},
+    incarnations::name_at,
     street::{Shop, Street, draft},
     till::{card, yuan},
 };
 
 impl Street {
-    fn seed(&self, shop: usize) -> RecoverySeed {
+    pub(crate) fn seed(&self, shop: usize) -> RecoverySeed {
         RecoverySeed::new(self.phrases[&self.id(shop)])
     }
 
@@ -30,7 +31,7 @@ impl Street {
     }
 
     /// The keys of an epoch, which the shop's phrase gives.
-    fn epoch_keys(&self, shop: usize, epoch: u32) -> EpochKeys {
+    pub(crate) fn epoch_keys(&self, shop: usize, epoch: u32) -> EpochKeys {
         let seed = self.seed(shop);
         EpochKeys {
             signing: Arc::new(SigningKey::from_seed(&seed.signing_seed_of(epoch))),
@@ -39,7 +40,7 @@ impl Street {
         }
     }
 
-    fn key_epoch(&self, at: usize, shop: usize) -> u32 {
+    pub(crate) fn key_epoch(&self, at: usize, shop: usize) -> u32 {
         self.shops[at].ledger.alliance().key_epoch(self.id(shop))
     }
 
@@ -52,12 +53,12 @@ impl Street {
     }
 
     /// The last record of a shop's log as one holds it.
-    fn last(&self, at: usize, shop: usize) -> Record {
+    pub(crate) fn last(&self, at: usize, shop: usize) -> Record {
         let head = self.shops[at].ledger.head(self.id(shop)).unwrap().sequence;
         self.shops[at].log(self.id(shop), head - 1).remove(0)
     }
 
-    fn call_itself(&mut self, shop: usize, name: &str) {
+    pub(crate) fn call_itself(&mut self, shop: usize, name: &str) {
         let profile = proto::Profile { name: name.into(), ..Default::default() };
         self.run(shop, &Command::Profile(profile)).unwrap();
     }
@@ -402,29 +403,67 @@ fn a_shop_whose_key_file_is_older_than_its_log_signs_nothing_and_reads_all_once_
 }
 
 #[test]
-fn a_rotation_that_a_lost_disk_took_along_is_superseded_like_all_else() {
-    let mut street = Street::new(409, 5);
-    let backup = street.shops[1].copied();
-    street.rotate(1);
-    street.call_itself(1, "无人知");
-    street.carry(1, 3);
-    assert_eq!(street.key_epoch(3, 1), 1);
-    street.shops[1] = backup;
-    assert_eq!(street.ask(1, &[0, 2], Patience::Waits), Signing::Confirmed);
-    street.call_itself(1, "重来");
-    assert_eq!(street.last(1, 1).header().key_epoch, 0);
-    street.meet();
-    assert_eq!(street.key_epoch(3, 1), 0);
-    street.check_agreement("the rotation is gone");
-    street.rotate(1);
-    street.call_itself(1, "再换");
-    street.meet();
-    for at in 0..5 {
-        assert_eq!(street.key_epoch(at, 1), 1);
-        let standing = street.shops[at].ledger.alliance().roster().shop(street.id(1)).unwrap().standing;
-        assert_eq!(standing, Standing::Member);
+fn a_rotation_that_a_lost_disk_took_along_is_superseded_unless_more_followed_it() {
+    for followed in [false, true] {
+        let mut street = Street::new(409, 5);
+        street.call_itself(1, "旧");
+        street.meet();
+        let backup = street.shops[1].copied();
+        street.rotate(1);
+        if followed {
+            street.call_itself(1, "换钥之后");
+        }
+        street.carry(1, 3);
+        assert_eq!(street.key_epoch(3, 1), 1);
+        street.shops[1] = backup;
+        assert_eq!(street.ask(1, &[0, 2], Patience::Waits), Signing::Confirmed);
+        street.call_itself(1, "重来");
+        assert_eq!(street.last(1, 1).header().key_epoch, 0);
+        street.meet();
+        street.check_agreement("one of both counts");
+        // What a key of the new epoch signed outranks whatever the old one can: a restore from before looks like a thief.
+        let counts = if followed { ("换钥之后", 1) } else { ("重来", 0) };
+        for at in 0..5 {
+            assert_eq!((name_at(&street, at, 1).as_str(), street.key_epoch(at, 1)), counts);
+        }
+        let views = street.shops[1].ledger.views();
+        street.shops[1].reopen(views);
+        street.pass(16_000);
+        street.rotate(1);
+        street.call_itself(1, "再换");
+        street.meet();
+        for at in 0..5 {
+            assert_eq!(street.key_epoch(at, 1), counts.1 + 1);
+            let standing = street.shops[at].ledger.alliance().roster().shop(street.id(1)).unwrap().standing;
+            assert_eq!(standing, Standing::Member);
+        }
+        street.check_agreement("rotated again");
     }
-    street.check_agreement("rotated again");
+}
+
+#[test]
+fn from_the_record_after_a_rotation_on_no_retired_key_outranks_the_log() {
+    let mut street = Street::new(415, 4);
+    street.call_itself(1, "旧");
+    street.meet();
+    let base = street.last(0, 1);
+    street.rotate(1);
+    assert_eq!(street.last(1, 1).header().incarnation, 0, "the rotation itself is of the epoch that it ends");
+    street.call_itself(1, "新");
+    let incarnation = street.last(1, 1).header().incarnation;
+    assert!((incarnation_first(1)..=incarnation_last(1)).contains(&incarnation));
+    street.call_itself(1, "又新");
+    assert_eq!(street.last(1, 1).header().incarnation, incarnation, "it goes on in one incarnation");
+    let thief = street.thieve(1, &base, 2);
+    street.carry(1, 0);
+    assert_eq!(
+        street.shops[0].take(&thief, street.now),
+        Err(IngestError::Superseded(base.header().sequence + 1))
+    );
+    assert_eq!(street.shops[2].take(&thief, street.now), Ok(true), "it has not heard of the rotation");
+    street.meet();
+    street.check_agreement("the rotation came later");
+    assert_eq!(name_at(&street, 2, 1), "又新");
 }
 
 #[test]

@@ -40,6 +40,8 @@ mod nonsense;
 #[cfg(test)]
 mod numbers;
 #[cfg(test)]
+mod overriding;
+#[cfg(test)]
 mod privacy;
 #[cfg(test)]
 mod reasons;

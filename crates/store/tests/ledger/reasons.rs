@@ -8,7 +8,10 @@ use hutong_core::{
     settlement::clearing,
 };
 use hutong_record::{Currency, Money, RecordId, ShopId, UnixMillis, proto};
-use hutong_store::views::MemViews;
+use hutong_store::{
+    ledger::{ExecuteError, Patience},
+    views::MemViews,
+};
 
 use crate::{
     clearing::{circle, double, run_like},
@@ -85,6 +88,7 @@ fn every_reason_that_the_rules_can_give_is_given() {
     lend(&mut heard);
     lose(&mut heard);
     rotate(&mut heard);
+    overrides(&mut heard);
     let expected: BTreeSet<_> =
         Reason::ALL.iter().copied().filter(|reason| !OF_THE_NODE.contains(reason)).collect();
     assert_eq!(heard.0, expected);
@@ -111,6 +115,48 @@ fn rotate(heard: &mut Heard) {
     let (again, without) = (street.succession(1, 1), street.succession(1, 2));
     heard.refused(street.run(1, &Command::RotateKey(Box::new(again)))); // it has these
     heard.refused(street.run(1, &Command::RotateKey(Box::new(without)))); // it has not got those
+}
+
+fn overrides(heard: &mut Heard) {
+    let mut street = Street::new(95, 4);
+    let terms = street.terms(&[1], 2);
+    let promotion = street.publish(0, terms).unwrap();
+    street.call_itself(1, "一");
+    street.meet();
+    let mut thief = street.shops[1].copied();
+    let keys = street.epoch_keys(1, 1);
+    street.shops[1].keys.add(keys);
+    let head = street.shops[1].ledger.head(street.id(1)).unwrap();
+    let order = |street: &Street, last_sequence| street.override_order(1, 1, last_sequence);
+    let run = |street: &mut Street, order| street.run(1, &Command::OverrideKey(Box::new(order)));
+    let nowhere = order(&street, head.sequence + 1);
+    heard.refused(run(&mut street, nowhere)); // there is no such record
+    let stale = order(&street, head.sequence);
+    street.call_itself(1, "二");
+    heard.refused(run(&mut street, stale)); // one more came
+    let last = street.last(0, 1);
+    let spent = street.thieve(1, &last, 1);
+    let fits = order(&street, head.sequence);
+    run(&mut street, fits).unwrap();
+    std::mem::swap(&mut street.shops[1], &mut thief);
+    street.ask(1, &[0, 2], Patience::Over);
+    street.run(1, &Command::DeclareNothingLost).unwrap();
+    let forged = street.issue(1, promotion, None).unwrap();
+    std::mem::swap(&mut street.shops[1], &mut thief);
+    street.carry(1, 2);
+    heard.refused(street.redeem(2, &forged.qr_text(), None)); // no record shows it
+    let mut restored = street.fresh(1);
+    std::mem::swap(&mut street.shops[1], &mut restored);
+    street.shops[1] = street.shops[1].copied();
+    street.carry(0, 1);
+    street.shops[1].take(&spent, street.now).unwrap();
+    let answers: Vec<_> = [0, 3].map(|at| street.shops[at].answer(street.id(1))).into();
+    let Street { shops, rng, now, .. } = &mut street;
+    let refused = shops[1].ledger.confirm_head(&answers, Patience::Over, *now, rng);
+    heard.refused(refused.map_err(|error| match error {
+        ExecuteError::Refused(refusal) => refusal,
+        ExecuteError::Ledger(error) => panic!("{error}"),
+    })); // a thief has used all numbers up
 }
 
 fn settle(heard: &mut Heard) {

@@ -110,10 +110,10 @@ impl Shop {
         taken
     }
 
-    /// The same; what follows a rotation goes with it, as far as one message goes.
+    /// A message; what follows a rotation or an override goes with it, as far as one message goes.
     pub(crate) fn message(&self, author: ShopId, after: u64) -> Vec<Record> {
         let mut message = self.log(author, after);
-        while message.last().is_some_and(|last| last.header().kind == Kind::KeyRotation) {
+        while message.last().is_some_and(|last| last.header().kind.ends_run()) {
             let more = self.log(author, after + message.len() as u64);
             if more.is_empty() || message.len() + more.len() > RUN_RECORDS_MAX {
                 break;
@@ -325,12 +325,13 @@ impl Street {
         let ledger = &self.shops[shop].ledger;
         let (head, key_epoch) = (ledger.head(self.id(shop)), ledger.alliance().key_epoch(self.id(shop)));
         let (sequence, previous) = head.map_or((1, None), |h| (h.sequence + 1, Some(h.id)));
+        let incarnation = head.map_or(0, |head| head.incarnation);
         let audience = Audience::parties(parties.iter().map(|p| self.id(*p))).unwrap_or(Audience::Alliance);
         let draft = Draft {
             alliance: self.charter.id,
             shop: self.id(shop),
             key_epoch,
-            incarnation: 0,
+            incarnation,
             sequence,
             previous,
             time: self.now,

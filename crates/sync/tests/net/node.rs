@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use hutong_record::{
-    Audience, Draft, Payload, Record, ShopId, SigningKey, UnixMillis, proto::Kind, sign, verify_run,
+    Audience, Draft, Header, Payload, Record, ShopId, SigningKey, UnixMillis, proto::Kind, sign, verify_run,
 };
 use hutong_sync::{
     Head, IngestOutcome, LinkId, Output, RawRun, ReadRequest, Refusal, Replica,
@@ -109,6 +109,18 @@ fn holds(log: &[Record], record: &Record) -> bool {
     log.get(index).is_some_and(|held| held.id() == record.id())
 }
 
+/// Runs of which only the end comes to an incarnation that counts are taken as a whole.
+fn as_one_branch(runs: Vec<RawRun>, held: u32) -> Vec<RawRun> {
+    let incarnation = |run: Option<&RawRun>| {
+        let last = run.and_then(|run| run.last()).and_then(|last| Header::parse(&last.header).ok());
+        last.map_or(0, |header| header.incarnation)
+    };
+    if incarnation(runs.first()) <= held && incarnation(runs.last()) > held {
+        return vec![runs.into_iter().flatten().collect()];
+    }
+    runs
+}
+
 pub struct Node {
     pub me: ShopId,
     pub replica: Replica,
@@ -166,6 +178,9 @@ impl Node {
 
     fn ingest(&mut self, link: LinkId, shop: ShopId, runs: Vec<RawRun>, now: UnixMillis) -> (u64, u64) {
         let held = self.store.get(&shop).map_or(0, Vec::len) as u64;
+        let incarnation =
+            self.store.get(&shop).and_then(|log| head_of(log)).map_or(0, |head| head.incarnation);
+        let runs = as_one_branch(runs, incarnation);
         let (mut fresh, mut duplicates) = (0, 0);
         for run in runs {
             let parsed: Result<Vec<_>, _> = run.into_iter().map(Record::parse).collect();

@@ -4333,6 +4333,90 @@ pub struct AllianceKeyEpoch {
     pub key_epoch: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PlanOverrideRequest {
+    /// Hex; empty: the only one.
+    #[prost(string, tag = "1")]
+    pub alliance_id: ::prost::alloc::string::String,
+    /// The last record that is to count before the new keys; 0: the log's last one, if nobody else can have signed it.
+    #[prost(uint64, tag = "2")]
+    pub after_sequence: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PlanOverrideResponse {
+    /// Hex.
+    #[prost(string, tag = "1")]
+    pub alliance_id: ::prost::alloc::string::String,
+    /// The last record that would count before the new keys. 0: none was named, and records of this shop's log have come
+    /// that this node did not sign, so somebody has to say which is the last one of its own.
+    #[prost(uint64, tag = "2")]
+    pub after_sequence: u64,
+    /// Its id, hex; empty: none.
+    #[prost(string, tag = "3")]
+    pub after_id: ::prost::alloc::string::String,
+    /// The log's last record.
+    #[prost(uint64, tag = "4")]
+    pub head_sequence: u64,
+    /// Its id, hex.
+    #[prost(string, tag = "5")]
+    pub head_id: ::prost::alloc::string::String,
+    /// The newest key epoch that the log names; the new one is later.
+    #[prost(uint32, tag = "6")]
+    pub key_epoch: u32,
+    /// The log's records from 20 places before that one's next on, ascending, at most 200. Without a place: its last 200.
+    #[prost(message, repeated, tag = "7")]
+    pub records: ::prost::alloc::vec::Vec<OwnRecord>,
+    /// How many would be cut off in all.
+    #[prost(uint64, tag = "8")]
+    pub cut_off_count: u64,
+}
+/// A record of this shop's own log.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OwnRecord {
+    /// Its place.
+    #[prost(uint64, tag = "1")]
+    pub sequence: u64,
+    /// When it says that it was made.
+    #[prost(message, optional, tag = "2")]
+    pub record_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// What it is, as "KIND_SALE".
+    #[prost(string, tag = "3")]
+    pub kind: ::prost::alloc::string::String,
+    /// The key epoch that signed it.
+    #[prost(uint32, tag = "4")]
+    pub key_epoch: u32,
+    /// In which incarnation of the log.
+    #[prost(uint32, tag = "5")]
+    pub incarnation: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct OverrideKeyRequest {
+    /// One for each log, 1 to 64.
+    #[prost(message, repeated, tag = "1")]
+    pub orders: ::prost::alloc::vec::Vec<OverrideOrder>,
+}
+/// The order to cut off older keys in one log.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OverrideOrder {
+    /// Hex.
+    #[prost(string, tag = "1")]
+    pub alliance_id: ::prost::alloc::string::String,
+    /// An encoded `hutong.record.v1.KeyOverride`.
+    #[prost(bytes = "vec", tag = "2")]
+    pub key_override: ::prost::alloc::vec::Vec<u8>,
+    /// The log's last record, as the plan told it, hex.
+    #[prost(string, tag = "3")]
+    pub head_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct OverrideKeyResponse {
+    /// The newest epoch whose keys this node has.
+    #[prost(uint32, tag = "1")]
+    pub key_epoch: u32,
+    /// How far each log is, by alliance id, ascending.
+    #[prost(message, repeated, tag = "2")]
+    pub alliances: ::prost::alloc::vec::Vec<AllianceKeyEpoch>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ExportBundleRequest {
     /// Hex; empty: the only one.
     #[prost(string, tag = "1")]
@@ -4378,7 +4462,7 @@ pub struct ImportBundleResponse {
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RefusedRecords {
     /// The rung of the ladder: LENGTH, SIZE, MALFORMED, OTHER_ALLIANCE, NOT_MEMBER, KEY_EPOCH, SEALED, GAP, EARLIER,
-    /// SUPERSEDED, DIVERGED, PAYLOAD_MISSING, RUN, HELD_BACK, KEY_RETIRED or ROTATION.
+    /// SUPERSEDED, DIVERGED, PAYLOAD_MISSING, RUN, HELD_BACK, KEY_RETIRED, ROTATION, OVERRIDE or INCARNATION.
     #[prost(string, tag = "1")]
     pub reason: ::prost::alloc::string::String,
     /// How many; a run is refused as a whole.
@@ -4614,6 +4698,63 @@ pub mod node_service_client {
                 .insert(GrpcMethod::new("hutong.merchant.v1.NodeService", "RotateKey"));
             self.inner.unary(req, path, codec).await
         }
+        /// Where this shop's log in an alliance could go on with new keys if its present ones were stolen, and what would be cut
+        /// off. Nothing is changed.
+        pub async fn plan_override(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PlanOverrideRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PlanOverrideResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hutong.merchant.v1.NodeService/PlanOverride",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("hutong.merchant.v1.NodeService", "PlanOverride"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes over the keys that `hutong key override` has laid into the data folder, and goes on with them from the places
+        /// named: whatever older keys signed past them never counts, on any node. The recovery key has ordered it; no key travels
+        /// by this call. Refused with LOG_WENT_ON where a log has another end than the plan told.
+        pub async fn override_key(
+            &mut self,
+            request: impl tonic::IntoRequest<super::OverrideKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::OverrideKeyResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hutong.merchant.v1.NodeService/OverrideKey",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("hutong.merchant.v1.NodeService", "OverrideKey"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// Every record that this node holds of an alliance, as its members get them, as the bytes of one file. Sealed payloads
         /// stay sealed; there is no key in it.
         pub async fn export_bundle(
@@ -4730,6 +4871,25 @@ pub mod node_service_server {
             request: tonic::Request<super::RotateKeyRequest>,
         ) -> std::result::Result<
             tonic::Response<super::RotateKeyResponse>,
+            tonic::Status,
+        >;
+        /// Where this shop's log in an alliance could go on with new keys if its present ones were stolen, and what would be cut
+        /// off. Nothing is changed.
+        async fn plan_override(
+            &self,
+            request: tonic::Request<super::PlanOverrideRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PlanOverrideResponse>,
+            tonic::Status,
+        >;
+        /// Takes over the keys that `hutong key override` has laid into the data folder, and goes on with them from the places
+        /// named: whatever older keys signed past them never counts, on any node. The recovery key has ordered it; no key travels
+        /// by this call. Refused with LOG_WENT_ON where a log has another end than the plan told.
+        async fn override_key(
+            &self,
+            request: tonic::Request<super::OverrideKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::OverrideKeyResponse>,
             tonic::Status,
         >;
         /// Server streaming response type for the ExportBundle method.
@@ -5053,6 +5213,96 @@ pub mod node_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RotateKeySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hutong.merchant.v1.NodeService/PlanOverride" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanOverrideSvc<T: NodeService>(pub Arc<T>);
+                    impl<
+                        T: NodeService,
+                    > tonic::server::UnaryService<super::PlanOverrideRequest>
+                    for PlanOverrideSvc<T> {
+                        type Response = super::PlanOverrideResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PlanOverrideRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NodeService>::plan_override(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanOverrideSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hutong.merchant.v1.NodeService/OverrideKey" => {
+                    #[allow(non_camel_case_types)]
+                    struct OverrideKeySvc<T: NodeService>(pub Arc<T>);
+                    impl<
+                        T: NodeService,
+                    > tonic::server::UnaryService<super::OverrideKeyRequest>
+                    for OverrideKeySvc<T> {
+                        type Response = super::OverrideKeyResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::OverrideKeyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NodeService>::override_key(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = OverrideKeySvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -104,8 +104,9 @@ pub(super) fn check_signing(findings: &mut Findings, alliance: &proto::AllianceS
             return findings.warn("signing", found, advice);
         }
         "SHARED" => findings.say(
-            "find the other node that runs with this shop's keys and stop it for good, then start this one anew",
-            "找到并永久停掉使用同一密钥的另一个节点，然后重启本节点",
+            "find the other node that runs with this shop's keys and stop it for good, then start this one anew; if \
+             somebody has stolen the keys, run `hutong key override`",
+            "找到并永久停掉使用同一密钥的另一个节点，然后重启本节点；如果密钥被盗，请执行 `hutong key override`",
         ),
         "KEY_MISSING" => {
             findings.say("lay the keys with `hutong key rotate`: see key-epoch", "用 `hutong key rotate` 补齐密钥：见 key-epoch")

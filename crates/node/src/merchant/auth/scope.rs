@@ -229,6 +229,8 @@ methods! {
     "NodeService" / "DeclareNothingLost", Changes, Owner;
     "NodeService" / "ScrubJournal", Changes, OneOf(&[Scope::NodeWrite]);
     "NodeService" / "RotateKey", Changes, Owner;
+    "NodeService" / "PlanOverride", Reads, Owner;
+    "NodeService" / "OverrideKey", Changes, Owner;
     "NodeService" / "ExportBundle", Reads, Owner;
     "NodeService" / "ImportBundle", Changes, Owner;
     "TokenService" / "CreateToken", Changes, Owner;
