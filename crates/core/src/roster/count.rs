@@ -15,6 +15,7 @@ use super::{
     council::{Council, VOICES_PER_SHOP_MAX},
     counts,
     heard::Heard,
+    invited::invited,
     season::Seasons,
 };
 use crate::charter::{Charter, Settings};
@@ -23,11 +24,11 @@ use crate::charter::{Charter, Settings};
 type Candidacy = (ShopId, u32, String);
 
 /// A voice at its place in time.
-struct Event<'c> {
-    at: UnixMillis,
-    author: ShopId,
-    sequence: u64,
-    act: &'c Act,
+pub(super) struct Event<'c> {
+    pub(super) at: UnixMillis,
+    pub(super) author: ShopId,
+    pub(super) sequence: u64,
+    pub(super) act: &'c Act,
 }
 
 /// What looking at a motion changed: which others have to be looked at.
@@ -79,7 +80,10 @@ impl<'c> Count<'c> {
         frozen: &'c Cuts,
     ) -> Self {
         let mut count = Self::begin(charter, council, cuts, heard, frozen);
-        for event in count.events() {
+        let events = count.events();
+        count.government.invitations = invited(council, &events);
+        count.first_core = count.first_core(charter.admission_votes.saturating_sub(1) as usize);
+        for event in events {
             count.ring(Some(event.at));
             count.take(&event);
         }
@@ -106,7 +110,7 @@ impl<'c> Count<'c> {
                 about.entry(identity.id()).or_default().push(*id);
             }
         }
-        let mut count = Self {
+        Self {
             council,
             cuts,
             heard,
@@ -131,20 +135,26 @@ impl<'c> Count<'c> {
                 days: BTreeSet::new(),
                 dormancies: BTreeSet::from([charter.settings.dormancy_days]),
             },
-        };
-        count.first_core = count.first_core(charter.admission_votes.saturating_sub(1) as usize);
-        count
+        }
     }
 
     /// The core members whom the founder alone may take in, so that there are as many as the charter wants votes: the
-    /// first ones in the founder's own log.
+    /// first ones in the founder's own log, as votes or as open invitations that were used.
     fn first_core(&self, most: usize) -> BTreeSet<ShopId> {
         let voices = self.council.voices.get(&self.founder).into_iter().flatten();
         let voices = voices.filter(|(sequence, _)| counts(self.founder, **sequence, self.cuts));
         let mut first = BTreeSet::new();
         for (_, voice) in voices.take(VOICES_PER_SHOP_MAX) {
-            if let Act::For(id) = &voice.act
-                && let Some(Motion::Admission { identity, core: true, .. }) = self.motion(id)
+            let voted = match &voice.act {
+                Act::For(id) => Some(*id),
+                Act::Invitation { guest_key, .. } => {
+                    let invitation = self.government.invitations.get(&(self.founder, *guest_key));
+                    invitation.and_then(|invitation| invitation.used_for)
+                }
+                _ => None,
+            };
+            if let Some(Motion::Admission { identity, core: true, .. }) =
+                voted.and_then(|id| self.motion(&id))
                 && first.len() < most
             {
                 first.insert(identity.id());
@@ -178,11 +188,19 @@ impl<'c> Count<'c> {
     }
 
     fn take(&mut self, event: &Event<'_>) {
-        let Event { at, author, act, .. } = event;
+        let Event { at, author, sequence, act } = event;
         self.spoke.insert(*author, *at);
         match act {
             Act::For(id) => self.voice(*id, *author, *at, true),
             Act::Against(id) => self.voice(*id, *author, *at, false),
+            Act::Invitation { .. } => {}
+            Act::Brought { motion, inviter, guest_key } => {
+                let invitation = self.government.invitations.get(&(*inviter, *guest_key));
+                let first = invitation.is_some_and(|used| used.brought_by == Some((*author, *sequence)));
+                if first && !self.removed.contains(inviter) {
+                    self.voice(*motion, *inviter, *at, true);
+                }
+            }
             Act::Appeal { strike, .. } => {
                 self.appeals.entry((*author, *strike)).or_insert(*at);
                 self.settle(*at, self.open.clone());
