@@ -22,6 +22,7 @@ mod heard;
 mod invited;
 mod motion;
 mod season;
+mod voters;
 
 pub(crate) use council::Council;
 use count::Count;

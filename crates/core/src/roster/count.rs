@@ -4,6 +4,7 @@
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},
+    rc::Rc,
     string::String,
     vec::Vec,
 };
@@ -17,6 +18,7 @@ use super::{
     heard::Heard,
     invited::invited,
     season::Seasons,
+    voters::{Found, Voter, Voters},
 };
 use crate::charter::{Charter, Settings};
 
@@ -62,6 +64,7 @@ pub(super) struct Count<'c> {
     spoke: BTreeMap<ShopId, UnixMillis>,
     appeals: BTreeMap<(ShopId, MotionId), UnixMillis>,
     removed: BTreeSet<ShopId>,
+    found: Found,
     pub(super) core: BTreeSet<ShopId>,
     pub(super) entries: BTreeMap<ShopId, Entry>,
     pub(super) seals: Cuts,
@@ -126,6 +129,7 @@ impl<'c> Count<'c> {
             spoke: BTreeMap::new(),
             appeals: BTreeMap::new(),
             removed: BTreeSet::new(),
+            found: Found::default(),
             core: BTreeSet::from([founder]),
             entries: BTreeMap::from([(founder, entry)]),
             seals: Cuts::new(),
@@ -190,6 +194,7 @@ impl<'c> Count<'c> {
     fn take(&mut self, event: &Event<'_>) {
         let Event { at, author, sequence, act } = event;
         self.spoke.insert(*author, *at);
+        self.found.heard();
         match act {
             Act::For(id) => self.voice(*id, *author, *at, true),
             Act::Against(id) => self.voice(*id, *author, *at, false),
@@ -211,6 +216,7 @@ impl<'c> Count<'c> {
             }
             Act::Departure { next, .. } => {
                 self.government.departures.entry(*author).or_insert((*at, *next));
+                self.found.changed();
                 self.settle(*at, self.open.clone());
             }
         }
@@ -242,7 +248,11 @@ impl<'c> Count<'c> {
             if !self.open.contains(&id) {
                 continue;
             }
-            match self.look_at(id, at) {
+            let change = self.look_at(id, at);
+            if !matches!(change, Change::Nothing) {
+                self.found.changed();
+            }
+            match change {
                 Change::Nothing => {}
                 Change::About(shop) => queue.extend(self.about.get(&shop).into_iter().flatten()),
                 Change::Core(shop) => queue.extend(self.voted.get(&shop).into_iter().flatten()),
@@ -291,7 +301,16 @@ impl<'c> Count<'c> {
     /// A vote past a seal never came here; one before it counts even where the seal is older.
     fn has_voice(&self, shop: ShopId, at: UnixMillis) -> bool {
         hutong_record::planted!(CountEveryVote)
-            || (self.core.contains(&shop) && self.is_awake(shop, at) && !self.is_barred(shop, at))
+            || self.voters(at).of(shop).is_some_and(|voter| voter.is_awake && !voter.is_barred)
+    }
+
+    fn voters(&self, at: UnixMillis) -> Rc<Voters> {
+        let voter = |shop: ShopId| Voter {
+            is_in: self.is_in(shop),
+            is_awake: self.is_awake(shop, at),
+            is_barred: self.is_barred(shop, at),
+        };
+        self.found.voters(at, || Voters::new(self.core.iter().map(|shop| (*shop, voter(*shop))).collect()))
     }
 
     /// Votes that are needed: as many as the rules say, and the share of the core members who are awake. Where some of
@@ -300,13 +319,7 @@ impl<'c> Count<'c> {
         if self.settings().dormancy_days == 0 && percent == 0 {
             return votes as usize;
         }
-        let core =
-            self.core.iter().filter(|s| Some(**s) != subject && self.is_in(**s) && !self.is_barred(**s, at));
-        let (mut all, mut awake) = (0, 0);
-        for shop in core {
-            all += 1;
-            awake += usize::from(self.is_awake(*shop, at));
-        }
+        let (all, awake) = self.voters(at).without(subject);
         let votes = if awake < all { (votes as usize).min(awake.max(1)) } else { votes as usize };
         votes.max((awake * percent as usize).div_ceil(100))
     }
@@ -396,6 +409,7 @@ impl<'c> Count<'c> {
     fn enter(&mut self, candidacy: &Candidacy, at: UnixMillis, announced: bool) -> Change {
         let (shop, _, category) = candidacy;
         self.entries.insert(*shop, Entry { at, announced, category: category.clone() });
+        self.found.changed();
         Change::About(*shop)
     }
 
@@ -478,10 +492,15 @@ impl<'c> Count<'c> {
     /// Whether one more shop of a trade may come in.
     fn has_room(&self, category: &str) -> bool {
         let Some(limit) = self.government.limit_of(category) else { return true };
+        self.found.room(category, || self.count_of(category) < limit as usize)
+    }
+
+    /// Members of a trade who have not left.
+    fn count_of(&self, category: &str) -> usize {
         let has_it = |(shop, entry): (&ShopId, &Entry)| {
             entry.category == category && self.is_in(*shop) && !self.government.departures.contains_key(shop)
         };
-        self.entries.iter().filter(|entry| has_it(*entry)).count() < limit as usize
+        self.entries.iter().filter(|entry| has_it(*entry)).count()
     }
 
     // Everything else.
