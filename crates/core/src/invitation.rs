@@ -62,7 +62,7 @@ impl InvitationLink {
         let charter = Charter::parse(message.charter).map_err(|e| Refusal::field("link", e))?;
         let inviter = Identity::verify(&message.inviter.ok_or_else(|| wrong("names no shop"))?);
         let many = || wrong("has no address, or too many");
-        if message.addresses.len() > ADDRESSES_MAX || !message.addresses.iter().all(fits) {
+        if message.addresses.len() > ADDRESSES_MAX || !message.addresses.iter().all(|address| fits(address)) {
             return Err(many());
         }
         let doors = doors(message.doors)?;
@@ -112,7 +112,7 @@ impl LinkDoor {
     }
 }
 
-fn fits(address: &String) -> bool {
+fn fits(address: &str) -> bool {
     (1..=ADDRESS_BYTES_MAX).contains(&address.len())
 }
 
@@ -124,7 +124,7 @@ fn doors(messages: Vec<proto::LinkDoor>) -> Result<Vec<LinkDoor>, Refusal> {
     let door = |message: proto::LinkDoor| {
         let key = PublicKey::admit(&message.key).map_err(|e| Refusal::field("link", e))?;
         let counted = (1..=DOOR_ADDRESSES_MAX).contains(&message.addresses.len());
-        if !counted || !message.addresses.iter().all(fits) {
+        if !counted || !message.addresses.iter().all(|address| fits(address)) {
             return Err(wrong("names a member with no address, or too many"));
         }
         Ok(LinkDoor { key, addresses: message.addresses })

@@ -49,7 +49,7 @@ fn shop(number: u8) -> ShopId {
 }
 
 fn signing_key(shop: u8, epoch: u32) -> SigningKey {
-    SigningKey::from_seed(&[shop * 16 + u8::try_from(epoch).unwrap(); 32])
+    SigningKey::from_seed(&[shop * 16 + u8::try_from(epoch).expect("few"); 32])
 }
 
 fn known_keys() -> BTreeMap<(ShopId, u32), PublicKey> {
@@ -179,7 +179,7 @@ impl Street {
             ];
             for (n, key) in others.iter().enumerate() {
                 // The very record, signed again by another key; and one that was never written, in its place.
-                for text in [None, Some(20 + u8::try_from(n).unwrap())] {
+                for text in [None, Some(20 + u8::try_from(n).expect("few"))] {
                     let draft = Draft {
                         alliance: header.alliance,
                         shop: header.shop,
@@ -258,8 +258,8 @@ impl Street {
     /// A proof to begin with.
     fn base(&self, rng: &mut StdRng) -> proto::ForkProof {
         match rng.random_range(0..4) {
-            0 | 1 => self.genuine.choose(rng).unwrap().clone(),
-            2 => self.empty.choose(rng).unwrap().clone(),
+            0 | 1 => self.genuine.choose(rng).expect("there are some").clone(),
+            2 => self.empty.choose(rng).expect("there are some").clone(),
             _ => self.composed(rng),
         }
     }
@@ -267,16 +267,16 @@ impl Street {
     /// Any header that somebody has seen.
     fn any_header(&self, rng: &mut StdRng) -> Bytes {
         if rng.random_ratio(1, 5) {
-            return self.forged.choose(rng).unwrap().header.clone();
+            return self.forged.choose(rng).expect("there are some").header.clone();
         }
-        self.truths.choose(rng).unwrap().record.header_bytes().clone()
+        self.truths.choose(rng).expect("there are some").record.header_bytes().clone()
     }
 
     fn any_signed(&self, rng: &mut StdRng) -> Option<proto::SignedHeader> {
         if rng.random() {
             return self.forged.choose(rng).cloned();
         }
-        self.truths.choose(rng).unwrap().record.signed_header()
+        self.truths.choose(rng).expect("there are some").record.signed_header()
     }
 
     /// The header before the one that a side leads to.
@@ -393,7 +393,7 @@ impl Street {
 }
 
 fn payload(text: u8) -> Payload {
-    Payload::clear(&[text; 8], &mut StdRng::seed_from_u64(u64::from(text))).unwrap()
+    Payload::clear(&[text; 8], &mut StdRng::seed_from_u64(u64::from(text))).expect("short")
 }
 
 fn mirror(proof: &mut proto::ForkProof) {
