@@ -79,6 +79,7 @@ async fn an_expired_invitation_is_refused_by_both_sides() {
             let request = JoinRequest {
                 alliance_id: alliance(&id).as_bytes().to_vec().into(),
                 identity: Some(guest.secrets().identity.signed().clone()),
+                ..Default::default()
             };
             let mut service = JoinServiceClient::new(channel);
             let refused = soon("an answer", service.join(request)).await.unwrap_err();

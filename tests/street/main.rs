@@ -55,6 +55,8 @@ mod scrub;
 #[cfg(test)]
 mod settlement;
 #[cfg(test)]
+mod through;
+#[cfg(test)]
 mod tokens;
 #[cfg(test)]
 mod tour;

@@ -3,6 +3,7 @@
 
 use alloc::{boxed::Box, string::String, vec::Vec};
 
+use bytes::Bytes;
 use hutong_record::{
     Audience, CardId, KeyOverride, Money, RecordId, ShopId, SigningKey, Succession, UnixMillis, proto,
     proto::Kind,
@@ -50,6 +51,19 @@ const SHOP_NAME_CHARS_MAX: usize = 80;
 const CATEGORY_CHARS_MAX: usize = 40;
 const REFERENCE_CHARS_MAX: usize = 64;
 
+/// Who knocks with an open invitation.
+#[derive(Debug, Clone)]
+pub struct Guest {
+    /// The shop that gave the invitation out.
+    pub inviter: ShopId,
+    /// The guest key that the connection proved.
+    pub guest_key: [u8; 32],
+    /// Who it is.
+    pub identity: proto::SignedIdentity,
+    /// Its [`crate::knock::Knock`], signed by the guest key, 64 bytes.
+    pub signature: Bytes,
+}
+
 /// What is asked for.
 #[derive(Debug, Clone)]
 pub enum Command {
@@ -66,6 +80,10 @@ pub enum Command {
         /// Who it is.
         identity: proto::SignedIdentity,
     },
+    /// Give out an invitation by which every member lets the guest in.
+    InviteOpenly(proto::Invitation),
+    /// Let the guest of an open invitation in, with its inviter's voice.
+    BringGuest(Box<Guest>),
     /// Vote for a shop that waits, or for a member to become a core member.
     Approve {
         /// Which.
@@ -457,6 +475,8 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             Command::Profile(profile) => self.profile(profile),
             Command::Invite(invitation) => self.invite(invitation),
             Command::AdmitGuest { guest_key, identity } => self.admit_guest(guest_key, identity),
+            Command::InviteOpenly(invitation) => self.invite_openly(invitation),
+            Command::BringGuest(guest) => self.bring_guest(guest),
             Command::Approve { shop, core } => self.approve(*shop, *core),
             Command::Remove { shop, last_sequence, held, reason } => {
                 self.remove(*shop, *last_sequence, *held, reason)

@@ -167,8 +167,10 @@ impl Alliance {
             view.put(table::heard(shop, day), sequence.to_be_bytes().to_vec());
         }
         let message = message.filter(|_| header.audience.named().is_empty());
-        let hear =
-            |message| self.council.hear(header.kind, header.time, message, self.judge(), self.cryptography());
+        let alliance = self.charter().id;
+        let hear = |message| {
+            self.council.hear(alliance, header.kind, header.time, message, self.judge(), self.cryptography())
+        };
         let raised = message.map(hear);
         let Some(Ok(Some(raised))) = raised else { return changes };
         Council::keep(view, shop, header.sequence, &raised);

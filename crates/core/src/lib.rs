@@ -23,6 +23,7 @@ pub mod guess;
 pub mod ingest;
 pub mod invitation;
 pub mod keys;
+pub mod knock;
 pub mod netting;
 pub mod pair;
 pub mod promotion;

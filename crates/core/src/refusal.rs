@@ -133,8 +133,8 @@ reasons! {
     AllianceExists, "ALLIANCE_EXISTS", Exists, "本店已在这个联盟", "this node is in the alliance already";
     /// The shop that sent the invitation does not answer.
     InviterUnreachable, "INVITER_UNREACHABLE", Later, "联系不上邀请方：{why}", "the inviting shop does not answer: {why}";
-    /// This shop's peer port has no address to give to a guest.
-    AddressUnknown, "ADDRESS_UNKNOWN", State, "请在配置 peer.advertise 中写明本店地址", "set peer.advertise: this node does not know its own address";
+    /// This shop has no address to give to a guest, and no link to a member that has one.
+    AddressUnknown, "ADDRESS_UNKNOWN", State, "本店没有地址，也没有连着有地址的成员：请连上后再邀请，或在配置 peer.advertise 中写明本店地址", "this node knows no address of its own and has no link to a member that has one: invite again once it has, or set peer.advertise";
     /// The node's queue is full.
     Busy, "BUSY", Later, "本店节点繁忙，请稍候", "the node is busy";
     /// The node is stopping, or its disk failed.

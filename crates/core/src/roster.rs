@@ -19,16 +19,19 @@ mod council;
 mod count;
 mod government;
 mod heard;
+mod invited;
 mod motion;
 mod season;
+mod voters;
 
 pub(crate) use council::Council;
 use count::Count;
 use government::Suspension;
 pub use government::{Bar, BarCause, Government, MotionState, Strike, Tally};
 pub(crate) use heard::Heard;
+pub use invited::{InvitationId, OPEN_INVITATIONS_MAX, OpenInvitation};
 pub use motion::Motion;
-pub(crate) use motion::{Act, CATEGORY_CHARS_MAX, ROUND_MAX};
+pub(crate) use motion::{Act, CATEGORY_CHARS_MAX, INVITATION_MS_MAX, ROUND_MAX};
 pub use season::Seasons;
 
 /// The most shops that ever were in one alliance, former members included.

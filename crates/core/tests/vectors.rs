@@ -4,11 +4,11 @@ use bytes::Bytes;
 use hutong_core::{
     charter::Charter,
     code::{SECRET_BYTES, format_code, parse_code},
-    invitation::InvitationLink,
+    invitation::{InvitationLink, LinkDoor},
     voucher::{Presented, Token, VoucherBody, VoucherKey},
 };
 use hutong_record::{
-    Afresh, CardId, Identity, RecordId, RecoverySeed, SigningKey, StatementKind, UnixMillis, proto,
+    Afresh, CardId, Identity, RecordId, RecoverySeed, ShopId, SigningKey, StatementKind, UnixMillis, proto,
     proto::Kind, voucher_body_hash,
 };
 use prost::Message as _;
@@ -136,26 +136,49 @@ fn typed_codes() {
 
 #[test]
 fn invitation_link() {
-    let link = InvitationLink {
+    let door = |seed: u8, address: &str| LinkDoor {
+        key: SigningKey::from_seed(&[seed; 32]).public(),
+        addresses: vec![address.into()],
+    };
+    let told = InvitationLink {
         charter: charter(),
         inviter: founder(),
         addresses: vec!["shop.example:7401".into(), "192.0.2.7:7401".into()],
+        doors: Vec::new(),
         guest_seed: [0x6e; 32],
         expires: time(TIME_UNIX_MS + DAY_MS),
     };
-    let case = Case::new("a link with two addresses")
-        .hex("alliance_id", link.charter.id.as_bytes())
-        .hex("inviter_shop_id", link.inviter.id().as_bytes())
-        .text("addresses", link.addresses.join(" "))
-        .hex("guest_secret", link.guest_seed)
-        .hex("guest_public_key", link.guest_key().public().as_bytes())
-        .number("expires_unix_ms", link.expires.ms())
-        .text("link", link.text());
-    let stored = &check("invitation_link.json", vec![case])[0];
-    let read = InvitationLink::parse(stored.text("link")).unwrap();
-    assert_eq!((read.charter, read.inviter, read.addresses), (charter(), founder(), link.addresses));
-    assert_eq!(read.guest_seed.to_vec(), stored.bytes("guest_secret"));
-    assert_eq!(read.expires, link.expires);
+    let through = InvitationLink {
+        charter: charter(),
+        inviter: founder(),
+        addresses: Vec::new(),
+        doors: vec![door(1, "192.0.2.8:7401"), door(2, "shop.example:7401")],
+        ..told
+    };
+    let guest = ShopId::new([0x67; 32]);
+    let case = |name: &str, link: &InvitationLink| {
+        let doors: Vec<_> = link.doors.iter().map(|door| door.addresses.join(" ")).collect();
+        Case::new(name)
+            .hex("alliance_id", link.charter.id.as_bytes())
+            .hex("inviter_shop_id", link.inviter.id().as_bytes())
+            .text("addresses", link.addresses.join(" "))
+            .text("doors", doors.join(" "))
+            .hex("guest_secret", link.guest_seed)
+            .hex("guest_public_key", link.guest_key().public().as_bytes())
+            .hex("guest_shop_id", guest.as_bytes())
+            .hex("guest_signature", link.knock(guest))
+            .number("expires_unix_ms", link.expires.ms())
+            .text("link", link.text())
+    };
+    let cases = vec![case("a link with two addresses", &told), case("a link through two members", &through)];
+    for (stored, link) in check("invitation_link.json", cases).iter().zip([&told, &through]) {
+        let read = InvitationLink::parse(stored.text("link")).unwrap();
+        assert_eq!((&read.charter, &read.inviter), (&charter(), &founder()));
+        assert_eq!((&read.addresses, &read.doors), (&link.addresses, &link.doors));
+        assert_eq!(read.guest_seed.to_vec(), stored.bytes("guest_secret"));
+        assert_eq!(read.expires, link.expires);
+        assert_eq!(read.knock(guest).to_vec(), stored.bytes("guest_signature"));
+    }
 }
 
 /// One message of a settlement's records, as it is signed, and read back.

@@ -10,7 +10,7 @@ use hutong_core::{
     refusal::{Reason, Refusal},
 };
 use hutong_record::{SigningKey, UnixMillis, proto};
-use hutong_wire::peer::v1::{JoinRequest, JoinState, join_service_client::JoinServiceClient};
+use hutong_wire::peer::v1::{JoinRequest, JoinResponse, JoinState, join_service_client::JoinServiceClient};
 use rand::{TryRng as _, rngs::SysRng};
 use tonic_types::StatusExt as _;
 
@@ -18,12 +18,15 @@ use crate::{
     alliance::{Bootstrap, Hosted, internal},
     clock,
     node::Node,
-    transport::{KnownShop, Tcp},
+    route::{self, Route},
+    transport::{DialError, Dialer, Tcp},
 };
 
-/// All attempts to reach the inviting shop, and one of them. The call to this node must end before its own limit.
+/// All attempts to reach somebody who lets this shop in, and the bounds of one of them: the more places a link names, the
+/// less each is waited for. The call to this node must end before its own limit.
 const JOIN_LIMIT: Duration = Duration::from_secs(20);
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(8);
+const ATTEMPT_LIMIT_MIN: Duration = Duration::from_secs(3);
 /// How long an answer to a join waits for the first exchange of records.
 const FIRST_SYNC_WAIT: Duration = Duration::from_secs(5);
 
@@ -90,7 +93,8 @@ pub(crate) async fn invite(
     category: String,
 ) -> Result<String, Refusal> {
     let addresses = node.advertised();
-    if addresses.is_empty() {
+    let doors = if addresses.is_empty() { node.doors(hosted).await? } else { Vec::new() };
+    if addresses.is_empty() && doors.is_empty() {
         return Err(Refusal::new(Reason::AddressUnknown));
     }
     let guest_secret: [u8; 32] = random()?;
@@ -102,19 +106,23 @@ pub(crate) async fn invite(
         note,
         category,
     };
-    hosted.execute(Command::Invite(invitation)).await?;
+    let command =
+        if doors.is_empty() { Command::Invite(invitation) } else { Command::InviteOpenly(invitation) };
+    hosted.execute(command).await?;
     node.open_door();
     let link = InvitationLink {
         charter: hosted.alliance().charter().clone(),
         inviter: node.identity().clone(),
         addresses,
+        doors,
         guest_seed: guest_secret,
         expires,
     };
     Ok(link.text())
 }
 
-/// Asks the inviting shop to be admitted, and lays out the alliance when it says yes, or that more votes are needed.
+/// Asks the inviting shop, or a member that its link names, to be admitted, and lays out the alliance when it says yes, or
+/// that more votes are needed.
 pub(crate) async fn join(node: &Arc<Node>, text: &str) -> Result<Arc<Hosted>, Refusal> {
     let link = InvitationLink::parse(text)?;
     if link.expires <= clock::now() {
@@ -128,10 +136,9 @@ pub(crate) async fn join(node: &Arc<Node>, text: &str) -> Result<Arc<Hosted>, Re
 }
 
 async fn ask_and_enter(node: &Arc<Node>, link: InvitationLink) -> Result<Arc<Hosted>, Refusal> {
-    let state = tokio::time::timeout(JOIN_LIMIT, ask(node, &link))
+    let (state, bootstrap) = tokio::time::timeout(JOIN_LIMIT, ask(node, &link))
         .await
-        .map_err(|_| Refusal::new(Reason::InviterUnreachable).with("why", "no answer in time"))??;
-    let bootstrap = Bootstrap { inviter: link.inviter, addresses: link.addresses };
+        .map_err(|_| unreached("no answer in time"))??;
     let hosted = node.add(link.charter, Some(bootstrap), None).await?;
     if state == JoinState::Admitted {
         // The vote comes with the first exchange; whoever asked would rather see the outcome.
@@ -142,31 +149,50 @@ async fn ask_and_enter(node: &Arc<Node>, link: InvitationLink) -> Result<Arc<Hos
     Ok(hosted)
 }
 
-async fn ask(node: &Arc<Node>, link: &InvitationLink) -> Result<JoinState, Refusal> {
+/// Knocks at each place that the link names until one lets this shop in. What a member that was reached says weighs more
+/// than that another was not.
+async fn ask(node: &Arc<Node>, link: &InvitationLink) -> Result<(JoinState, Bootstrap), Refusal> {
     let dialer = node.guest_dialer(link.guest_key());
-    let server = KnownShop::new(link.inviter.clone());
     let request = JoinRequest {
         alliance_id: Bytes::copy_from_slice(link.charter.id.as_bytes()),
         identity: Some(node.identity().signed().clone()),
+        inviter_id: Bytes::copy_from_slice(link.inviter.id().as_bytes()),
+        guest_signature: Bytes::copy_from_slice(&link.knock(node.me())),
     };
+    let routes = route::of(link);
+    let limit = (JOIN_LIMIT / u32::try_from(routes.len()).unwrap_or(u32::MAX).max(1))
+        .clamp(ATTEMPT_LIMIT_MIN, ATTEMPT_LIMIT);
     let mut failure = Refusal::new(Reason::InviterUnreachable);
-    for address in &link.addresses {
-        let attempt = async {
-            let channel =
-                dialer.dial(server.clone(), Tcp::to(address)).await.map_err(|error| match error {
-                    // Our guest key is not on its list: the invitation was taken back, or is past its time.
-                    crate::transport::DialError::Refused => Refusal::new(Reason::InvitationInvalid),
-                    other => Refusal::new(Reason::InviterUnreachable).with("why", other),
-                })?;
-            JoinServiceClient::new(channel).join(request.clone()).await.map_err(|status| refusal_of(&status))
+    for route in routes {
+        let refusal = match tokio::time::timeout(limit, knock(&dialer, &route, request.clone())).await {
+            Ok(Ok(response)) => {
+                let state = response.state();
+                let bootstrap = route.bootstrap(response.host.as_ref()).map_err(|why| unreached(&why))?;
+                return Ok((state, bootstrap));
+            }
+            Ok(Err(refusal)) => refusal,
+            Err(_) => unreached("no answer in time"),
         };
-        match tokio::time::timeout(ATTEMPT_LIMIT, attempt).await {
-            Ok(Ok(response)) => return Ok(response.into_inner().state()),
-            Ok(Err(refusal)) => failure = refusal,
-            Err(_) => failure = Refusal::new(Reason::InviterUnreachable).with("why", "no answer in time"),
+        if failure.reason == Reason::InviterUnreachable {
+            failure = refusal;
         }
     }
     Err(failure)
+}
+
+async fn knock(dialer: &Dialer, route: &Route, request: JoinRequest) -> Result<JoinResponse, Refusal> {
+    let channel =
+        dialer.dial(route.pin.clone(), Tcp::to(&route.address)).await.map_err(|error| match error {
+            // Our guest key is not on its list: the invitation was taken back, is past its time, or did not come there.
+            DialError::Refused => Refusal::new(Reason::InvitationInvalid),
+            other => unreached(&other),
+        })?;
+    let answer = JoinServiceClient::new(channel).join(request).await;
+    answer.map(tonic::Response::into_inner).map_err(|status| refusal_of(&status))
+}
+
+fn unreached(why: &(impl std::fmt::Display + ?Sized)) -> Refusal {
+    Refusal::new(Reason::InviterUnreachable).with("why", why)
 }
 
 /// The inviting shop's refusal, passed on.
@@ -174,7 +200,7 @@ fn refusal_of(status: &tonic::Status) -> Refusal {
     let info = status.get_error_details().error_info().cloned();
     match info.as_ref().and_then(|info| Reason::from_code(&info.reason)) {
         Some(reason) => Refusal::new(reason),
-        None => Refusal::new(Reason::InviterUnreachable).with("why", status.message()),
+        None => unreached(status.message()),
     }
 }
 

@@ -19,6 +19,7 @@ pub mod node;
 mod process;
 mod recall;
 pub mod reload;
+mod route;
 pub mod serve;
 mod supervisor;
 pub mod telemetry;

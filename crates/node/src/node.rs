@@ -11,8 +11,10 @@ use std::{
 };
 
 use hutong_core::{
+    alliance::Alliance,
     charter::Charter,
     command::Command,
+    invitation::LinkDoor,
     refusal::{Reason, Refusal},
     report,
 };
@@ -30,6 +32,7 @@ use crate::{
     config::Config,
     data_folder::DataFolder,
     federation::{
+        self,
         dialling::Dialling,
         hub::{self, Event, HubHandle},
         lan::Lan,
@@ -91,6 +94,19 @@ pub struct KeysTaken {
 struct Running {
     hosted: Arc<Hosted>,
     hub: HubHandle,
+}
+
+/// Guest keys of the invitations that every member answers, of core members alone; none where this shop is no member.
+fn open_guests(alliance: &Alliance, at: UnixMillis) -> Vec<[u8; 32]> {
+    if alliance.own_membership().is_err() {
+        return Vec::new();
+    }
+    let core = alliance
+        .roster()
+        .iter()
+        .filter(|(shop, member)| member.core && alliance.roster().member(*shop).is_some());
+    let government = alliance.government();
+    core.flat_map(|(shop, _)| government.invitations_of(shop, at)).map(|(guest_key, _)| *guest_key).collect()
 }
 
 /// Shows others the key of the newest epoch, with its proof; the first one needs none.
@@ -430,7 +446,18 @@ impl Node {
         addresses.iter().map(|address| address.as_str().to_owned()).collect()
     }
 
-    /// Lets in the members of every roster, inviters, and open invitations' guests; nobody while paused.
+    /// Members who can let a guest in for this shop: those to whom a link is up, and who tell an address.
+    ///
+    /// # Errors
+    /// `INTERNAL` where the views cannot be read.
+    pub async fn doors(&self, hosted: &Hosted) -> Result<Vec<LinkDoor>, Refusal> {
+        let running = self.running().remove(&hosted.id());
+        let running = running.ok_or(Refusal::new(Reason::AllianceUnknown))?;
+        federation::doors(hosted, running.hub.table()).await
+    }
+
+    /// Lets in the members of every roster, inviters, and guests of this shop's invitations and of those that any member
+    /// answers; nobody while paused.
     pub fn open_door(&self) {
         // From the look at the rosters to the new list nobody else may come between, or an old list would win.
         let _one_at_a_time = self.door_lock.lock().unwrap_or_else(PoisonError::into_inner);
@@ -470,7 +497,8 @@ impl Node {
                 tracing::error!(%error, "invitations cannot be read");
                 Vec::new()
             });
-            for key in guests.iter().filter_map(|guest| PublicKey::admit(guest).ok()) {
+            let guests = guests.into_iter().chain(open_guests(&running.hosted.alliance(), clock::now()));
+            for key in guests.filter_map(|guest| PublicKey::admit(&guest).ok()) {
                 admit(key, Caller::Guest(GuestKey::from(key)));
             }
         }

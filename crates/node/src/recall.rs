@@ -6,14 +6,15 @@ use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use hutong_core::invitation::InvitationLink;
 use hutong_record::{Identity, KEY_EPOCH_MAX, RecoverySeed, SigningKey};
-use hutong_wire::peer::v1::{RecallRequest, join_service_client::JoinServiceClient};
+use hutong_wire::peer::v1::{RecallRequest, RecallResponse, join_service_client::JoinServiceClient};
 
 use crate::{
     alliance::{AllianceFolder, Bootstrap},
     config::Config,
     data_folder::{DataFolder, Secrecy, write_new},
     identity_file,
-    transport::{Connections, Credential, DialError, Dialer, KnownShop, Tcp},
+    route::{self, Route},
+    transport::{Connections, Credential, DialError, Dialer, Tcp},
 };
 
 /// One attempt to reach the member.
@@ -32,27 +33,38 @@ pub(crate) async fn restore(
 ) -> anyhow::Result<Identity> {
     config.check()?;
     data.refuse_existing()?;
-    let (identity, epoch) = ask(seed, &link).await?;
+    let Recalled { identity, epoch, bootstrap } = ask(seed, &link).await?;
     data.create()?;
     write_new(&data.config_file(), config.to_toml().as_bytes(), Secrecy::Plain)?;
     data.create_token()?;
     crate::format::mark(data)?;
     identity_file::write(data, seed, &identity, epoch)?;
-    let bootstrap = Bootstrap { inviter: link.inviter, addresses: link.addresses };
     AllianceFolder::new(data.alliance(link.charter.id)).create_lost(&link.charter, &bootstrap)?;
     Ok(identity)
 }
 
+/// What a member told.
+struct Recalled {
+    identity: Identity,
+    /// Which of the shop's keys it knows as the newest.
+    epoch: u32,
+    /// The member.
+    bootstrap: Bootstrap,
+}
+
 /// Asks the member who the shop with these keys is. Which key epoch the shop has come to, the phrase does not tell, but
 /// the member lets in the newest key alone that it knows: so they are tried one after the other, from the first one.
-async fn ask(seed: &RecoverySeed, link: &InvitationLink) -> anyhow::Result<(Identity, u32)> {
+async fn ask(seed: &RecoverySeed, link: &InvitationLink) -> anyhow::Result<Recalled> {
     let request = RecallRequest { alliance_id: Bytes::copy_from_slice(link.charter.id.as_bytes()) };
     let mut failure = anyhow::anyhow!("the link names no address");
-    for address in &link.addresses {
+    for route in route::of(link) {
+        let address = &route.address;
         for epoch in 0..=KEY_EPOCH_MAX {
-            let attempt = tokio::time::timeout(ATTEMPT_LIMIT, ask_at(seed, link, address, epoch, &request));
-            match attempt.await {
-                Ok(Ok(signed)) => return Ok((check(seed, signed)?, epoch)),
+            match tokio::time::timeout(ATTEMPT_LIMIT, ask_at(seed, &route, epoch, &request)).await {
+                Ok(Ok(told)) => {
+                    let bootstrap = route.bootstrap(told.host.as_ref()).map_err(anyhow::Error::msg)?;
+                    return Ok(Recalled { identity: check(seed, told.identity)?, epoch, bootstrap });
+                }
                 Ok(Err(error)) => {
                     let refused = matches!(error.downcast_ref(), Some(DialError::Refused));
                     failure = error.context(address.clone());
@@ -74,17 +86,16 @@ async fn ask(seed: &RecoverySeed, link: &InvitationLink) -> anyhow::Result<(Iden
 
 async fn ask_at(
     seed: &RecoverySeed,
-    link: &InvitationLink,
-    address: &str,
+    route: &Route,
     epoch: u32,
     request: &RecallRequest,
-) -> anyhow::Result<Option<hutong_record::proto::SignedIdentity>> {
+) -> anyhow::Result<RecallResponse> {
     let key = SigningKey::from_seed(&seed.signing_seed_of(epoch));
     let dialer = Dialer::new(Credential::new(Arc::new(key)), Connections::new());
-    let channel = dialer.dial(KnownShop::new(link.inviter.clone()), Tcp::to(address)).await?;
+    let channel = dialer.dial(route.pin.clone(), Tcp::to(&route.address)).await?;
     let response = JoinServiceClient::new(channel).recall(request.clone()).await;
     let response = response.map_err(|status| anyhow::anyhow!("{}", status.message()))?;
-    Ok(response.into_inner().identity)
+    Ok(response.into_inner())
 }
 
 /// The member's word counts only where the phrase says the same.

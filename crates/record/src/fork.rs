@@ -189,7 +189,7 @@ fn verify_signed(signed: &proto::SignedHeader, key: &PublicKey) -> Result<(), Si
 #[cfg(test)]
 mod tests {
     use prost::Message as _;
-    use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+    use rand::{SeedableRng as _, rngs::StdRng};
 
     use super::*;
     use crate::{Audience, Draft, Payload, SigningKey, UnixMillis, proto::Kind, sign};
@@ -311,80 +311,5 @@ mod tests {
         let early = branch(b"b", 1, 1, 0);
         let proof = ForkProof::from_branches(&late, &early).unwrap();
         assert_eq!(ForkProof::verify(&proof, key).unwrap().sequence(), 5);
-    }
-
-    /// How many mutated proofs one run of the tests tries; `HUTONG_MUTATIONS` tries so many.
-    const MUTATIONS: u64 = 20_000;
-
-    /// A random change of a proof's bytes or parts.
-    fn mutate(proof: &proto::ForkProof, rng: &mut StdRng) -> Option<proto::ForkProof> {
-        let mut parts = proof.clone();
-        match rng.random_range(0..8) {
-            0 => core::mem::swap(&mut parts.first, &mut parts.second),
-            1 => core::mem::swap(&mut parts.first_chain, &mut parts.second_chain),
-            2 => drop(parts.first_chain.pop().or_else(|| parts.second_chain.pop())),
-            3 => parts.second = parts.first.clone(),
-            4 => parts.first_chain.extend(parts.second_chain.last().cloned()),
-            5 => {
-                let at = rng.random_range(0..=parts.first_chain.len());
-                let header = parts.second.as_ref().map(|signed| signed.header.clone());
-                parts.first_chain.insert(at, header?);
-            }
-            _ => {
-                let mut bytes = proof.encode_to_vec();
-                for _ in 0..rng.random_range(1..4) {
-                    let at = rng.random_range(0..bytes.len());
-                    match rng.random_range(0..3) {
-                        0 => bytes[at] ^= 1 << rng.random_range(0..8),
-                        1 => bytes[at] = rng.random(),
-                        _ => bytes.truncate(at.max(1)),
-                    }
-                }
-                return proto::ForkProof::decode(bytes.as_slice()).ok();
-            }
-        }
-        Some(parts)
-    }
-
-    /// What a genuine proof says stays true whatever is done to its order; nothing else may be accepted.
-    #[test]
-    fn a_mutated_proof_never_proves_anything_new() {
-        let count = std::env::var("HUTONG_MUTATIONS").map_or(MUTATIONS, |count| count.parse().unwrap());
-        let genuine: Vec<_> = [(1, 1), (1, 4), (5, 3)]
-            .into_iter()
-            .map(|(a, b)| ForkProof::from_branches(&branch(b"a", a, 0, 0), &branch(b"b", b, 0, 1)).unwrap())
-            .collect();
-        // And what is no proof to begin with: an honest log twice, and a restored one.
-        let honest = [branch(b"a", 3, 0, 0), branch(b"a", 6, 0, 0)];
-        let no_proofs = [
-            ForkProof::from_branches(&honest[0], &honest[1]).unwrap(),
-            ForkProof::from_branches(&branch(b"a", 3, 0, 0), &branch(b"b", 2, 1, 0)).unwrap(),
-        ];
-        let mut rng = StdRng::seed_from_u64(5);
-        let (mut accepted, mut tried) = (0, 0u64);
-        while tried < count {
-            let number = rng.random_range(0..5);
-            let from = genuine.get(number).unwrap_or_else(|| &no_proofs[number - 3]);
-            let Some(mutated) = mutate(from, &mut rng) else { continue };
-            tried += 1;
-            let Ok(found) = ForkProof::verify(&mutated, key) else { continue };
-            accepted += 1;
-            assert!(number < 3, "an honest log is no fork: {mutated:?}");
-            // Every header in it is one of the genuine ones, and both signatures hold.
-            let headers = |proof: &proto::ForkProof| -> Vec<Bytes> {
-                let signed =
-                    [&proof.first, &proof.second].map(|signed| signed.as_ref().unwrap().header.clone());
-                signed
-                    .into_iter()
-                    .chain(proof.first_chain.clone())
-                    .chain(proof.second_chain.clone())
-                    .collect()
-            };
-            let known = headers(from);
-            assert!(headers(&mutated).iter().all(|header| known.contains(header)), "{mutated:?}");
-            assert_eq!(found.shop(), ShopId::new([2; 32]));
-            assert!(found.sequence() >= 5);
-        }
-        assert!(accepted > 0, "a proof whose sides are exchanged still holds");
     }
 }

@@ -29,6 +29,7 @@ pub(crate) const SIGN_HEADER: &[u8] = b"hutong v1 header\0";
 pub(crate) const SIGN_IDENTITY: &[u8] = b"hutong v1 identity\0";
 pub(crate) const SIGN_VOUCHER_CLAIM: &[u8] = b"hutong v1 voucher claim\0";
 pub(crate) const SIGN_VOUCHER_RIGHT: &[u8] = b"hutong v1 voucher right\0";
+pub(crate) const SIGN_KNOCK: &[u8] = b"hutong v1 guest knock\0";
 pub(crate) const SIGN_SUCCESSION: &[u8] = b"hutong v1 key succession\0";
 pub(crate) const SIGN_REVOCATION: &[u8] = b"hutong v1 key revocation\0";
 pub(crate) const SIGN_NEW_KEY: &[u8] = b"hutong v1 key of an epoch\0";

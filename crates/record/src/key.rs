@@ -94,6 +94,8 @@ pub enum StatementKind {
     VoucherClaim,
     /// What a shop states about its right to redeem a voucher.
     VoucherRight,
+    /// What the holder of an invitation's key says of itself: the guest's `Knock`.
+    Knock,
 }
 
 impl StatementKind {
@@ -101,6 +103,7 @@ impl StatementKind {
         match self {
             Self::VoucherClaim => hash::SIGN_VOUCHER_CLAIM,
             Self::VoucherRight => hash::SIGN_VOUCHER_RIGHT,
+            Self::Knock => hash::SIGN_KNOCK,
         }
     }
 

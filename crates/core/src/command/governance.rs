@@ -8,13 +8,12 @@ use hutong_record::{Identity, KEY_EPOCH_MAX, Succession, motion_id};
 use super::*;
 use crate::{
     doubt,
+    knock::Knock,
     promotion::{self, Promotion},
-    roster::{CATEGORY_CHARS_MAX, MEMBERS_MAX, Motion, Standing},
+    roster::{CATEGORY_CHARS_MAX, INVITATION_MS_MAX, MEMBERS_MAX, Motion, OPEN_INVITATIONS_MAX, Standing},
     table,
 };
 
-/// How far ahead an invitation may reach.
-const INVITATION_MS_MAX: i64 = 90 * 86_400_000;
 const NOTE_CHARS_MAX: usize = 80;
 
 impl<R: Reader + ?Sized> Decider<'_, R> {
@@ -77,10 +76,55 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         Ok(alloc::vec![self.for_myself(Kind::Invitation, invitation)])
     }
 
+    /// An invitation for all to see, by which every member lets the guest in. For whom it is meant stays with this shop.
+    pub(super) fn invite_openly(&self, invitation: &proto::Invitation) -> Decided {
+        let sealed = self.invite(invitation)?;
+        let given_out = self.alliance.government().invitations_of(self.me(), self.now).count();
+        if given_out >= OPEN_INVITATIONS_MAX {
+            let why = format!("at most {OPEN_INVITATIONS_MAX} invitations of a shop are open at a time");
+            return Err(Refusal::field("validity", why).into());
+        }
+        let for_all = proto::Invitation { note: String::new(), ..invitation.clone() };
+        let kept = if invitation.note.is_empty() { Vec::new() } else { sealed };
+        Ok(kept.into_iter().chain([Self::for_all(Kind::Invitation, &for_all)]).collect())
+    }
+
+    /// Lets the guest of an open invitation in, whoever gave it out: what counts is that shop's voice.
+    pub(super) fn bring_guest(&self, guest: &Guest) -> Decided {
+        self.alliance.own_membership()?;
+        let invalid = || Refusal::new(Reason::InvitationInvalid);
+        let identity = Identity::verify(&guest.identity).map_err(|e| Refusal::field("identity", e))?;
+        let Guest { inviter, guest_key, .. } = *guest;
+        let knock = Knock { alliance: self.alliance.charter().id, inviter, guest_key, shop: identity.id() };
+        knock.verify(self.alliance.cryptography(), &guest.signature)?;
+        let invitation = self.alliance.government().invitations.get(&(inviter, guest_key));
+        let invitation = invitation.ok_or_else(invalid)?;
+        let vote = admission(guest.identity.clone(), invitation.core, invitation.category.clone());
+        if invitation.used_for == Some(motion_id(&vote.motion)) {
+            return Ok(Vec::new()); // asked again, here or elsewhere
+        }
+        let counts = self.alliance.roster().member(inviter).is_some_and(|inviter| inviter.core)
+            && !self.alliance.roster().is_barred(inviter, self.now);
+        if invitation.used_for.is_some() || invitation.expires <= self.now || !counts {
+            return Err(invalid().into());
+        }
+        self.check_newcomer(identity.id(), &invitation.category)?;
+        let vote = proto::Vote {
+            guest_key: Bytes::copy_from_slice(&guest_key),
+            inviter_id: Bytes::copy_from_slice(inviter.as_bytes()),
+            guest_signature: guest.signature.clone(),
+            ..vote
+        };
+        Ok(alloc::vec![Self::for_all(Kind::Vote, &vote)])
+    }
+
     pub(super) fn admit_guest(&self, guest_key: &[u8; 32], signed: &proto::SignedIdentity) -> Decided {
         self.check_voice()?;
         let identity = Identity::verify(signed).map_err(|e| Refusal::field("identity", e))?;
         let invalid = || Refusal::new(Reason::InvitationInvalid);
+        if self.alliance.government().invitations.contains_key(&(self.me(), *guest_key)) {
+            return Err(invalid().into()); // an open one: its guest is brought
+        }
         let stored = table::read::<(Vec<u8>, [u8; 32])>(self.view, &table::invitation(guest_key))?;
         let (invitation, used_for) = stored.ok_or_else(invalid)?;
         let invitation = proto::Invitation::decode(invitation.as_slice())
@@ -92,16 +136,21 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         if used_for != [0; 32] || invitation.expires_unix_ms <= self.now.ms() {
             return Err(invalid().into());
         }
-        match self.alliance.roster().shop(identity.id()).map(|m| m.standing) {
+        self.check_newcomer(identity.id(), &invitation.category)?;
+        let vote = proto::Vote { guest_key: Bytes::copy_from_slice(guest_key), ..vote };
+        Ok(alloc::vec![Self::for_all(Kind::Vote, &vote)])
+    }
+
+    /// Refused where a shop is or was in, or there is no room for one more.
+    fn check_newcomer(&self, shop: ShopId, category: &str) -> Result<(), Refusal> {
+        match self.alliance.roster().shop(shop).map(|m| m.standing) {
             Some(Standing::Member | Standing::Frozen | Standing::Removed) => {
-                return Err(Refusal::new(Reason::MemberExists).into());
+                return Err(Refusal::new(Reason::MemberExists));
             }
             Some(Standing::Pending) => {}
             None => self.check_room()?,
         }
-        self.check_category(&invitation.category)?;
-        let vote = proto::Vote { guest_key: Bytes::copy_from_slice(guest_key), ..vote };
-        Ok(alloc::vec![Self::for_all(Kind::Vote, &vote)])
+        self.check_category(category)
     }
 
     fn check_room(&self) -> Result<(), Refusal> {

@@ -47,6 +47,10 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         if !self.alliance.council.motions.contains_key(&id) {
             return Err(ignore("motion is malformed"));
         }
+        if !message.inviter_id.is_empty() {
+            let heard = self.alliance.council.has_heard(self.author(), self.record.header().sequence);
+            return if heard { Ok(()) } else { Err(ignore("the guest's word is none")) };
+        }
         if self.is_own() && !message.guest_key.is_empty() {
             let key = table::invitation(&message.guest_key);
             if let Some((invitation, _)) = table::read::<(Vec<u8>, [u8; 32])>(self.view, &key)? {
@@ -61,14 +65,18 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         self.check_public()?;
         let header = self.record.header();
         let alliance = self.alliance;
-        let cryptography = alliance.cryptography();
-        match alliance.council.hear(header.kind, header.time, &self.message, alliance.judge(), cryptography) {
+        let (id, cryptography) = (alliance.charter().id, alliance.cryptography());
+        let (council, judge) = (&alliance.council, alliance.judge());
+        match council.hear(id, header.kind, header.time, &self.message, judge, cryptography) {
             Ok(_) => Ok(()),
             Err(_) => Err(ignore("payload is malformed")),
         }
     }
 
     pub(super) fn invitation(&mut self) -> Handled {
+        if self.check_public().is_ok() {
+            return self.act(); // an open one
+        }
         self.check_parties([self.author()])?;
         let message: proto::Invitation = self.decode()?;
         let entry = (message.encode_to_vec(), [0u8; 32]);

@@ -4,7 +4,7 @@
 use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 
 use bytes::Bytes;
-use hutong_record::{Cryptography, ShopId, UnixMillis, motion_id, proto, proto::Kind};
+use hutong_record::{AllianceId, Cryptography, ShopId, UnixMillis, motion_id, proto, proto::Kind};
 use prost::Message as _;
 
 use super::{Act, Heard, Motion, MotionId, Roster};
@@ -81,6 +81,7 @@ impl Council {
     /// What a record says to the council; none: nothing. `known`: whose identities need no second look.
     pub(crate) fn hear(
         &self,
+        alliance: AllianceId,
         kind: Kind,
         at: UnixMillis,
         message: &Bytes,
@@ -92,7 +93,10 @@ impl Council {
         let act = match kind {
             Kind::Vote => {
                 let vote = proto::Vote::decode(message).map_err(malformed)?;
-                return self.vote(&vote, at, known, cryptography).map(Some);
+                return self.vote(alliance, &vote, at, known, cryptography).map(Some);
+            }
+            Kind::Invitation => {
+                Act::of_invitation(proto::Invitation::decode(message).map_err(malformed)?, at)?
             }
             Kind::Appeal => Act::of_appeal(proto::Appeal::decode(message).map_err(malformed)?)?,
             Kind::SeasonChoice => Act::of_choice(proto::SeasonChoice::decode(message).map_err(malformed)?)?,
@@ -104,20 +108,31 @@ impl Council {
 
     fn vote(
         &self,
+        alliance: AllianceId,
         vote: &proto::Vote,
         at: UnixMillis,
         known: &Roster,
         cryptography: &dyn Cryptography,
     ) -> Result<Raised, Refusal> {
         let id = motion_id(&vote.motion);
-        let voice = Voice { at, act: Act::of_vote(vote) };
-        let motion = if self.motions.contains_key(&id) {
-            None
-        } else {
-            let motion = Motion::parse_with(cryptography, &vote.motion, Some(known))?;
-            Some((id, Arc::new(Proposed { motion, bytes: vote.motion.clone() })))
+        let (proposed, is_new) = match self.motions.get(&id) {
+            Some(proposed) => (proposed.clone(), false),
+            None => {
+                let motion = Motion::parse_with(cryptography, &vote.motion, Some(known))?;
+                (Arc::new(Proposed { motion, bytes: vote.motion.clone() }), true)
+            }
         };
-        Ok(Raised { voice, motion })
+        let act = if vote.inviter_id.is_empty() {
+            Act::of_vote(vote)
+        } else {
+            Act::of_guest(vote, &proposed.motion, alliance, cryptography)?
+        };
+        Ok(Raised { voice: Voice { at, act }, motion: is_new.then_some((id, proposed)) })
+    }
+
+    /// Whether a record was heard.
+    pub(crate) fn has_heard(&self, author: ShopId, sequence: u64) -> bool {
+        self.voices.get(&author).is_some_and(|voices| voices.contains_key(&sequence))
     }
 
     /// Takes a voice in, whatever else is known by then. False: it was there before.

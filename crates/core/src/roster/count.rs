@@ -4,6 +4,7 @@
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},
+    rc::Rc,
     string::String,
     vec::Vec,
 };
@@ -15,7 +16,9 @@ use super::{
     council::{Council, VOICES_PER_SHOP_MAX},
     counts,
     heard::Heard,
+    invited::invited,
     season::Seasons,
+    voters::{Found, Voter, Voters},
 };
 use crate::charter::{Charter, Settings};
 
@@ -23,11 +26,11 @@ use crate::charter::{Charter, Settings};
 type Candidacy = (ShopId, u32, String);
 
 /// A voice at its place in time.
-struct Event<'c> {
-    at: UnixMillis,
-    author: ShopId,
-    sequence: u64,
-    act: &'c Act,
+pub(super) struct Event<'c> {
+    pub(super) at: UnixMillis,
+    pub(super) author: ShopId,
+    pub(super) sequence: u64,
+    pub(super) act: &'c Act,
 }
 
 /// What looking at a motion changed: which others have to be looked at.
@@ -61,6 +64,7 @@ pub(super) struct Count<'c> {
     spoke: BTreeMap<ShopId, UnixMillis>,
     appeals: BTreeMap<(ShopId, MotionId), UnixMillis>,
     removed: BTreeSet<ShopId>,
+    found: Found,
     pub(super) core: BTreeSet<ShopId>,
     pub(super) entries: BTreeMap<ShopId, Entry>,
     pub(super) seals: Cuts,
@@ -79,7 +83,10 @@ impl<'c> Count<'c> {
         frozen: &'c Cuts,
     ) -> Self {
         let mut count = Self::begin(charter, council, cuts, heard, frozen);
-        for event in count.events() {
+        let events = count.events();
+        count.government.invitations = invited(council, &events);
+        count.first_core = count.first_core(charter.admission_votes.saturating_sub(1) as usize);
+        for event in events {
             count.ring(Some(event.at));
             count.take(&event);
         }
@@ -106,7 +113,7 @@ impl<'c> Count<'c> {
                 about.entry(identity.id()).or_default().push(*id);
             }
         }
-        let mut count = Self {
+        Self {
             council,
             cuts,
             heard,
@@ -122,6 +129,7 @@ impl<'c> Count<'c> {
             spoke: BTreeMap::new(),
             appeals: BTreeMap::new(),
             removed: BTreeSet::new(),
+            found: Found::default(),
             core: BTreeSet::from([founder]),
             entries: BTreeMap::from([(founder, entry)]),
             seals: Cuts::new(),
@@ -131,20 +139,26 @@ impl<'c> Count<'c> {
                 days: BTreeSet::new(),
                 dormancies: BTreeSet::from([charter.settings.dormancy_days]),
             },
-        };
-        count.first_core = count.first_core(charter.admission_votes.saturating_sub(1) as usize);
-        count
+        }
     }
 
     /// The core members whom the founder alone may take in, so that there are as many as the charter wants votes: the
-    /// first ones in the founder's own log.
+    /// first ones in the founder's own log, as votes or as open invitations that were used.
     fn first_core(&self, most: usize) -> BTreeSet<ShopId> {
         let voices = self.council.voices.get(&self.founder).into_iter().flatten();
         let voices = voices.filter(|(sequence, _)| counts(self.founder, **sequence, self.cuts));
         let mut first = BTreeSet::new();
         for (_, voice) in voices.take(VOICES_PER_SHOP_MAX) {
-            if let Act::For(id) = &voice.act
-                && let Some(Motion::Admission { identity, core: true, .. }) = self.motion(id)
+            let voted = match &voice.act {
+                Act::For(id) => Some(*id),
+                Act::Invitation { guest_key, .. } => {
+                    let invitation = self.government.invitations.get(&(self.founder, *guest_key));
+                    invitation.and_then(|invitation| invitation.used_for)
+                }
+                _ => None,
+            };
+            if let Some(Motion::Admission { identity, core: true, .. }) =
+                voted.and_then(|id| self.motion(&id))
                 && first.len() < most
             {
                 first.insert(identity.id());
@@ -178,11 +192,20 @@ impl<'c> Count<'c> {
     }
 
     fn take(&mut self, event: &Event<'_>) {
-        let Event { at, author, act, .. } = event;
+        let Event { at, author, sequence, act } = event;
         self.spoke.insert(*author, *at);
+        self.found.heard();
         match act {
             Act::For(id) => self.voice(*id, *author, *at, true),
             Act::Against(id) => self.voice(*id, *author, *at, false),
+            Act::Invitation { .. } => {}
+            Act::Brought { motion, inviter, guest_key } => {
+                let invitation = self.government.invitations.get(&(*inviter, *guest_key));
+                let first = invitation.is_some_and(|used| used.brought_by == Some((*author, *sequence)));
+                if first && !self.removed.contains(inviter) {
+                    self.voice(*motion, *inviter, *at, true);
+                }
+            }
             Act::Appeal { strike, .. } => {
                 self.appeals.entry((*author, *strike)).or_insert(*at);
                 self.settle(*at, self.open.clone());
@@ -193,6 +216,7 @@ impl<'c> Count<'c> {
             }
             Act::Departure { next, .. } => {
                 self.government.departures.entry(*author).or_insert((*at, *next));
+                self.found.changed();
                 self.settle(*at, self.open.clone());
             }
         }
@@ -224,7 +248,11 @@ impl<'c> Count<'c> {
             if !self.open.contains(&id) {
                 continue;
             }
-            match self.look_at(id, at) {
+            let change = self.look_at(id, at);
+            if !matches!(change, Change::Nothing) {
+                self.found.changed();
+            }
+            match change {
                 Change::Nothing => {}
                 Change::About(shop) => queue.extend(self.about.get(&shop).into_iter().flatten()),
                 Change::Core(shop) => queue.extend(self.voted.get(&shop).into_iter().flatten()),
@@ -273,7 +301,16 @@ impl<'c> Count<'c> {
     /// A vote past a seal never came here; one before it counts even where the seal is older.
     fn has_voice(&self, shop: ShopId, at: UnixMillis) -> bool {
         hutong_record::planted!(CountEveryVote)
-            || (self.core.contains(&shop) && self.is_awake(shop, at) && !self.is_barred(shop, at))
+            || self.voters(at).of(shop).is_some_and(|voter| voter.is_awake && !voter.is_barred)
+    }
+
+    fn voters(&self, at: UnixMillis) -> Rc<Voters> {
+        let voter = |shop: ShopId| Voter {
+            is_in: self.is_in(shop),
+            is_awake: self.is_awake(shop, at),
+            is_barred: self.is_barred(shop, at),
+        };
+        self.found.voters(at, || Voters::new(self.core.iter().map(|shop| (*shop, voter(*shop))).collect()))
     }
 
     /// Votes that are needed: as many as the rules say, and the share of the core members who are awake. Where some of
@@ -282,13 +319,7 @@ impl<'c> Count<'c> {
         if self.settings().dormancy_days == 0 && percent == 0 {
             return votes as usize;
         }
-        let core =
-            self.core.iter().filter(|s| Some(**s) != subject && self.is_in(**s) && !self.is_barred(**s, at));
-        let (mut all, mut awake) = (0, 0);
-        for shop in core {
-            all += 1;
-            awake += usize::from(self.is_awake(*shop, at));
-        }
+        let (all, awake) = self.voters(at).without(subject);
         let votes = if awake < all { (votes as usize).min(awake.max(1)) } else { votes as usize };
         votes.max((awake * percent as usize).div_ceil(100))
     }
@@ -378,6 +409,7 @@ impl<'c> Count<'c> {
     fn enter(&mut self, candidacy: &Candidacy, at: UnixMillis, announced: bool) -> Change {
         let (shop, _, category) = candidacy;
         self.entries.insert(*shop, Entry { at, announced, category: category.clone() });
+        self.found.changed();
         Change::About(*shop)
     }
 
@@ -460,10 +492,15 @@ impl<'c> Count<'c> {
     /// Whether one more shop of a trade may come in.
     fn has_room(&self, category: &str) -> bool {
         let Some(limit) = self.government.limit_of(category) else { return true };
+        self.found.room(category, || self.count_of(category) < limit as usize)
+    }
+
+    /// Members of a trade who have not left.
+    fn count_of(&self, category: &str) -> usize {
         let has_it = |(shop, entry): (&ShopId, &Entry)| {
             entry.category == category && self.is_in(*shop) && !self.government.departures.contains_key(shop)
         };
-        self.entries.iter().filter(|entry| has_it(*entry)).count() < limit as usize
+        self.entries.iter().filter(|entry| has_it(*entry)).count()
     }
 
     // Everything else.

@@ -8,7 +8,7 @@ use alloc::{
 
 use hutong_record::{AllianceId, ShopId, UnixMillis};
 
-use super::MotionId;
+use super::{InvitationId, MotionId, OPEN_INVITATIONS_MAX, OpenInvitation};
 use crate::charter::{Charter, Settings};
 
 /// How a motion stands. Times are those of the voices that decided it.
@@ -141,6 +141,8 @@ pub struct Government {
     pub motions: BTreeMap<MotionId, Tally>,
     /// Strikes that were carried, by their motions.
     pub strikes: BTreeMap<MotionId, Strike>,
+    /// Invitations that every member can answer.
+    pub invitations: BTreeMap<InvitationId, OpenInvitation>,
     pub(super) suspensions: Vec<Suspension>,
     pub(super) departures: Departures,
 }
@@ -153,6 +155,7 @@ impl Government {
             category_limits: BTreeMap::new(),
             motions: BTreeMap::new(),
             strikes: BTreeMap::new(),
+            invitations: BTreeMap::new(),
             suspensions: Vec::new(),
             departures: Departures::new(),
         }
@@ -165,6 +168,18 @@ impl Government {
         }
         let for_all = Some(self.settings.category_shops).filter(|limit| *limit != 0);
         self.category_limits.get(category).copied().or(for_all)
+    }
+
+    /// A shop's open invitations that are not past their time, used or not, with their guests' keys; at most
+    /// [`OPEN_INVITATIONS_MAX`].
+    pub fn invitations_of(
+        &self,
+        shop: ShopId,
+        at: UnixMillis,
+    ) -> impl Iterator<Item = (&[u8; 32], &OpenInvitation)> {
+        let all = self.invitations.range((shop, [0; 32])..=(shop, [0xff; 32]));
+        let open = all.filter(move |(_, invitation)| at < invitation.expires);
+        open.map(|((_, guest_key), invitation)| (guest_key, invitation)).take(OPEN_INVITATIONS_MAX)
     }
 
     /// Strikes of a shop that count at a moment.

@@ -4,17 +4,19 @@ use alloc::{boxed::Box, string::String, vec::Vec};
 
 use bytes::Bytes;
 use hutong_record::{
-    Afresh, AllianceId, Cryptography, Identity, RecordId, ShopId, UnixMillis, motion_id, proto,
+    Afresh, AllianceId, Cryptography, DAY_MS, Identity, RecordId, ShopId, UnixMillis, motion_id, proto,
 };
 use prost::Message as _;
 
 use super::{MEMBERS_MAX, MotionId, REASON_CHARS_MAX, Roster};
-use crate::{bounds, charter::Settings, refusal::Refusal};
+use crate::{bounds, charter::Settings, knock::Knock, refusal::Refusal};
 
 /// The longest name of a trade.
 pub(crate) const CATEGORY_CHARS_MAX: usize = 40;
 /// How often the same thing can be decided.
 pub(crate) const ROUND_MAX: u32 = 1_000;
+/// How far ahead an invitation may reach.
+pub(crate) const INVITATION_MS_MAX: i64 = 90 * DAY_MS;
 const SPLIT_NAME_CHARS_MAX: usize = 80;
 
 /// A motion.
@@ -207,6 +209,10 @@ pub(crate) enum Act {
     Season { season: u32, goes_on: bool },
     /// It leaves.
     Departure { next: Option<AllianceId>, split: Option<MotionId> },
+    /// It invites a shop, and whoever lets the guest in brings its voice.
+    Invitation { guest_key: [u8; 32], expires: UnixMillis, core: bool, category: String },
+    /// It brings the guest of another's invitation: the motion is the guest's admission.
+    Brought { motion: MotionId, inviter: ShopId, guest_key: [u8; 32] },
 }
 
 impl Act {
@@ -214,6 +220,37 @@ impl Act {
     pub(crate) fn of_vote(vote: &proto::Vote) -> Self {
         let id = motion_id(&vote.motion);
         if vote.against { Self::Against(id) } else { Self::For(id) }
+    }
+
+    /// Checks the form of an invitation that is for all.
+    pub(crate) fn of_invitation(invitation: proto::Invitation, at: UnixMillis) -> Result<Self, Refusal> {
+        let guest_key = guest_key(&invitation.guest_key)?;
+        let expires = bounds::time("expires_unix_ms", invitation.expires_unix_ms)?;
+        bounds::number("expires_unix_ms", expires.ms_since(at), 1..=INVITATION_MS_MAX)?;
+        bounds::text("note", &invitation.note, 0..=0)?;
+        bounds::text("category", &invitation.category, 0..=CATEGORY_CHARS_MAX)?;
+        let proto::Invitation { core, category, .. } = invitation;
+        Ok(Self::Invitation { guest_key, expires, core, category })
+    }
+
+    /// Checks the form of a vote by which a guest is brought, and the guest's word that it asks for it.
+    pub(crate) fn of_guest(
+        vote: &proto::Vote,
+        motion: &Motion,
+        alliance: AllianceId,
+        cryptography: &dyn Cryptography,
+    ) -> Result<Self, Refusal> {
+        let Motion::Admission { identity, round: 0, .. } = motion else {
+            return Err(Refusal::field("motion", "is not a first admission"));
+        };
+        if vote.against {
+            return Err(Refusal::field("against", "a guest is brought for its admission"));
+        }
+        let inviter = shop("inviter_id", &vote.inviter_id)?;
+        let guest_key = guest_key(&vote.guest_key)?;
+        let knock = Knock { alliance, inviter, guest_key, shop: identity.id() };
+        knock.verify(cryptography, &vote.guest_signature)?;
+        Ok(Self::Brought { motion: motion_id(&vote.motion), inviter, guest_key })
     }
 
     /// Checks an appeal's form.
@@ -239,6 +276,10 @@ impl Act {
         };
         Ok(Self::Departure { next, split: id_or_none("split_id", &departure.split_id)? })
     }
+}
+
+fn guest_key(bytes: &Bytes) -> Result<[u8; 32], Refusal> {
+    bytes.as_ref().try_into().map_err(|_| Refusal::field("guest_key", "is not 32 bytes"))
 }
 
 fn reason(text: &str) -> Result<(), Refusal> {

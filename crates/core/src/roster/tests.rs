@@ -1,8 +1,8 @@
 //! The roster is a function of the set of votes: here they are given in many orders.
 
 use hutong_record::{
-    Afresh, Audience, Draft, Payload, Record, RecoverySeed, SigningKey, UnixMillis, motion_id, proto,
-    proto::Kind, sign,
+    Afresh, AllianceId, Audience, Draft, Payload, Record, RecoverySeed, SigningKey, UnixMillis, motion_id,
+    proto, proto::Kind, sign,
 };
 use proptest::prelude::*;
 use prost::Message as _;
@@ -13,6 +13,9 @@ use crate::{
     alliance::Alliance,
     view::{Overlay, tests::Map},
 };
+
+/// No matter which.
+const ALLIANCE: AllianceId = AllianceId::new([5; 32]);
 
 /// Shops 0, 1, 2, ...; shop 0 founded the alliance. Then a roster that knows them all, so that nobody's identity is
 /// verified a thousand times.
@@ -81,8 +84,10 @@ impl Shops {
         for ballot in ballots {
             let vote = proto::Vote { motion: ballot.motion.clone().into(), ..Default::default() };
             let message = vote.encode_to_vec().into();
-            let raised =
-                council.hear(Kind::Vote, UnixMillis::EPOCH, &message, &self.1, &Afresh).unwrap().unwrap();
+            let raised = council
+                .hear(ALLIANCE, Kind::Vote, UnixMillis::EPOCH, &message, &self.1, &Afresh)
+                .unwrap()
+                .unwrap();
             assert!(
                 council.add(self.id(ballot.voter), ballot.sequence, raised),
                 "each place holds one voice"
@@ -359,5 +364,6 @@ fn a_fork_before_a_seal_and_a_seal_before_a_fork_both_hold() {
     }
 }
 
+mod invited;
 mod orders;
 mod rules;

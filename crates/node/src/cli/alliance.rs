@@ -1,7 +1,8 @@
 //! `hutong alliance`.
 
 use clap::{Args, Subcommand};
-use hutong_client::{Duration, Timestamp, proto};
+use hutong_client::{Duration, Language, Timestamp, proto};
+use hutong_core::invitation::InvitationLink;
 use hutong_record::Currency;
 use serde_json::json;
 
@@ -30,7 +31,8 @@ These are the charter, which every member signs up to. Those of government can b
     Show,
     /// Make an invitation link for one shop; core members only.
     #[command(after_help = "Example:\n  hutong alliance invite --note 茶馆 --validity 7d\n
-Give the link over a channel that both trust: whoever has it can ask to join.")]
+Give the link over a channel that both trust: whoever has it can ask to join. Where this node has no address of its own
+the link names up to three members that it is connected to, and any of them lets the neighbour in.")]
     Invite(InviteArgs),
     /// Join an alliance by an invitation link.
     Join {
@@ -224,7 +226,7 @@ pub(crate) async fn run(globals: &Globals, command: AllianceCommand) -> anyhow::
                 proto::GetAllianceRequest { alliance_id: session.alliance_id.clone(), read_mask: None };
             alliance_answer(session.client.get_alliance(request).await?.alliance)
         }
-        AllianceCommand::Invite(args) => invite(&session, args).await,
+        AllianceCommand::Invite(args) => invite(globals, &session, args).await,
         AllianceCommand::Join { link } => join(&session, link).await,
         AllianceCommand::Members => {
             let members = session.client.all_members(&session.alliance_id).await?;
@@ -314,7 +316,7 @@ async fn list(session: &Session) -> anyhow::Result<Answer> {
     Ok(Answer::new(alliances.iter().map(show::alliance_json).collect(), text))
 }
 
-async fn invite(session: &Session, args: InviteArgs) -> anyhow::Result<Answer> {
+async fn invite(globals: &Globals, session: &Session, args: InviteArgs) -> anyhow::Result<Answer> {
     let request = proto::CreateInvitationRequest {
         alliance_id: session.alliance_id.clone(),
         validity: Some(args.validity),
@@ -323,9 +325,14 @@ async fn invite(session: &Session, args: InviteArgs) -> anyhow::Result<Answer> {
         category: args.category,
     };
     let answer = session.client.create_invitation(request).await?;
-    let json = json!({ "link": answer.link, "expire_time": show::time_json(answer.expire_time.as_ref()) });
+    let through = through(&answer.link)?;
+    let json = json!({
+        "link": answer.link,
+        "expire_time": show::time_json(answer.expire_time.as_ref()),
+        "through": through,
+    });
     let until = show::time(answer.expire_time.as_ref());
-    let drawn = if args.qr { Some(super::voucher::qr(&answer.link)?) } else { None };
+    let drawn = if args.qr { Some(super::voucher::long_qr(&answer.link)?) } else { None };
     let mut text = answer.link;
     if !until.is_empty() {
         text = format!("{text}\n{}", fields([("good until", until)]));
@@ -333,7 +340,24 @@ async fn invite(session: &Session, args: InviteArgs) -> anyhow::Result<Answer> {
     if let Some(drawn) = drawn {
         text = format!("{text}\n\n{drawn}");
     }
-    Ok(Answer::new(json, text).hint("The neighbour runs `hutong alliance join LINK`."))
+    let answer = Answer::new(json, text);
+    let answer = answer.hint("The neighbour runs `hutong alliance join LINK`.");
+    if through.is_empty() {
+        return Ok(answer);
+    }
+    let places = through.join(", ");
+    Ok(answer.hint(match globals.language() {
+        Language::En => format!(
+            "This node has no address of its own: the link leads to members at {places}, also while this node is off."
+        ),
+        Language::Zh => format!("本店没有自己的地址：邻居经由 {places} 的成员加入，本店关机时也可以。"),
+    }))
+}
+
+/// Where a link leads to members other than the inviting shop: the first address of each.
+fn through(link: &str) -> anyhow::Result<Vec<String>> {
+    let link = InvitationLink::parse(link).map_err(|_| Problem::Answer("link"))?;
+    Ok(link.doors.into_iter().filter_map(|door| door.addresses.into_iter().next()).collect())
 }
 
 async fn join(session: &Session, link: String) -> anyhow::Result<Answer> {

@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
 use hutong_client::{Timestamp, proto};
-use qrcode::{QrCode, render::unicode::Dense1x2};
+use qrcode::{EcLevel, QrCode, render::unicode::Dense1x2};
 use serde_json::{Value, json};
 
 use super::{
@@ -257,7 +257,16 @@ async fn issue(session: &Session, args: IssueArgs) -> anyhow::Result<Answer> {
 
 /// A QR code of half blocks, light on dark as terminals mostly are.
 pub(crate) fn qr(text: &str) -> anyhow::Result<String> {
-    let code = QrCode::new(text).context("the text does not fit a QR code")?;
+    drawn(text, EcLevel::M)
+}
+
+/// One of a long text, that is shown on a screen and never gets dirty: with less to mend errors by, so that it is smaller.
+pub(crate) fn long_qr(text: &str) -> anyhow::Result<String> {
+    drawn(text, EcLevel::L)
+}
+
+fn drawn(text: &str, level: EcLevel) -> anyhow::Result<String> {
+    let code = QrCode::with_error_correction_level(text, level).context("the text does not fit a QR code")?;
     Ok(code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build())
 }
 

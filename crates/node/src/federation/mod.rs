@@ -5,6 +5,7 @@
 
 mod address_book;
 pub mod dialling;
+mod doors;
 mod healing;
 pub mod hub;
 pub mod lan;
@@ -14,4 +15,5 @@ mod sleep;
 mod table;
 mod version;
 
+pub use doors::doors;
 pub use table::{LinkState, LinkTable};

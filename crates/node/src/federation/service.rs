@@ -4,7 +4,7 @@ use std::{pin::Pin, sync::Arc};
 
 use futures::{Stream, StreamExt as _};
 use hutong_core::{
-    command::Command,
+    command::{Command, Guest},
     refusal::{Language, Reason, Refusal},
     roster::Standing,
 };
@@ -89,7 +89,8 @@ impl JoinService for PeerPort {
         };
         let request = request.into_inner();
         let state = self.admit(*guest.as_bytes(), request).await.map_err(|refusal| refuse(&refusal))?;
-        Ok(Response::new(JoinResponse { state: state.into() }))
+        let host = Some(self.0.identity().signed().clone());
+        Ok(Response::new(JoinResponse { state: state.into(), host }))
     }
 
     async fn recall(&self, request: Request<RecallRequest>) -> Result<Response<RecallResponse>, Status> {
@@ -97,7 +98,8 @@ impl JoinService for PeerPort {
             return Err(refuse(&Refusal::new(Reason::NotMember)));
         };
         let identity = self.identity_of(shop, &request.into_inner()).map_err(|refusal| refuse(&refusal))?;
-        Ok(Response::new(RecallResponse { identity: Some(identity) }))
+        let host = Some(self.0.identity().signed().clone());
+        Ok(Response::new(RecallResponse { identity: Some(identity), host }))
     }
 }
 
@@ -121,7 +123,20 @@ impl PeerPort {
         let verified =
             hutong_record::Identity::verify(&identity).map_err(|e| Refusal::field("identity", e))?;
         let hosted = self.0.hosted(Some(id))?;
-        hosted.execute(Command::AdmitGuest { guest_key, identity }).await?;
+        let inviter = match request.inviter_id.as_ref() {
+            [] => hosted.me(),
+            inviter => ShopId::try_from(inviter).map_err(|e| Refusal::field("inviter_id", e))?,
+        };
+        let is_open = hosted.alliance().government().invitations.contains_key(&(inviter, guest_key));
+        let command = if is_open {
+            let signature = request.guest_signature;
+            Command::BringGuest(Box::new(Guest { inviter, guest_key, identity, signature }))
+        } else if inviter == hosted.me() {
+            Command::AdmitGuest { guest_key, identity }
+        } else {
+            return Err(Refusal::new(Reason::InvitationInvalid));
+        };
+        hosted.execute(command).await?;
         tracing::info!(shop = verified.id().short(), "an invited shop asked to join");
         Ok(state_of(&hosted.alliance(), verified.id()))
     }

@@ -288,7 +288,9 @@ pub(crate) const fn command_name(command: &Command) -> &'static str {
         Command::OverrideKey(_) => "override_key",
         Command::Profile(_) => "profile",
         Command::Invite(_) => "invite",
+        Command::InviteOpenly(_) => "invite_openly",
         Command::AdmitGuest { .. } => "admit_guest",
+        Command::BringGuest(_) => "bring_guest",
         Command::Approve { .. } => "approve",
         Command::Remove { .. } => "remove",
         Command::Govern(act) => match act {

@@ -324,6 +324,30 @@ pub struct Vote {
     /// one shop the latest counts.
     #[prost(bool, tag = "3")]
     pub against: bool,
+    /// The shop whose voice this is, 32 bytes: the author brings a guest who came to its door with that shop's open
+    /// invitation, of which guest_key is the public key. The motion is the guest's admission as the invitation names it, in
+    /// round 0. Absent: the voice is the author's own.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub inviter_id: ::prost::bytes::Bytes,
+    /// The guest key's signature over a domain tag and the encoded Knock, 64 bytes; present with inviter_id.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub guest_signature: ::prost::bytes::Bytes,
+}
+/// What a guest signs with the key of its invitation, so that whoever brings it can name no other shop.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Knock {
+    /// The alliance, 32 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub alliance_id: ::prost::bytes::Bytes,
+    /// The inviting shop, 32 bytes.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub inviter_id: ::prost::bytes::Bytes,
+    /// The invitation's public key, 32 bytes.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub guest_key: ::prost::bytes::Bytes,
+    /// The shop that asks to be admitted, 32 bytes.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub shop_id: ::prost::bytes::Bytes,
 }
 /// What core members decide together.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -502,7 +526,8 @@ pub struct Departure {
     #[prost(string, tag = "3")]
     pub reason: ::prost::alloc::string::String,
 }
-/// An invitation that its author has given out; the link itself holds the secret key.
+/// An invitation that its author has given out; the link itself holds the secret key. In a record that is sealed to its
+/// author only the author lets the guest in. In one for all it is open: every member does, and brings the author's voice.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Invitation {
     /// Ed25519 public key that the guest's connection must prove, 32 bytes.
@@ -513,7 +538,7 @@ pub struct Invitation {
     /// Whether the guest becomes a core member.
     #[prost(bool, tag = "3")]
     pub core: bool,
-    /// For whom it is meant, at most 80 characters.
+    /// For whom it is meant, at most 80 characters. Absent in an open invitation.
     #[prost(string, tag = "4")]
     pub note: ::prost::alloc::string::String,
     /// The guest's trade, which its admission names; at most 40 characters. Absent: none that is limited.
@@ -521,7 +546,7 @@ pub struct Invitation {
     pub category: ::prost::alloc::string::String,
 }
 /// What an invitation link carries, as base64url after `hutong:join/`.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct InvitationLink {
     /// Encoded Charter; its hash is the alliance id.
     #[prost(bytes = "bytes", tag = "1")]
@@ -529,7 +554,7 @@ pub struct InvitationLink {
     /// The inviting shop.
     #[prost(message, optional, tag = "2")]
     pub inviter: ::core::option::Option<SignedIdentity>,
-    /// Where the inviting shop's peer port can be reached, host:port, 1 to 8.
+    /// Where the inviting shop's peer port can be reached, host:port, at most 8. None: by the doors alone.
     #[prost(string, repeated, tag = "3")]
     pub addresses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// Ed25519 secret key of the guest's connection, 32 bytes. Whoever has it can ask to join, once.
@@ -537,6 +562,19 @@ pub struct InvitationLink {
     pub guest_secret: ::prost::bytes::Bytes,
     #[prost(int64, tag = "5")]
     pub expires_unix_ms: i64,
+    /// Other members who let the guest in, at most 3. Absent: the invitation is not open.
+    #[prost(message, repeated, tag = "6")]
+    pub doors: ::prost::alloc::vec::Vec<LinkDoor>,
+}
+/// A member at whose peer port the guest of an open invitation may knock.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LinkDoor {
+    /// Ed25519 public key that its peer port shows, 32 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub key: ::prost::bytes::Bytes,
+    /// Where the port can be reached, host:port, 1 or 2.
+    #[prost(string, repeated, tag = "2")]
+    pub addresses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// Whose evidence pays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -758,7 +796,7 @@ pub enum Kind {
     Profile = 2,
     /// Payload: Vote.
     Vote = 3,
-    /// Payload: Invitation. Sealed to its author.
+    /// Payload: Invitation. Sealed to its author; or for all, where every member lets the guest in.
     Invitation = 4,
     /// Payload: Promotion. The record's id is the promotion's id.
     Promotion = 5,

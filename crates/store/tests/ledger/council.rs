@@ -61,7 +61,7 @@ impl Street {
     }
 
     /// All logs, delivered to empty copies of each shop in another order, come to the same state.
-    fn check_any_order(&mut self, seed: u64, context: &str) {
+    pub(crate) fn check_any_order(&mut self, seed: u64, context: &str) {
         let mut logs = logs(self);
         logs.retain(|_, log| !log.is_empty());
         let mut rng = StdRng::seed_from_u64(seed);

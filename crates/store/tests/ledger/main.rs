@@ -24,6 +24,8 @@ mod funding;
 #[cfg(test)]
 mod governance;
 #[cfg(test)]
+mod guests;
+#[cfg(test)]
 mod incarnations;
 #[cfg(test)]
 mod keys;

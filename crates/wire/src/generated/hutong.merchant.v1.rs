@@ -1843,7 +1843,7 @@ pub mod alliance_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Joins an alliance by an invitation link. Answers when the inviting shop has.
+        /// Joins an alliance by an invitation link. Answers when the inviting shop has, or a member that the link names.
         pub async fn join_alliance(
             &mut self,
             request: impl tonic::IntoRequest<super::JoinAllianceRequest>,
@@ -1870,7 +1870,8 @@ pub mod alliance_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Makes an invitation link for one shop. Core members only.
+        /// Makes an invitation link for one shop. Core members only. Where this node has no address of its own, the link names up
+        /// to three members who let the guest in.
         pub async fn create_invitation(
             &mut self,
             request: impl tonic::IntoRequest<super::CreateInvitationRequest>,
@@ -2092,7 +2093,7 @@ pub mod alliance_service_server {
             tonic::Response<super::CreateAllianceResponse>,
             tonic::Status,
         >;
-        /// Joins an alliance by an invitation link. Answers when the inviting shop has.
+        /// Joins an alliance by an invitation link. Answers when the inviting shop has, or a member that the link names.
         async fn join_alliance(
             &self,
             request: tonic::Request<super::JoinAllianceRequest>,
@@ -2100,7 +2101,8 @@ pub mod alliance_service_server {
             tonic::Response<super::JoinAllianceResponse>,
             tonic::Status,
         >;
-        /// Makes an invitation link for one shop. Core members only.
+        /// Makes an invitation link for one shop. Core members only. Where this node has no address of its own, the link names up
+        /// to three members who let the guest in.
         async fn create_invitation(
             &self,
             request: tonic::Request<super::CreateInvitationRequest>,

@@ -11,6 +11,9 @@ pub struct RecallRequest {
 pub struct RecallResponse {
     #[prost(message, optional, tag = "1")]
     pub identity: ::core::option::Option<::hutong_record::proto::SignedIdentity>,
+    /// Who answers.
+    #[prost(message, optional, tag = "2")]
+    pub host: ::core::option::Option<::hutong_record::proto::SignedIdentity>,
 }
 /// Who asks.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -20,12 +23,21 @@ pub struct JoinRequest {
     pub alliance_id: ::prost::bytes::Bytes,
     #[prost(message, optional, tag = "2")]
     pub identity: ::core::option::Option<::hutong_record::proto::SignedIdentity>,
+    /// The shop that invited, 32 bytes. Absent: the shop that is asked.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub inviter_id: ::prost::bytes::Bytes,
+    /// The guest key's signature over a domain tag and the encoded Knock, 64 bytes: needed where the invitation is open.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub guest_signature: ::prost::bytes::Bytes,
 }
 /// What became of it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct JoinResponse {
     #[prost(enumeration = "JoinState", tag = "1")]
     pub state: i32,
+    /// Who answers: the shop to synchronise with first.
+    #[prost(message, optional, tag = "2")]
+    pub host: ::core::option::Option<::hutong_record::proto::SignedIdentity>,
 }
 /// How far an admission is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]

@@ -142,7 +142,7 @@ fn five_hundred_shops_come_to_the_same_roster_in_any_order() {
         let mut motions = BTreeMap::new();
         let mut hear = |said: &Said| {
             let mut raised =
-                empty.hear(said.kind, said.at, &said.message, &shops.1, &Afresh).unwrap().unwrap();
+                empty.hear(ALLIANCE, said.kind, said.at, &said.message, &shops.1, &Afresh).unwrap().unwrap();
             raised.motion =
                 raised.motion.map(|(id, motion)| (id, motions.entry(id).or_insert(motion).clone()));
             raised

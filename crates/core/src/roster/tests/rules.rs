@@ -1,6 +1,6 @@
 //! The rules of government, one by one: who said what, when, and what it comes to.
 
-use hutong_record::{Afresh, AllianceId};
+use hutong_record::Afresh;
 
 use super::*;
 
@@ -97,7 +97,7 @@ impl Street {
     fn say_at(&mut self, ms: i64, shop: usize, kind: Kind, message: &impl prost::Message) {
         let at = UnixMillis::new(ms).unwrap();
         let bytes = message.encode_to_vec().into();
-        let raised = self.council.hear(kind, at, &bytes, &self.shops.1, &Afresh).unwrap().unwrap();
+        let raised = self.council.hear(ALLIANCE, kind, at, &bytes, &self.shops.1, &Afresh).unwrap().unwrap();
         self.next[shop] += 1;
         self.council.heard.insert(self.shops.id(shop), Heard::day(at), self.next[shop]);
         assert!(self.council.add(self.shops.id(shop), self.next[shop], raised));
