@@ -24,6 +24,9 @@ const LOOK_MS: i64 = 600;
 /// How often staff accept a voucher at the shop's risk when its home does not answer.
 const DARING: f64 = 0.75;
 
+/// So many answers may come late; what a node says more often than that, it means.
+const OVERTAKEN_MAX: u32 = 4;
+
 /// How far asking a home has come.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Confirming {
@@ -33,6 +36,8 @@ pub(crate) struct Confirming {
     until_ms: i64,
     /// What came of it.
     pub(crate) outcome: Confirmation,
+    /// How often an answer from before came after it.
+    overtaken: u32,
 }
 
 impl World {
@@ -46,6 +51,20 @@ impl World {
             && matches!(request.action, Action::Redeem { presented: Presented::Token(_), .. })
     }
 
+    /// Whether this is what the node found before it knew what came of asking the home: it goes on with what it knows now.
+    /// Two tries of a till can wait in one queue, and their answers overtake each other.
+    pub(crate) fn is_overtaken(&mut self, number: RequestNumber, told: &Result<Answer, Refusal>) -> bool {
+        let needed = matches!(told, Err(refusal) if refusal.reason == Reason::ConfirmationNeeded);
+        let Some(confirming) = self.requests[number].confirming.as_mut().filter(|_| needed) else {
+            return false;
+        };
+        if confirming.outcome == Confirmation::NotAsked {
+            return false;
+        }
+        confirming.overtaken += 1;
+        confirming.overtaken <= OVERTAKEN_MAX
+    }
+
     /// Asks the home of the voucher that a request is about, unless it is being asked.
     pub(crate) fn ask_home(&mut self, number: RequestNumber) {
         let request = &self.requests[number];
@@ -56,7 +75,7 @@ impl World {
         let (shop, token) = (request.shop, Box::new(token.clone()));
         let until_ms = self.now_ms + self.rng.random_range(PATIENCE_MS);
         self.requests[number].confirming =
-            Some(Confirming { asked: None, until_ms, outcome: Confirmation::NotAsked });
+            Some(Confirming { asked: None, until_ms, outcome: Confirmation::NotAsked, overtaken: 0 });
         let to = self.shops[shop].id();
         self.ask(shop, Action::AskRight { token, to }, Purpose::AskHome { visit: number });
         self.after(LOOK_MS, Event::Confirm(number));

@@ -166,6 +166,9 @@ impl World {
         if self.needs_home(number, &told) {
             return self.ask_home(number);
         }
+        if self.is_overtaken(number, &told) {
+            return self.send_request(number);
+        }
         self.progress_ms = self.now_ms;
         self.trace.event(self.now_ms, "answered", &[number as u64, u64::from(told.is_ok())]);
         let honest = self.shops[self.requests[number].shop].faulty.is_none();
