@@ -1,6 +1,7 @@
 //! Views: ordered keys and values that fold writes and decisions read. The store keeps them; here is what it must offer.
 
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
+use core::ops::Bound;
 
 /// Why a view cannot be read or written. Views can be rebuilt from the journal, so none of this loses anything.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,6 +27,11 @@ pub trait Reader {
         after: Option<&[u8]>,
         visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), ViewError>;
+}
+
+/// Where a scan begins: see [`Reader::scan`].
+pub fn scan_start<'a>(prefix: &'a [u8], after: Option<&'a [u8]>) -> Bound<&'a [u8]> {
+    after.filter(|after| *after >= prefix).map_or(Bound::Included(prefix), Bound::Excluded)
 }
 
 /// Writes that become visible together: a value, or `None` to remove the key.
@@ -108,11 +114,9 @@ impl<R: Reader + ?Sized> Reader for Layered<'_, R> {
         after: Option<&[u8]>,
         visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), ViewError> {
-        let first = after.filter(|after| *after >= prefix).unwrap_or(prefix);
         let mut written = self
             .writes
-            .range::<[u8], _>((core::ops::Bound::Included(first), core::ops::Bound::Unbounded))
-            .skip_while(|(key, _)| after == Some(key.as_slice()))
+            .range::<[u8], _>((scan_start(prefix, after), Bound::Unbounded))
             .take_while(|(key, _)| key.starts_with(prefix))
             .peekable();
         let mut wanted = true;

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use hutong_core::view::{Batch, Reader, ViewError};
+use hutong_core::view::{Batch, Reader, ViewError, scan_start};
 use hutong_store::{journal::Lsn, views::Views};
 use rand::{RngExt as _, rngs::StdRng};
 
@@ -81,8 +81,7 @@ impl Reader for SimViews {
     ) -> Result<(), ViewError> {
         // As it is now: whoever visits may read on.
         let state = Arc::clone(&self.state());
-        let from = after.filter(|after| *after >= prefix).map_or(Bound::Included(prefix), Bound::Excluded);
-        for key in state.keys.range::<[u8], _>((from, Bound::Unbounded)) {
+        for key in state.keys.range::<[u8], _>((scan_start(prefix, after), Bound::Unbounded)) {
             let Some(value) = state.values.get(key).filter(|_| key.starts_with(prefix)) else { break };
             if !visit(key, value) {
                 break;

@@ -291,6 +291,17 @@ pub trait JournalReader: Send + Sync {
     /// `Damaged` if it is there and cannot be read; `Io`.
     fn record_id(&self, shop: ShopId, sequence: u64) -> Result<Option<RecordId>, JournalError>;
 
+    /// The id of one record, if it is there and can be read.
+    ///
+    /// # Errors
+    /// `Io`.
+    fn readable_id(&self, shop: ShopId, sequence: u64) -> Result<Option<RecordId>, JournalError> {
+        match self.record_id(shop, sequence) {
+            Err(JournalError::Damaged { .. }) => Ok(None),
+            held => held,
+        }
+    }
+
     /// The end of every log, ascending by shop.
     fn frontier(&self) -> Vec<(ShopId, LogHead)>;
 

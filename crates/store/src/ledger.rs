@@ -41,7 +41,7 @@ pub use opening::Opening;
 pub use signing::{Doubt, HeadAnswer, Patience, QUESTION_MS, Seat, Signing, confirming_peers};
 
 use crate::{
-    journal::{Journal, JournalReader, LogHead, Lsn},
+    journal::{Journal, JournalError, JournalReader, LogHead, Lsn},
     views::Views,
 };
 use staged::Staged;
@@ -249,7 +249,7 @@ impl<V: Views> Ledger<V> {
             Err(DecideError::Refused(refusal)) => {
                 (decider.keep_refusal(command, &refusal).map_err(LedgerError::from)?, Some(refusal))
             }
-            Err(DecideError::View(error)) => return Err(LedgerError::from(error).into()),
+            Err(error) => return Err(error.into()),
         };
         let records = self.write(drafts, now, rng)?;
         if let Command::RotateKey(succession) = command {
@@ -270,10 +270,7 @@ impl<V: Views> Ledger<V> {
         let view = self.staged.overlay(&*self.views);
         let (key, key_epoch) = self.signer()?;
         let decider = Decider { alliance: &self.alliance, view: &view, now, key: &key, key_epoch };
-        decider.qualify(question).map_err(|error| match error {
-            DecideError::Refused(refusal) => ExecuteError::Refused(refusal),
-            DecideError::View(error) => LedgerError::from(error).into(),
-        })
+        Ok(decider.qualify(question)?)
     }
 
     /// What this shop's node owes others and nobody at a till asks for, at most `most` duties: each is carried out by
@@ -313,15 +310,22 @@ impl<V: Views> Ledger<V> {
     /// Refuses to go over to keys that this node has not got: it could sign nothing after that.
     fn check_key_held(&self, command: &Command) -> Result<(), Refusal> {
         let Command::RotateKey(succession) = command else { return Ok(()) };
-        self.check_holds(succession)
+        self.key_of(succession).map(|_| ())
     }
 
-    fn check_holds(&self, succession: &Succession) -> Result<(), Refusal> {
-        let held = self.keys.signing_of(succession.epoch()).map(|key| key.public());
-        if held.as_ref() == Some(succession.signing_key()) {
-            return Ok(());
+    /// The key to which a succession leads, if this node has got it.
+    fn key_of(&self, succession: &Succession) -> Result<Arc<SigningKey>, Refusal> {
+        let epoch = succession.epoch();
+        let held = self.keys.signing_of(epoch).filter(|key| key.public() == *succession.signing_key());
+        held.ok_or_else(|| Refusal::new(Reason::KeyMissing).with("epoch", epoch))
+    }
+
+    /// The id of a record that is held or staged; none, too, where it is damaged.
+    fn id_at(&self, shop: ShopId, sequence: u64) -> Result<Option<RecordId>, JournalError> {
+        match self.staged.id(shop, sequence) {
+            Some(id) => Ok(Some(id)),
+            None => self.reader.readable_id(shop, sequence),
         }
-        Err(Refusal::new(Reason::KeyMissing).with("epoch", succession.epoch()))
     }
 
     /// Unless the keys of the epoch before came late: what was sealed to those is opened at the next start.

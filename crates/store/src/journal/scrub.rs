@@ -211,11 +211,7 @@ impl<F: DiskFile> Reader<F> {
             }
             // The log goes on in a later incarnation, from a place before its end.
             Some(seen) => {
-                let held = match self.record_id(shop, sequence - 1) {
-                    Err(JournalError::Damaged { .. }) => None,
-                    held => held?,
-                };
-                if held != Some(pin) {
+                if self.readable_id(shop, sequence - 1)? != Some(pin) {
                     let window = (seen.hole.first, lsn);
                     pass.note_lost(shop, (sequence - 1, sequence - 1), pin, window);
                 }

@@ -1,6 +1,6 @@
 //! What can go wrong in a ledger, by whose fault.
 
-use hutong_core::{refusal::Refusal, view::ViewError};
+use hutong_core::{command::DecideError, refusal::Refusal, view::ViewError};
 use hutong_record::PayloadError;
 
 use crate::journal::JournalError;
@@ -31,6 +31,15 @@ pub enum ExecuteError {
     /// The ledger failed.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+}
+
+impl From<DecideError> for ExecuteError {
+    fn from(error: DecideError) -> Self {
+        match error {
+            DecideError::Refused(refusal) => Self::Refused(refusal),
+            DecideError::View(error) => Self::Ledger(error.into()),
+        }
+    }
 }
 
 impl From<Refusal> for ExecuteError {

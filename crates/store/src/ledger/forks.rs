@@ -7,7 +7,7 @@ use hutong_core::{
     view::Reader,
 };
 use hutong_record::{
-    Audience, ForkProof, Header, RUN_RECORDS_MAX, Record, ShopId, UnixMillis, proto, proto::Kind,
+    Audience, ForkProof, Header, RUN_RECORDS_MAX, Record, RecordId, ShopId, UnixMillis, proto, proto::Kind,
     verify_run_with,
 };
 use prost::Message as _;
@@ -90,10 +90,7 @@ fn parts_before(
 ) -> Result<bool, LedgerError> {
     let held = match sequence.checked_sub(1) {
         None | Some(0) => None,
-        Some(before) => match journal.record_id(shop, before) {
-            Err(JournalError::Damaged { .. }) => None, // nothing to compare with
-            held => held?,
-        },
+        Some(before) => journal.readable_id(shop, before)?,
     };
     let Some(held) = held else { return Ok(false) };
     let Ok(message) = proto::ForkProof::decode(proof) else { return Ok(false) };
@@ -189,15 +186,12 @@ impl<V: Views> Ledger<V> {
             return Ok(Examined::Settled);
         }
         let end = theirs[theirs.len() - 1].header().sequence;
-        let same = self.held_id(shop, end)?.is_some_and(|id| id == theirs[theirs.len() - 1].id());
+        let same = self.held_id(shop, end)? == Some(theirs[theirs.len() - 1].id());
         Ok(if same { Examined::Later(end.saturating_add(1)) } else { Examined::Nothing })
     }
 
-    fn held_id(&self, shop: ShopId, sequence: u64) -> Result<Option<hutong_record::RecordId>, LedgerError> {
-        match self.reader.record_id(shop, sequence) {
-            Err(JournalError::Damaged { .. }) => Ok(None), // nothing to compare with
-            held => Ok(held?),
-        }
+    fn held_id(&self, shop: ShopId, sequence: u64) -> Result<Option<RecordId>, LedgerError> {
+        Ok(self.reader.readable_id(shop, sequence)?)
     }
 
     /// The proof that two branches give, from the first place at which they do.

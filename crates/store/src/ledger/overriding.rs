@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use hutong_core::{
-    command::{Command, DecideError, Decider, DraftRecord, OverrideOrder},
+    command::{Command, Decider, DraftRecord, OverrideOrder},
     refusal::{Reason, Refusal},
 };
 use hutong_record::{Audience, CutOff, Record, UnixMillis, proto, proto::Kind};
@@ -12,7 +12,7 @@ use prost::Message as _;
 use rand_core::CryptoRng;
 
 use super::{Doubt, ExecuteError, Executed, Ledger, LedgerError, Signing, Spot, next_incarnation};
-use crate::{journal::JournalError, views::Views};
+use crate::views::Views;
 
 impl<V: Views> Ledger<V> {
     /// Carries an override out. It needs no confirmed head: a log of which others may hold more, as of one that a thief
@@ -28,11 +28,7 @@ impl<V: Views> Ledger<V> {
         let succession = order.key_override.succession();
         let epoch = succession.epoch();
         let draft = self.decide_override(command, now, rng)?;
-        self.check_holds(succession)?;
-        let key = self
-            .keys
-            .signing_of(epoch)
-            .ok_or_else(|| Refusal::new(Reason::KeyMissing).with("epoch", epoch))?;
+        let key = self.key_of(succession)?;
         let head = self.head(self.alliance.me()).filter(|head| head.id == order.head);
         let head = head.ok_or_else(|| Refusal::new(Reason::LogWentOn))?;
         let CutOff { last_sequence, last_id, .. } = *order.key_override.cut_off();
@@ -83,23 +79,14 @@ impl<V: Views> Ledger<V> {
         // Nothing is signed by what decides.
         let (key, key_epoch) = (&*self.keys.signing, 0);
         let decider = Decider { alliance: &self.alliance, view: &view, now, key, key_epoch };
-        let drafts = decider.decide(command, rng).map_err(|error| match error {
-            DecideError::Refused(refusal) => ExecuteError::Refused(refusal),
-            DecideError::View(error) => LedgerError::from(error).into(),
-        })?;
+        let drafts = decider.decide(command, rng)?;
         drafts.into_iter().next().ok_or_else(|| Refusal::new(Reason::Internal).into())
     }
 
     /// Whether the record that is to be the last one before the override is held in its place.
     fn check_kept(&self, cut_off: &CutOff) -> Result<(), ExecuteError> {
-        let (me, sequence) = (self.alliance.me(), cut_off.last_sequence);
-        let held = match self.staged.id(me, sequence) {
-            Some(id) => Some(id),
-            None => match self.reader.record_id(me, sequence) {
-                Err(JournalError::Damaged { .. }) => None,
-                held => held.map_err(LedgerError::from)?,
-            },
-        };
+        let sequence = cut_off.last_sequence;
+        let held = self.id_at(self.alliance.me(), sequence).map_err(LedgerError::from)?;
         if held == Some(cut_off.last_id) {
             return Ok(());
         }

@@ -17,10 +17,7 @@ use hutong_record::{
 use rand_core::CryptoRng;
 
 use super::{ExecuteError, Ledger, LedgerError};
-use crate::{
-    journal::{JournalError, TailLoss},
-    views::Views,
-};
+use crate::{journal::TailLoss, views::Views};
 
 /// How many members must have told how far this shop's log goes, where a start alone does not do: two, so that one
 /// that is behind itself cannot vouch alone; all, where there are fewer.
@@ -293,14 +290,7 @@ impl<V: Views> Ledger<V> {
             Ordering::Equal if answer.sequence > sequence => return Ok(Compared::Ahead),
             Ordering::Equal => {}
         }
-        let staged = self.staged.id(me, answer.sequence);
-        let held = match staged {
-            Some(id) => Some(id),
-            None => match self.reader.record_id(me, answer.sequence) {
-                Err(JournalError::Damaged { .. }) => None,
-                held => held?,
-            },
-        };
+        let held = self.id_at(me, answer.sequence)?;
         let differs = |id: hutong_record::RecordId| {
             answer.id_prefix.is_some_and(|prefix| !id.as_bytes().starts_with(&prefix))
         };

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use hutong_core::view::{Batch, Reader, ViewError};
+use hutong_core::view::{Batch, Reader, ViewError, scan_start};
 
 use super::{Views, check_sizes};
 use crate::journal::Lsn;
@@ -45,8 +45,7 @@ impl Reader for MemViews {
         visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), ViewError> {
         let state = self.state();
-        let from = after.filter(|after| *after >= prefix).map_or(Bound::Included(prefix), Bound::Excluded);
-        for (key, value) in state.entries.range::<[u8], _>((from, Bound::Unbounded)) {
+        for (key, value) in state.entries.range::<[u8], _>((scan_start(prefix, after), Bound::Unbounded)) {
             if !key.starts_with(prefix) || !visit(key, value) {
                 break;
             }

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use hutong_core::view::{Batch, ViewError};
+use hutong_core::view::{Batch, ViewError, scan_start};
 
 use crate::journal::Lsn;
 
@@ -166,10 +166,7 @@ impl WriteBehind {
 
     /// What is to be stored for the keys that begin with `prefix` and come after `after`.
     pub(super) fn range(&self, prefix: &[u8], after: Option<&[u8]>) -> Batch {
-        let from = match after.filter(|after| *after >= prefix) {
-            Some(after) => Bound::Excluded(after),
-            None => Bound::Included(prefix),
-        };
+        let from = scan_start(prefix, after);
         let layers = self.shared.lock();
         let mut found = Batch::new();
         for layer in [layers.storing.as_deref(), Some(&layers.gathered)].into_iter().flatten() {

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use hutong_core::view::{Batch, Reader, ViewError};
+use hutong_core::view::{Batch, Reader, ViewError, scan_start};
 use sled::{Db, IVec};
 
 use super::RebuildReason;
@@ -157,10 +157,7 @@ impl Reader for Database {
         visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), ViewError> {
         let own_prefix = entry_key(prefix);
-        let from = match after.filter(|after| *after >= prefix) {
-            Some(after) => Bound::Excluded(entry_key(after)),
-            None => Bound::Included(own_prefix.clone()),
-        };
+        let from = scan_start(prefix, after).map(entry_key);
         let mut entries = self.with(|db| Ok(db.range((from, Bound::Unbounded))))?;
         // Only sled's step is behind the boundary: a panic of `visit` is the caller's own.
         while let Some((key, value)) = self.note(guarded(|| entries.next().transpose()))? {
