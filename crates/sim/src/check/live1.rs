@@ -40,7 +40,7 @@ impl World {
         let untouched = |key: &VoucherKey| {
             !checks.touched.contains(key)
                 && !checks.crooked.contains(key)
-                && !checks.crooked_numbers.contains(&(key.promotion, key.distributor, key.number))
+                && !self.is_dealt_double(key)
                 && !checks.vou1.was_used(key)
                 && !checks.risk.was_accepted(key)
         };

@@ -260,14 +260,19 @@ impl World {
             Mode::Leased => modes.leased += 1,
             Mode::Anywhere => modes.confirmed += 1,
         }
-        let number = (key.promotion, key.distributor, key.number);
+        let dealt_double = self.is_dealt_double(&key);
         if self.may_copies_pass_on(&offer, token) {
             self.checks.crooked.insert(key);
         }
-        let crooked = self.checks.crooked.contains(&key) || self.checks.crooked_numbers.contains(&number);
+        let crooked = self.checks.crooked.contains(&key) || dealt_double;
         let most = if crooked { u32::MAX } else { offer.uses() };
         self.checks.vou1.redeemed(key, *redemption, shop, most)?;
-        self.checks.vou2.used(key)
+        if dealt_double { Ok(()) } else { self.checks.vou2.used(key) }
+    }
+
+    /// Whether a cheat has moved a voucher's number on after it had handed it out.
+    pub(super) fn is_dealt_double(&self, key: &VoucherKey) -> bool {
+        self.checks.crooked_numbers.contains(&(key.promotion, key.distributor, key.number))
     }
 
     /// Whether a voucher's home, which passes the right on when it is asked to, runs in two copies: while they cannot hear of
@@ -280,10 +285,9 @@ impl World {
     fn observe_hand_out(&mut self, shop: usize, token: &Token) -> Checked {
         let promotion = token.body().key.promotion;
         let Some(offer) = self.offers.iter().find(|offer| offer.id == Some(promotion)) else { return Ok(()) };
-        let key = token.body().key;
-        let crooked = self.checks.crooked_numbers.contains(&(key.promotion, key.distributor, key.number));
+        let dealt_double = self.is_dealt_double(&token.body().key);
         let checks = &mut self.checks;
-        checks.vou2.handed_out(shop, offer, token, &checks.vou1, crooked)
+        checks.vou2.handed_out(shop, offer, token, &checks.vou1, dealt_double)
     }
 
     /// The slow checks, at intervals and at the end.
