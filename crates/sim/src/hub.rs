@@ -104,10 +104,14 @@ impl World {
         }
     }
 
+    /// A replica's time has come, unless it was put off meanwhile: the later time is planned, too.
     pub(crate) fn wake(&mut self, node: NodeNumber) {
-        if let Some(process) = &mut self.nodes[node].process {
-            process.wake_at_ms = None;
+        let now_ms = self.now_ms;
+        let Some(process) = &mut self.nodes[node].process else { return };
+        if process.wake_at_ms.is_some_and(|planned| planned > now_ms) {
+            return;
         }
+        process.wake_at_ms = None;
         self.replicate(node, |replica, now| {
             if replica.next_wakeup().is_some_and(|at| at <= now) {
                 replica.tick(now);
