@@ -8,7 +8,7 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 hutong=$(realpath "${1:?usage: tests/compare/run.sh path/to/hutong}")
 readonly here hutong records=10000 bytes=300 runs=${RUNS:-5} core=${CORE:-0}
-readonly peers=${PEERS-postgresql p2panda hypercore ssb}
+readonly peers=${PEERS-postgresql p2panda iroh hypercore ssb}
 # What cargo makes stays, so that it is made once.
 readonly built="${CARGO_TARGET_DIR:-$here/../../target}/compare"
 readonly HYPERCORE_VERSION=10.38.2
@@ -63,6 +63,10 @@ crate_row() { # crate_row PROGRAM
 
 p2panda_row() {
     crate_row p2panda
+}
+
+iroh_row() {
+    crate_row iroh
 }
 
 ssb_row() {

@@ -17,6 +17,8 @@ def row(peer, reference):
         return [peer["peer"], f"not measured: {peer['unavailable']}"] + ["-"] * 5
     seconds = statistics.median(peer["seconds"])
     spread = f"{seconds:.2f} ({min(peer['seconds']):.2f} to {max(peer['seconds']):.2f})"
+    if peer.get("failed_runs"):
+        spread += f"; {peer['failed_runs']} more failed"
     wire = statistics.median(peer["wire_bytes"]) if peer.get("wire_bytes") else None
     memory = peer.get("memory_bytes")
     return [

@@ -1,5 +1,5 @@
 //! Two ends as processes of their own: one holds the records, the other, which has none, joins it. A third starts both
-//! anew for each run and prints the line for the table.
+//! anew for each run and prints the line for the table. A run that fails is counted and repeated, as often as there are runs.
 //!
 //! ```text
 //! PROGRAM FOLDER RECORDS BYTES RUNS             all runs; the line for the table
@@ -100,8 +100,19 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
 
 fn compare<P: Peer>(work: &Work, runs: usize) -> Result<()> {
     ensure!(runs > 0, "RUNS is at least 1");
-    let runs = (0..runs).map(|number| once(work, number)).collect::<Result<Vec<_>>>()?;
-    println!("{}", line(&P::describe(), &runs));
+    let mut ended = Vec::with_capacity(runs);
+    let mut failed = 0;
+    while ended.len() < runs {
+        match once(work, ended.len() + failed) {
+            Ok(run) => ended.push(run),
+            Err(error) if failed < runs => {
+                eprintln!("a run failed, and is repeated: {error:#}");
+                failed += 1;
+            }
+            Err(error) => return Err(error.context("as many runs failed as were wanted")),
+        }
+    }
+    println!("{}", line(&P::describe(), &ended, failed));
     Ok(())
 }
 
@@ -160,12 +171,13 @@ impl Drop for Holder {
     }
 }
 
-fn line(description: &Description, runs: &[Run]) -> serde_json::Value {
+fn line(description: &Description, runs: &[Run], failed: usize) -> serde_json::Value {
     json!({
         "peer": description.name,
         "verifies": description.verifies,
         "durable": description.durable,
         "seconds": runs.iter().map(|run| run.seconds).collect::<Vec<_>>(),
+        "failed_runs": failed,
         "wire_bytes": runs.iter().map(|run| run.wire_bytes).collect::<Vec<_>>(),
         "memory_bytes": median(runs.iter().map(|run| run.memory_peak_bytes).collect()),
         "memory_of": "receiver",
