@@ -4,11 +4,6 @@ use std::process::ExitCode;
 
 use hutong_node::cli;
 
-/// The system's allocator took a seventh of a redemption's time, most of it in putting together what sled's threads had
-/// freed (`crates/adr/0029`).
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let arguments = match cli::parse(std::env::args_os()) {
         Ok(arguments) => arguments,

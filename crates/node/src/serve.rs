@@ -105,8 +105,8 @@ pub async fn run(data: DataFolder, config: Config, log: LogFilter) -> anyhow::Re
 }
 
 /// Takes settings over at each SIGHUP. Ends at the first where the node runs in a terminal, which is gone then.
-/// The allocator keeps some memory for each thread and asks for huge pages there, so a node that rests would hold 2 MiB
-/// where it uses a few KiB: more than twice the memory of all (`crates/adr/0029`).
+/// Where a system hands huge pages to whoever has memory, a thread's heap that uses a few KiB would hold 2 MiB: more than
+/// twice the memory of a node that rests (`crates/adr/0034`).
 fn without_huge_pages() {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
