@@ -9,7 +9,7 @@ use alloc::{
 use hutong_record::{AllianceId, Continuation, ShopId, UnixMillis};
 use serde::{Deserialize, Serialize};
 
-use super::{Act, Entry, Member, Motion, Standing, council::Council, count::Event};
+use super::{Act, Entry, Member, Motion, MotionId, Standing, council::Council, count::Event};
 
 /// What a continuation says. A recovery key signed it; whether it is the old shop's, that shop's identity tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -36,16 +36,16 @@ impl Claim {
 
 /// The claims that voices bring: of motions to take the new shop in, whoever raises a voice on them, and of the new shop.
 pub(super) fn claimed(council: &Council, events: &[Event<'_>]) -> Claims {
+    let said = council.motions.iter().filter_map(|(id, proposed)| match &proposed.motion {
+        Motion::Admission { continues: Some(continuation), .. } => Some((*id, Claim::of(continuation))),
+        _ => None,
+    });
+    let said: BTreeMap<MotionId, Claim> = said.collect();
     let mut claims = Claims::new();
     for event in events {
         let claim = match event.act {
             Act::Continuation(claim) => (claim.new == event.author).then_some(*claim),
-            Act::For(id) | Act::Against(id) | Act::Brought { motion: id, .. } => {
-                match council.motions.get(id).map(|proposed| &proposed.motion) {
-                    Some(Motion::Admission { continues, .. }) => continues.as_deref().map(Claim::of),
-                    _ => None,
-                }
-            }
+            Act::For(id) | Act::Against(id) | Act::Brought { motion: id, .. } => said.get(id).copied(),
             _ => None,
         };
         if let Some(claim) = claim {

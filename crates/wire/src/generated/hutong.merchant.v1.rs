@@ -123,7 +123,8 @@ pub struct AdmissionMotion {
     /// Absent: none that is limited.
     #[prost(string, tag = "3")]
     pub category: ::prost::alloc::string::String,
-    /// The shop that it says to continue, hex; whether that holds, Member tells. Absent: none. Not read in a proposal.
+    /// The shop that it says to continue, hex; whether that holds, Member tells. Absent: none. Refused in a proposal: the shop
+    /// itself says it, when it asks to be let in.
     #[prost(string, tag = "4")]
     pub continues_shop_id: ::prost::alloc::string::String,
 }
