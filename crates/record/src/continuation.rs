@@ -132,12 +132,12 @@ impl Continuation {
     }
 
     /// The shop that is continued.
-    pub const fn old(&self) -> ShopId {
+    pub const fn old_shop(&self) -> ShopId {
         self.old
     }
 
     /// The shop that continues it.
-    pub const fn new(&self) -> ShopId {
+    pub const fn new_shop(&self) -> ShopId {
         self.new
     }
 
@@ -197,7 +197,7 @@ mod tests {
         let made = made();
         assert_eq!(Continuation::verify(made.signed()), Ok(made.clone()));
         assert_eq!(Continuation::read(&made.signed().encode_to_vec()), Ok(made.clone()));
-        assert_eq!((made.alliance(), made.old(), made.new()), (ALLIANCE, identity(5).id(), NEW));
+        assert_eq!((made.alliance(), made.old_shop(), made.new_shop()), (ALLIANCE, identity(5).id(), NEW));
         assert_eq!(made.check_owner(&identity(5)), Ok(()));
         assert_eq!(made.check_owner(&identity(6)), Err(ContinuationError::OtherShop));
         let other_phrase = Continuation::create(&seed(6), ALLIANCE, identity(5).id(), NEW).unwrap();

@@ -140,7 +140,7 @@ fn continuation() {
         let identity = Identity::verify(&signed).unwrap();
         let read = Continuation::read(&stored.bytes("signed_continuation")).unwrap();
         assert_eq!(read.check_owner(&identity), Ok(()));
-        assert_eq!(read.new().as_bytes().to_vec(), stored.bytes("new_shop_id"));
+        assert_eq!(read.new_shop().as_bytes().to_vec(), stored.bytes("new_shop_id"));
     }
 }
 

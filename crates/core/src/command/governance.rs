@@ -161,7 +161,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
     pub(super) fn continue_shop(&self, continuation: &Continuation) -> Decided {
         self.alliance.own_membership()?;
         self.check_continuation(self.me(), Some(continuation))?;
-        if self.alliance.roster().continued_by(continuation.old()) == Some(self.me()) {
+        if self.alliance.roster().continued_by(continuation.old_shop()) == Some(self.me()) {
             return Ok(Vec::new()); // said again, or by its admission
         }
         Ok(alloc::vec![Self::for_all(Kind::Continuation, continuation.signed())])
@@ -174,10 +174,10 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         if continuation.alliance() != self.alliance.charter().id {
             return wrong("is of another alliance");
         }
-        if continuation.new() != new {
+        if continuation.new_shop() != new {
             return wrong("names another shop as the one that continues");
         }
-        let (old, roster) = (continuation.old(), self.alliance.roster());
+        let (old, roster) = (continuation.old_shop(), self.alliance.roster());
         let member = roster.shop(old).filter(|member| member.was_admitted());
         let member = member.ok_or_else(|| Refusal::new(Reason::MemberUnknown).with("shop_id", old))?;
         if continuation.check_owner(&member.identity).is_err() {

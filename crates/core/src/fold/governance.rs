@@ -79,7 +79,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
     pub(super) fn continuation(&self) -> Handled {
         self.check_public()?;
         let continuation = Continuation::read(&self.message).map_err(|_| ignore("payload is malformed"))?;
-        if continuation.new() == self.author() { Ok(()) } else { Err(ignore("of another shop")) }
+        if continuation.new_shop() == self.author() { Ok(()) } else { Err(ignore("of another shop")) }
     }
 
     pub(super) fn invitation(&mut self) -> Handled {

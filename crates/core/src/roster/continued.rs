@@ -27,8 +27,8 @@ impl Claim {
     pub(crate) const fn of(continuation: &Continuation) -> Self {
         Self {
             alliance: continuation.alliance(),
-            old: continuation.old(),
-            new: continuation.new(),
+            old: continuation.old_shop(),
+            new: continuation.new_shop(),
             recovery_key_hash: *continuation.recovery_key_hash(),
         }
     }

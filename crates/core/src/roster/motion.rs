@@ -291,7 +291,7 @@ fn continuation_for(
 ) -> Result<Box<Continuation>, Refusal> {
     let malformed = |why: &dyn core::fmt::Display| Refusal::field("continuation", why);
     let continuation = Continuation::verify(signed).map_err(|e| malformed(&e))?;
-    if continuation.new() == newcomer {
+    if continuation.new_shop() == newcomer {
         return Ok(Box::new(continuation));
     }
     Err(malformed(&"is another shop's than the one to be let in"))

@@ -97,7 +97,7 @@ mod tests {
         let (alliance, old, new) = (AllianceId::new([1; 32]), ShopId::new([2; 32]), ShopId::new([3; 32]));
         let bytes = order(&seed, alliance, old, new).unwrap();
         let read = Continuation::read(&bytes).unwrap();
-        assert_eq!((read.alliance(), read.old(), read.new()), (alliance, old, new));
+        assert_eq!((read.alliance(), read.old_shop(), read.new_shop()), (alliance, old, new));
         assert_eq!(*read.recovery_key_hash(), seed.recovery_key_hash());
         assert!(!bytes.windows(32).any(|part| part == seed.reveal()));
         assert_eq!(order(&seed, alliance, new, new), Err(ContinuationError::Itself));

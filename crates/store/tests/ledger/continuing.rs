@@ -125,7 +125,7 @@ impl Street {
 
     fn left(&self, shop: usize, of: usize) -> i128 {
         let ledger = &self.shops[shop].ledger;
-        payment::left_to_carry(&*ledger.views(), &ledger.alliance(), self.id(of)).unwrap()
+        payment::left_to_carry(&*ledger.views(), ledger.alliance(), self.id(of)).unwrap()
     }
 }
 

@@ -6,7 +6,10 @@ use hutong_client::{Timestamp, proto};
 use hutong_record::UnixMillis;
 
 use super::Findings;
-use crate::cli::{scrub::damage_line, show};
+use crate::{
+    cli::{scrub::damage_line, show},
+    transport::DialError,
+};
 
 /// More records waiting to be folded than a burst explains.
 const UNFOLDED_MAX: u64 = 10_000;
@@ -286,10 +289,19 @@ pub(super) fn check_links(findings: &mut Findings, alliance: &proto::AllianceSta
     let errors = alliance.links.iter().filter(|link| !link.last_error.is_empty());
     let errors: Vec<_> =
         errors.take(3).map(|link| format!("{}: {}", link.shop_name, link.last_error)).collect();
-    let advice = findings.say(
-        "check this machine's network and firewall, and peer.advertise on both sides",
-        "检查本机网络和防火墙，以及双方的 peer.advertise",
-    );
+    let refused = DialError::Refused.to_string();
+    let advice = if alliance.links.iter().any(|link| link.last_error.contains(&refused)) {
+        findings.say(
+            "members let this shop in no more: it was voted out, or its log is frozen. Which of them, a member's bundle tells \
+             (`hutong bundle export` there, `hutong bundle import` here)",
+            "成员已不再接受本店连接：本店可能已被除名，或日志已被冻结。请成员执行 `hutong bundle export`，在本机用 `hutong bundle import` 导入后即知",
+        )
+    } else {
+        findings.say(
+            "check this machine's network and firewall, and peer.advertise on both sides",
+            "检查本机网络和防火墙，以及双方的 peer.advertise",
+        )
+    };
     findings.warn("links", [vec![found], errors].concat().join("; "), advice);
 }
 
