@@ -374,8 +374,11 @@ async fn join(
     link: String,
     continues: &JoinContinues,
 ) -> anyhow::Result<Answer> {
-    let alliance_id = InvitationLink::parse(&link)?.charter.id;
-    let continuation = continues.made(globals, alliance_id)?;
+    // What is no link, the node refuses by its own reason.
+    let continuation = match InvitationLink::parse(&link) {
+        Ok(parsed) => continues.made(globals, parsed.charter.id)?,
+        Err(_) => Vec::new(),
+    };
     let request = proto::JoinAllianceRequest { link, continuation };
     let alliance = session.client.join_alliance(request).await?.alliance;
     let (own_state, votes) =
