@@ -28,6 +28,7 @@ mod redemption;
 mod right;
 mod settlement;
 mod stock;
+mod told;
 mod trade;
 mod voucher;
 
@@ -208,6 +209,7 @@ impl Alliance {
             };
         }
         let lost = lost::named_by(header.kind, message.as_ref());
+        let own = message.clone().filter(|_| header.shop == self.me());
         let outcome = match message {
             _ if oversized => Outcome::Ignored("larger than any message of ours"),
             message if self.is_sealed(record) => {
@@ -224,6 +226,9 @@ impl Alliance {
                 Err(Stop::View(error)) => return Err(error),
             },
         };
+        if let (Outcome::Ignored(_), Some(message)) = (&outcome, own) {
+            (Folding { alliance: self, view, record, message }).keep_told()?;
+        }
         let mut effects = self.close(view, record, outcome)?;
         if let (Some(id), true) = (lost, effects.folded) {
             effects.resume.extend(resume(view, id.as_bytes())?);

@@ -95,6 +95,8 @@ const LOST_OF: u8 = 0xce;
 const RESUMED: u8 = 0xcf;
 pub(crate) const KEY: u8 = 0xd0;
 const KEYS_HELD: u8 = 0xd1;
+const TOLD_RECEIPT: u8 = 0xd2;
+const TOLD_USES: u8 = 0xd9;
 
 /// What a record waits for before it can be folded: a promotion's or a member's id.
 pub(crate) type Need = [u8; 32];
@@ -504,6 +506,16 @@ pub(crate) fn card_vouchers(card: CardId) -> Vec<u8> {
 
 pub(crate) fn card_voucher(card: CardId, voucher: &VoucherKey) -> Vec<u8> {
     key(CARD_VOUCHER, &[card.as_bytes(), &voucher.to_bytes()])
+}
+
+/// An own receipt that does not count, as its till knows it.
+pub(crate) fn told_receipt(receipt: RecordId) -> Vec<u8> {
+    key(TOLD_RECEIPT, &[receipt.as_bytes()])
+}
+
+/// How many uses of a voucher own receipts told that do not count.
+pub(crate) fn told_uses(voucher: &VoucherKey) -> Vec<u8> {
+    key(TOLD_USES, &[&voucher.to_bytes()])
 }
 
 /// What is kept of a receipt beside its voucher.

@@ -19,6 +19,7 @@ use crate::{
 mod held;
 pub mod life;
 
+pub(crate) use held::Priced;
 pub use held::{Reservation, Use, UseStanding, Voucher};
 pub use life::VoucherState;
 

@@ -10,7 +10,7 @@ use hutong_store::writer::Job;
 use rand::RngExt as _;
 
 use crate::{
-    action::Action,
+    action::{Action, is_kept},
     clock::{HOUR_MS, MINUTE_MS},
     confirm::Confirming,
     fault::FaultKind,
@@ -41,11 +41,19 @@ pub(crate) struct Request {
     pub(crate) open: bool,
     /// How far the node is with asking the voucher's home.
     pub(crate) confirming: Option<Confirming>,
-    /// What it was told first.
+    /// What it was told: first, or first of what is told for good.
     pub(crate) told: Option<Result<Answer, Refusal>>,
 }
 
 impl Request {
+    /// What the till was told for good; none: nothing yet, or what was true at the moment only.
+    pub(crate) fn settled(&self) -> Option<&Result<Answer, Refusal>> {
+        self.told.as_ref().filter(|told| match told {
+            Ok(_) => true,
+            Err(refusal) => is_kept(&self.action, refusal.reason),
+        })
+    }
+
     /// Whether the voucher's home was asked on the way.
     pub(crate) const fn confirmed(&self) -> bool {
         self.confirming.is_some()
@@ -118,6 +126,17 @@ impl World {
         }
     }
 
+    /// A till repeats what it was told the outcome of. What was refused for the moment only is tried in earnest: the till
+    /// waits for the answer, for the node may carry it out now.
+    pub(crate) fn ask_again(&mut self, number: RequestNumber) {
+        if self.requests[number].settled().is_some() {
+            return self.arrive(number);
+        }
+        self.requests[number].open = true;
+        self.requests[number].tries = 0;
+        self.send_request(number);
+    }
+
     /// The node that a till talks to: its shop's, or one of them where there are copies.
     pub(crate) fn node_of(&self, number: RequestNumber) -> NodeNumber {
         let nodes = &self.shops[self.requests[number].shop].nodes;
@@ -177,11 +196,13 @@ impl World {
             self.expect(outcome);
         }
         let first = std::mem::replace(&mut self.requests[number].open, false);
-        self.requests[number].told.get_or_insert_with(|| told.clone());
+        if self.requests[number].settled().is_none() {
+            self.requests[number].told = Some(told.clone());
+        }
         if self.strikes(FaultKind::Repeat, REPEATED) {
             self.faults.add(FaultKind::Repeat);
             let wait_ms = self.rng.random_range(0..3 * HOUR_MS);
-            self.after(wait_ms, Event::Ask(number));
+            self.after(wait_ms, Event::AskAgain(number));
         }
         if honest {
             self.observe_answer(number, &told);

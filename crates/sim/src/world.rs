@@ -46,6 +46,8 @@ pub(crate) enum Event {
     Hub(NodeNumber, u64),
     /// A till's request reaches its node.
     Ask(RequestNumber),
+    /// A till repeats a request that was answered.
+    AskAgain(RequestNumber),
     /// A till has waited long enough for the answer to its nth try.
     Impatient(RequestNumber, u32),
     /// An answer reaches its till.
@@ -216,6 +218,7 @@ impl World {
             Event::Tick(node, boot) if self.runs(node, boot) => self.tick(node),
             Event::Dial(..) | Event::Wake(..) | Event::Turn(..) | Event::Hub(..) | Event::Tick(..) => {}
             Event::Ask(request) => self.arrive(request),
+            Event::AskAgain(request) => self.ask_again(request),
             Event::Impatient(request, tries) => self.impatient(request, tries),
             Event::Answer(request, outcome) => self.answered(request, *outcome),
             Event::Confirm(request) => self.confirm(request),

@@ -101,6 +101,32 @@ pub struct Reservation {
     pub until: UnixMillis,
 }
 
+/// A purchase and what a voucher takes off it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Priced {
+    pub(crate) purchase: Money,
+    pub(crate) eligible: Money,
+    pub(crate) discount: Money,
+}
+
+impl Priced {
+    /// What stays if a part of the purchase is returned: the benefit is reckoned on the rest, and never more than it was.
+    /// None: nothing stays.
+    pub(crate) fn after_return(self, promotion: &Promotion, returned: Money) -> Option<Self> {
+        let money = |minor| Money::new(self.purchase.currency(), minor).ok();
+        let minor = self.purchase.minor() - returned.minor();
+        let purchase = money(minor).filter(|rest| rest.minor() > 0)?;
+        let eligible = money(self.eligible.minor().min(minor))?;
+        let discount = lesser(promotion.benefit.discount(eligible), self.discount);
+        Some(Self { purchase, eligible, discount })
+    }
+}
+
+/// The lesser amount; of equal ones the first.
+const fn lesser(one: Money, other: Money) -> Money {
+    if other.minor() < one.minor() { other } else { one }
+}
+
 /// What stays of a purchase after a return.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rest {
@@ -134,17 +160,16 @@ impl Use {
         parties.chain(self.co_funders.iter().copied()).collect()
     }
 
+    /// The purchase and what the voucher took off it.
+    pub(crate) const fn priced(&self) -> Priced {
+        Priced { purchase: self.purchase, eligible: self.eligible, discount: self.discount }
+    }
+
     /// What stays if a part of the purchase is returned: benefit and bounty are reckoned on the rest, and are never more
     /// than they were. None: nothing stays.
     pub(crate) fn after_return(&self, promotion: &Promotion, returned: Money) -> Option<Rest> {
-        let money = |minor| Money::new(self.purchase.currency(), minor).ok();
-        let minor = self.purchase.minor() - returned.minor();
-        let purchase = money(minor).filter(|rest| rest.minor() > 0)?;
-        let eligible = money(self.eligible.minor().min(minor))?;
-        let discount = promotion.benefit.discount(eligible);
-        let full = promotion.bounty.full(purchase, self.basis.count);
-        let less = |new: Money, old: Money| if new.minor() < old.minor() { new } else { old };
-        let (discount, bounty) = (less(discount, self.discount), less(full, self.bounty));
+        let Priced { purchase, eligible, discount } = self.priced().after_return(promotion, returned)?;
+        let bounty = lesser(promotion.bounty.full(purchase, self.basis.count), self.bounty);
         Some(Rest { purchase, eligible, discount, bounty })
     }
 }

@@ -6,20 +6,17 @@ use hutong_core::{
 };
 
 use super::{Checked, Invariant};
-use crate::{action::is_kept, tills::Request};
+use crate::tills::Request;
 
-/// A repeat's answer beside the first one.
+/// A repeat's answer beside what was told for good.
 pub(super) fn check(request: &Request, told: &Result<Answer, Refusal>) -> Checked {
-    let same = match &request.told {
-        None => true,
-        Some(Err(first)) if !is_kept(&request.action, first.reason) => true,
-        Some(first) => first == told,
-    };
-    if same {
-        return Ok(());
+    match request.settled() {
+        Some(first) if first != told => {
+            let what = format!("a {} was told {first:?}, then {told:?}", request.action.name());
+            Err((Invariant::Req1, what))
+        }
+        Some(_) | None => Ok(()),
     }
-    let what = format!("a {} was told {:?}, then {told:?}", request.action.name(), request.told);
-    Err((Invariant::Req1, what))
 }
 
 /// What another body under a request id was told.

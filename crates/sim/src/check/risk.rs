@@ -158,14 +158,27 @@ impl World {
 
     /// A loss beside another shop's use is shown to all by a proof against the shop that took the risk.
     fn check_loss_is_proven(&mut self, accepted: &Accepted, verdicts: &AllVerdicts) {
-        let used_elsewhere = !self.checks.vou1.live_at(&accepted.voucher).is_empty();
         let Some(offer) = self.offer_of(&accepted.voucher) else { return };
+        let uses = self.checks.vou1.live_uses(&accepted.voucher);
+        let used_elsewhere =
+            uses.into_iter().any(|(id, shop)| self.is_known(offer.funder, id, shop, &accepted.voucher));
         // Who sees both uses: the issuer and the funder.
         let seen = self.is_sound(offer.funder);
         let expected = (self.shops[accepted.shop].id(), Offence::RiskLost as u8, accepted.voucher);
         if used_elsewhere && seen {
             self.expect_proof(accepted.shop, expected, verdicts);
         }
+    }
+
+    /// Whether a funder has heard of a use. An honest shop's record comes to it in the end; what a shop signed before it
+    /// was put back from an old backup, or on a branch that nobody goes on with, may be gone for good.
+    fn is_known(&self, funder: ShopNumber, id: RecordId, shop: ShopNumber, voucher: &VoucherKey) -> bool {
+        if self.shops[shop].faulty.is_none() {
+            return true;
+        }
+        let ledger = self.shops[funder].nodes.first().and_then(|node| self.nodes[*node].ledger());
+        let voucher = ledger.and_then(|ledger| report::voucher(&*ledger.views(), voucher).ok()?);
+        voucher.is_some_and(|voucher| voucher.use_of(id).is_some())
     }
 
     fn expect_proof(&mut self, shop: ShopNumber, expected: (ShopId, u8, VoucherKey), verdicts: &AllVerdicts) {

@@ -64,9 +64,14 @@ impl Uses {
 
     /// The shops of a voucher's redemptions that nobody asked to take back.
     pub(super) fn live_at(&self, voucher: &VoucherKey) -> BTreeSet<ShopNumber> {
+        self.live_uses(voucher).into_iter().map(|(_, shop)| shop).collect()
+    }
+
+    /// A voucher's redemptions that nobody asked to take back, and where.
+    pub(super) fn live_uses(&self, voucher: &VoucherKey) -> Vec<(RecordId, ShopNumber)> {
         let uses = self.by_voucher.get(voucher).into_iter().flatten();
         uses.filter(|(redemption, _)| !self.maybe_voided.contains(redemption))
-            .map(|(_, shop)| *shop)
+            .map(|(redemption, shop)| (*redemption, *shop))
             .collect()
     }
 }

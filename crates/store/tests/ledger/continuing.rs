@@ -454,6 +454,29 @@ fn carry_overs_that_no_honest_node_writes_do_not_count() {
     street.check_any_order(611, "crafted");
 }
 
+#[test]
+fn a_carry_over_that_is_asked_for_again_is_the_same_also_past_its_author_s_own_seal() {
+    let mut street = Street::new(613, 5);
+    street.owe(4, 2, 1);
+    street.fork(4);
+    let new = street.come_back(4);
+    let seal = street.last(2, 2).header().sequence;
+    let carry = CarryOverCommand { request: street.request(), of: street.id(4), amount: None };
+    let carry = Command::CarryOver(carry);
+    let told = street.run(2, &carry).unwrap().answer;
+    let again = street.run(2, &carry).unwrap();
+    assert_eq!((again.answer.as_ref(), again.records.len()), (told.as_ref(), 0));
+    let (shop, reason_given) = (street.id(2), String::new());
+    let remove = Command::Remove { shop, last_sequence: Some(seal), held: 0, reason: reason_given };
+    street.run(0, &remove).unwrap();
+    street.meet();
+    let again = street.run(2, &carry).unwrap();
+    assert_eq!((again.answer.as_ref(), again.records.len()), (told.as_ref(), 0));
+    let Some(Answer::PaymentRecorded { payment }) = told else { panic!("{told:?}") };
+    assert_eq!(reason(street.answer_payment(new, payment, true)), Reason::PaymentUnknown);
+    street.check_agreement("sealed");
+}
+
 /// Rights and numbers of a closed shop need nothing new: the funder stands in for it, as before.
 #[test]
 fn a_voucher_for_the_closed_shop_goes_to_the_one_that_continues_it_by_the_funder_s_hand() {

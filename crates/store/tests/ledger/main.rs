@@ -64,6 +64,8 @@ mod street;
 #[cfg(test)]
 mod till;
 #[cfg(test)]
+mod told;
+#[cfg(test)]
 mod trade;
 #[cfg(test)]
 mod uses;
