@@ -77,7 +77,7 @@ async fn a_guest_that_crashed_while_joining_is_a_member_or_joins_by_the_same_lin
             laid_out(&folder, &BTreeSet::new(), step, rng.random_range(0..TURNS_MAX)).await;
             guest.kill().await;
         };
-        let request = proto::JoinAllianceRequest { link: link.clone() };
+        let request = proto::JoinAllianceRequest { link: link.clone(), ..Default::default() };
         let (_joined, ()) = tokio::join!(client.join_alliance(request), kill);
         guest.serve().await;
         if alliances(&guest).await.is_empty() {

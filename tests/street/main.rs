@@ -11,6 +11,8 @@ mod browser;
 #[cfg(test)]
 mod bundle;
 #[cfg(test)]
+mod continuing;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod damage;

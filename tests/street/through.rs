@@ -144,6 +144,7 @@ async fn a_member_brings_nobody_whose_word_the_invitation_s_key_did_not_sign() {
         identity: Some(identity.signed().clone()),
         inviter_id: inviter.secrets().identity.id().as_bytes().to_vec().into(),
         guest_signature: signature.into(),
+        continuation: None,
     };
     let forged = ours.knock(baozi.secrets().identity.id()).to_vec();
     let unnamed =

@@ -161,6 +161,8 @@ repeated! {
     settlements.record_payment(RecordPaymentRequest) -> RecordPaymentResponse;
     /// Says that an ally's payment came, or did not.
     settlements.confirm_payment(ConfirmPaymentRequest) -> ConfirmPaymentResponse;
+    /// Carries what is open with a shop whose log is closed over to the member that continues it.
+    settlements.carry_over(CarryOverRequest) -> CarryOverResponse;
     /// One page of this shop's payments.
     settlements.list_payments(ListPaymentsRequest) -> ListPaymentsResponse;
     /// Discloses the last agreed balance; doing it twice changes nothing.
@@ -241,6 +243,8 @@ once! {
     webhooks.delete_webhook(DeleteWebhookRequest) -> DeleteWebhookResponse;
     /// Tells the allies this shop's name, trade and address.
     alliances.update_profile(UpdateProfileRequest) -> UpdateProfileResponse;
+    /// Says that this shop continues one whose log is closed for good; that again changes nothing.
+    alliances.continue_shop(ContinueShopRequest) -> ContinueShopResponse;
 }
 
 /// Follows the pages of a listing to the end. `ask` takes a page's token, and gives its items and the next token.

@@ -166,7 +166,12 @@ impl Alliance {
         let member = self.roster.shop(shop).ok_or(Refusal::new(Reason::MemberUnknown))?;
         let identity = Some(member.identity.signed().clone());
         self.draft_motion(
-            proto::motion::Motion::Admission(proto::Admission { identity, core, category }),
+            proto::motion::Motion::Admission(proto::Admission {
+                identity,
+                core,
+                category,
+                continuation: None,
+            }),
             now,
         )
     }

@@ -5,8 +5,8 @@ use alloc::{boxed::Box, string::String, vec::Vec};
 
 use bytes::Bytes;
 use hutong_record::{
-    Audience, CardId, KeyOverride, Money, RecordId, ShopId, SigningKey, Succession, UnixMillis, proto,
-    proto::Kind,
+    Audience, CardId, Continuation, KeyOverride, Money, RecordId, ShopId, SigningKey, Succession, UnixMillis,
+    proto, proto::Kind,
 };
 use prost::Message as _;
 use rand_core::CryptoRng;
@@ -42,7 +42,7 @@ pub use motion::GovernCommand;
 pub use qualify::{Applies, QUALIFY_MAX, Qualified, Qualify};
 pub(crate) use right::conflict;
 pub use right::{Asked, asked, last_asked};
-pub use settlement::{AnswerPaymentCommand, PayCommand, RespondCommand, SignCommand};
+pub use settlement::{AnswerPaymentCommand, CarryOverCommand, PayCommand, RespondCommand, SignCommand};
 
 /// The most addresses of one shop; each may cost whoever dials it a connection attempt.
 pub const ADDRESSES_MAX: usize = 8;
@@ -62,6 +62,8 @@ pub struct Guest {
     pub identity: proto::SignedIdentity,
     /// Its [`crate::knock::Knock`], signed by the guest key, 64 bytes.
     pub signature: Bytes,
+    /// The shop that it says to continue.
+    pub continuation: Option<Box<Continuation>>,
 }
 
 /// What is asked for.
@@ -79,6 +81,8 @@ pub enum Command {
         guest_key: [u8; 32],
         /// Who it is.
         identity: proto::SignedIdentity,
+        /// The shop that it says to continue.
+        continuation: Option<Box<Continuation>>,
     },
     /// Give out an invitation by which every member lets the guest in.
     InviteOpenly(proto::Invitation),
@@ -158,6 +162,10 @@ pub enum Command {
     RotateKey(Box<Succession>),
     /// Go on with the keys of a later epoch from a place of the log, whatever older keys signed past it.
     OverrideKey(Box<OverrideOrder>),
+    /// Say that this shop continues one whose log is closed for good.
+    ContinueShop(Box<Continuation>),
+    /// Carry what is open with such a shop over to the one that continues it.
+    CarryOver(CarryOverCommand),
     /// Set how this shop settles.
     SetSettlement(proto::settlement_setting::Setting),
     /// What the node owes others without being asked by a till.
@@ -407,6 +415,7 @@ impl Command {
             | Self::MoveQuota(MoveQuotaCommand { request, .. })
             | Self::Respond(RespondCommand { request, .. })
             | Self::Pay(PayCommand { request, .. })
+            | Self::CarryOver(CarryOverCommand { request, .. })
             | Self::AnswerPayment(AnswerPaymentCommand { request, .. }) => Some(request),
             _ => None,
         }
@@ -474,7 +483,9 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             Command::Found => self.found(),
             Command::Profile(profile) => self.profile(profile),
             Command::Invite(invitation) => self.invite(invitation),
-            Command::AdmitGuest { guest_key, identity } => self.admit_guest(guest_key, identity),
+            Command::AdmitGuest { guest_key, identity, continuation } => {
+                self.admit_guest(guest_key, identity, continuation.as_deref())
+            }
             Command::InviteOpenly(invitation) => self.invite_openly(invitation),
             Command::BringGuest(guest) => self.bring_guest(guest),
             Command::Approve { shop, core } => self.approve(*shop, *core),
@@ -506,6 +517,8 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             Command::DeclareNothingLost => self.declare_nothing_lost(),
             Command::RotateKey(succession) => self.rotate_key(succession),
             Command::OverrideKey(order) => self.override_key(order),
+            Command::ContinueShop(continuation) => self.continue_shop(continuation),
+            Command::CarryOver(carry) => self.carry_over(carry),
             Command::Fulfil(duty) => self.fulfil(duty),
             Command::ConsentFunding { request, promotion } => self.consent(request, *promotion),
             Command::CreateChannel(channel) => self.create_channel(channel),

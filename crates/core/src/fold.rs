@@ -106,6 +106,19 @@ pub fn fork_proof(view: &(impl Reader + ?Sized), shop: ShopId) -> Result<Option<
     table::read(view, &table::fork(shop))
 }
 
+/// When a shop's log forked, as the records of the proof by which it is frozen say: the earlier of the two times.
+///
+/// # Errors
+/// The views cannot be read.
+pub fn forked_at(view: &(impl Reader + ?Sized), shop: ShopId) -> Result<Option<UnixMillis>, ViewError> {
+    let Some((_, proof)) = fork_proof(view, shop)? else { return Ok(None) };
+    let damaged = || ViewError::Damaged("table of forks".into());
+    let proof = proto::ForkProof::decode(proof.as_slice()).map_err(|_| damaged())?;
+    let signed = proof.first.iter().chain(&proof.second);
+    let times = signed.filter_map(|signed| hutong_record::Header::parse(&signed.header).ok()).map(|h| h.time);
+    Ok(times.min())
+}
+
 /// One record on its way into the views.
 /// How far a log is folded.
 #[derive(Serialize, Deserialize)]
@@ -404,6 +417,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
             Kind::FundingConsent => self.funding_consent(),
             Kind::Note => self.note(),
             Kind::Appeal | Kind::SeasonChoice | Kind::Departure => self.act(),
+            Kind::Continuation => self.continuation(),
             Kind::Unspecified => Err(ignore("kind")),
         }
     }

@@ -104,7 +104,7 @@ reasons! {
     /// Only core members may do that.
     NotCore, "NOT_CORE", Forbidden, "只有核心成员可以这样做", "only core members may do that";
     /// This shop's log forked, and is frozen.
-    LogFrozen, "LOG_FROZEN", Forbidden, "本店的日志已被冻结", "this shop's log is frozen";
+    LogFrozen, "LOG_FROZEN", Forbidden, "本店的日志已被永久冻结：请用新数据目录另立新店，凭本店恢复词接续（hutong alliance join --continues，或 hutong key continue）", "this shop's log is frozen for good: it comes back as a new shop, from a new data folder, that continues this one by its phrase (hutong alliance join --continues, or hutong key continue)";
     /// It is not known yet how far this shop's log goes elsewhere, so nothing may be signed (LOG-1).
     HeadUnconfirmed, "HEAD_UNCONFIRMED", Later, "尚未确认本店日志的末端，暂不能签发（{why}）", "nothing is signed until members have told how far this shop's log goes ({why})";
     /// This shop could use it before its disk was set back, and records from then may be lost by which it did.
@@ -121,6 +121,14 @@ reasons! {
     OverridePlaceUnknown, "OVERRIDE_PLACE_UNKNOWN", State, "本机的日志中没有第 {sequence} 条记录，或已是另一条", "record {sequence} is not in this shop's log here, or is another one now";
     /// The log has another end than the one that the caller was shown.
     LogWentOn, "LOG_WENT_ON", Later, "日志已有新的记录，请重试", "the log has got more records meanwhile: try again";
+    /// The recovery key that ordered a continuation is not that of the shop that is to be continued.
+    ContinuationNotOrdered, "CONTINUATION_NOT_ORDERED", Forbidden, "恢复词不是要接续的那家店的", "the recovery phrase is not that of the shop that is to be continued";
+    /// Another shop continues it.
+    ShopContinued, "SHOP_CONTINUED", Exists, "已有另一家店接续它（{shop_id}）", "another shop continues it: {shop_id}";
+    /// No member continues the shop.
+    NotContinued, "NOT_CONTINUED", State, "没有成员接续这家店", "no member continues that shop";
+    /// Nothing is open with the shop that would have to be carried over.
+    NothingToCarry, "NOTHING_TO_CARRY", State, "与这家店没有未结的账，或已全部转出", "nothing is open with that shop, or all of it was carried over";
     /// The voucher's key was revoked, and no record from before shows that it was handed out.
     VoucherKeyRevoked, "VOUCHER_KEY_REVOKED", State, "发券店的这把密钥已作废，且没有作废前的发放记录", "the key that signed it was revoked, and no record from before shows that it was handed out";
     /// The shop that handed a voucher out signed it with a new key, of which nothing has come here.

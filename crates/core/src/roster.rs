@@ -15,6 +15,7 @@ use crate::{
     view::{Reader, ViewError},
 };
 
+mod continued;
 mod council;
 mod count;
 mod government;
@@ -24,6 +25,8 @@ mod motion;
 mod season;
 mod voters;
 
+pub(crate) use continued::Claim;
+use continued::Continuations;
 pub(crate) use council::Council;
 use count::Count;
 use government::Suspension;
@@ -103,6 +106,7 @@ pub struct Roster {
     government: Government,
     seasons: Seasons,
     looked: Looked,
+    continued: Continuations,
 }
 
 /// When counting asked who was awake.
@@ -167,7 +171,8 @@ impl Roster {
                 count.member(identity, standing, cuts.get(&shop).copied())
             });
         }
-        Self { members, government: count.government, seasons: count.seasons, looked }
+        let continued = Continuations::of(charter.id, &count.claims, &count.entries, &members);
+        Self { members, government: count.government, seasons: count.seasons, looked, continued }
     }
 
     /// A shop, whatever its standing.
@@ -183,6 +188,21 @@ impl Roster {
     /// All shops, by id.
     pub fn iter(&self) -> impl Iterator<Item = (ShopId, &Member)> {
         self.members.iter().map(|(id, member)| (*id, member))
+    }
+
+    /// The shops whose logs are closed for good and that a shop continues, or, while it waits for votes, is to continue.
+    pub fn continues(&self, shop: ShopId) -> impl Iterator<Item = ShopId> {
+        self.continued.of_new(shop)
+    }
+
+    /// The shop that continues one whose log is closed for good.
+    pub fn continued_by(&self, shop: ShopId) -> Option<ShopId> {
+        self.continued.of_old(shop)
+    }
+
+    /// Whether a shop that is or was in came in before another such one. Of one moment, by id.
+    pub(crate) fn came_before(&self, one: ShopId, other: ShopId) -> bool {
+        self.continued.came_before(one, other)
     }
 
     /// The rules in force and what was decided.
@@ -234,6 +254,10 @@ impl Roster {
             let bars: Vec<_> = bars.collect();
             let stands = (member.standing as u8, member.core, member.counts_up_to, since);
             feed(&table::encode(&(shop, stands, &member.category, bars)));
+            // What is to be continued by a shop that waits is not everywhere.
+            if let Some(new) = self.continued_by(shop) {
+                feed(&table::encode(&("continued by", new)));
+            }
         }
         let Government { settings, amendment, category_limits, .. } = &self.government;
         feed(&table::encode(&(settings, amendment, category_limits)));

@@ -9,7 +9,7 @@ use hutong_core::{
     invitation::InvitationLink,
     refusal::{Reason, Refusal},
 };
-use hutong_record::{SigningKey, UnixMillis, proto};
+use hutong_record::{Continuation, SigningKey, UnixMillis, proto};
 use hutong_wire::peer::v1::{JoinRequest, JoinResponse, JoinState, join_service_client::JoinServiceClient};
 use rand::{TryRng as _, rngs::SysRng};
 use tonic_types::StatusExt as _;
@@ -123,20 +123,33 @@ pub(crate) async fn invite(
 
 /// Asks the inviting shop, or a member that its link names, to be admitted, and lays out the alliance when it says yes, or
 /// that more votes are needed.
-pub(crate) async fn join(node: &Arc<Node>, text: &str) -> Result<Arc<Hosted>, Refusal> {
+///
+/// `continuation`: the shop that this one says to continue.
+pub(crate) async fn join(
+    node: &Arc<Node>,
+    text: &str,
+    continuation: Option<Continuation>,
+) -> Result<Arc<Hosted>, Refusal> {
     let link = InvitationLink::parse(text)?;
     if link.expires <= clock::now() {
         return Err(Refusal::new(Reason::InvitationInvalid));
     }
     node.check_room(link.charter.id)?;
+    if let Some(said) = continuation.as_ref().filter(|said| said.alliance() != link.charter.id) {
+        return Err(Refusal::field("continuation", format!("is of alliance {}", said.alliance())));
+    }
     // A task of its own: once the inviting shop has voted, the alliance is laid out even if the caller hangs up.
     let node = node.clone();
-    let joining = tokio::spawn(async move { ask_and_enter(&node, link).await });
+    let joining = tokio::spawn(async move { ask_and_enter(&node, link, continuation).await });
     joining.await.map_err(|error| internal(&error))?
 }
 
-async fn ask_and_enter(node: &Arc<Node>, link: InvitationLink) -> Result<Arc<Hosted>, Refusal> {
-    let (state, bootstrap) = tokio::time::timeout(JOIN_LIMIT, ask(node, &link))
+async fn ask_and_enter(
+    node: &Arc<Node>,
+    link: InvitationLink,
+    continuation: Option<Continuation>,
+) -> Result<Arc<Hosted>, Refusal> {
+    let (state, bootstrap) = tokio::time::timeout(JOIN_LIMIT, ask(node, &link, continuation))
         .await
         .map_err(|_| unreached("no answer in time"))??;
     let hosted = node.add(link.charter, Some(bootstrap), None).await?;
@@ -151,13 +164,18 @@ async fn ask_and_enter(node: &Arc<Node>, link: InvitationLink) -> Result<Arc<Hos
 
 /// Knocks at each place that the link names until one lets this shop in. What a member that was reached says weighs more
 /// than that another was not.
-async fn ask(node: &Arc<Node>, link: &InvitationLink) -> Result<(JoinState, Bootstrap), Refusal> {
+async fn ask(
+    node: &Arc<Node>,
+    link: &InvitationLink,
+    continuation: Option<Continuation>,
+) -> Result<(JoinState, Bootstrap), Refusal> {
     let dialer = node.guest_dialer(link.guest_key());
     let request = JoinRequest {
         alliance_id: Bytes::copy_from_slice(link.charter.id.as_bytes()),
         identity: Some(node.identity().signed().clone()),
         inviter_id: Bytes::copy_from_slice(link.inviter.id().as_bytes()),
         guest_signature: Bytes::copy_from_slice(&link.knock(node.me())),
+        continuation: continuation.map(|continuation| continuation.signed().clone()),
     };
     let routes = route::of(link);
     let limit = (JOIN_LIMIT / u32::try_from(routes.len()).unwrap_or(u32::MAX).max(1))

@@ -32,6 +32,7 @@ pub(crate) const SIGN_VOUCHER_RIGHT: &[u8] = b"hutong v1 voucher right\0";
 pub(crate) const SIGN_KNOCK: &[u8] = b"hutong v1 guest knock\0";
 pub(crate) const SIGN_SUCCESSION: &[u8] = b"hutong v1 key succession\0";
 pub(crate) const SIGN_REVOCATION: &[u8] = b"hutong v1 key revocation\0";
+pub(crate) const SIGN_CONTINUATION: &[u8] = b"hutong v1 continuation\0";
 pub(crate) const SIGN_NEW_KEY: &[u8] = b"hutong v1 key of an epoch\0";
 /// Of a key that seals one payload, as it was done at first.
 pub(crate) const SEAL_INFO: &[u8] = b"hutong v1 sealed payload\0";

@@ -6,6 +6,7 @@
 
 extern crate alloc;
 
+mod continuation;
 mod cryptography;
 mod fork;
 mod hash;
@@ -24,6 +25,7 @@ mod run;
 mod succession;
 mod time;
 
+pub use continuation::{Continuation, ContinuationError};
 pub use cryptography::{Afresh, Cryptography};
 pub use fork::{ForkProof, ForkProofError, PROOF_CHAIN_BYTES_MAX};
 pub use header::{Audience, FORMAT, HEADER_BYTES_MAX, Header, HeaderError, PARTIES_MAX};

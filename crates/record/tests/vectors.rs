@@ -1,9 +1,9 @@
 //! The golden bytes of identities, headers, payloads, runs, fork proofs and hashes.
 
 use hutong_record::{
-    AllianceId, Audience, CutOff, DecryptionKey, Draft, ForkProof, Header, Identity, KeyOverride, PairId,
-    Payload, Place, Record, RecordId, RecoverySeed, Sealer, ShopId, SigningKey, Succession, UnixMillis,
-    incarnation_first, incarnation_last, motion_id,
+    AllianceId, Audience, Continuation, CutOff, DecryptionKey, Draft, ForkProof, Header, Identity,
+    KeyOverride, PairId, Payload, Place, Record, RecordId, RecoverySeed, Sealer, ShopId, SigningKey,
+    Succession, UnixMillis, incarnation_first, incarnation_last, motion_id,
     proto::{self, Kind},
     request_hash, sign, verify_run,
 };
@@ -116,6 +116,31 @@ fn key_override() {
         let message = proto::KeyOverride::decode(stored.bytes("key_override").as_slice()).unwrap();
         let read = KeyOverride::verify(&message, &identity).unwrap();
         assert_eq!(read.cut_off().last_id.as_bytes().to_vec(), stored.bytes("last_id"));
+    }
+}
+
+#[test]
+fn continuation() {
+    let seed = RecoverySeed::new([5; 32]);
+    let time = UnixMillis::new(TIME_UNIX_MS).unwrap();
+    let identity = Identity::create(&seed, time, &mut Counting::from_zero());
+    let (alliance, new) = (AllianceId::new([1; 32]), ShopId::new([2; 32]));
+    let made = Continuation::create(&seed, alliance, identity.id(), new).unwrap();
+    let case =
+        Case::new("the shop of identity.json goes on as shop 02 02 and so on, in alliance 01 01 and so on")
+            .hex("recovery_seed", seed.reveal())
+            .hex("signed_identity", identity.signed().encode_to_vec())
+            .hex("new_shop_id", new.as_bytes())
+            .hex("continuation", &made.signed().continuation)
+            .hex("recovery_public_key", &made.signed().recovery_key)
+            .hex("recovery_signature", &made.signed().recovery_signature)
+            .hex("signed_continuation", made.signed().encode_to_vec());
+    for stored in check("continuation.json", vec![case]) {
+        let signed = proto::SignedIdentity::decode(stored.bytes("signed_identity").as_slice()).unwrap();
+        let identity = Identity::verify(&signed).unwrap();
+        let read = Continuation::read(&stored.bytes("signed_continuation")).unwrap();
+        assert_eq!(read.check_owner(&identity), Ok(()));
+        assert_eq!(read.new_shop().as_bytes().to_vec(), stored.bytes("new_shop_id"));
     }
 }
 

@@ -74,7 +74,7 @@ impl World {
             };
             self.order(0, Command::Invite(invitation));
             let identity = self.shops[shop].identity.signed().clone();
-            self.order(0, Command::AdmitGuest { guest_key, identity });
+            self.order(0, Command::AdmitGuest { guest_key, identity, continuation: None });
         }
     }
 

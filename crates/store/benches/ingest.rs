@@ -137,9 +137,11 @@ impl Street {
             ..Default::default()
         };
         let identity = self.author.identity.signed().clone();
-        for command in
-            [Command::Found, Command::Invite(invitation), Command::AdmitGuest { guest_key, identity }]
-        {
+        for command in [
+            Command::Found,
+            Command::Invite(invitation),
+            Command::AdmitGuest { guest_key, identity, continuation: None },
+        ] {
             ledger.execute(&command, now(), &mut self.rng).expect("the alliance is founded");
         }
         ledger.commit().expect("durable");

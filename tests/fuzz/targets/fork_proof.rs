@@ -1,7 +1,9 @@
-//! A fork proof, an identity, a key succession, a key override and a key are taken or refused.
+//! A fork proof, an identity, a key succession, a key override, a continuation and a key are taken or refused.
 #![no_main]
 
-use hutong_record::{ForkProof, Identity, KeyOverride, PublicKey, SigningKey, Succession, proto};
+use hutong_record::{
+    Continuation, ForkProof, Identity, KeyOverride, PublicKey, SigningKey, Succession, proto,
+};
 use libfuzzer_sys::fuzz_target;
 use prost::Message as _;
 
@@ -28,6 +30,9 @@ fuzz_target!(|bytes: &[u8]| {
         if let Ok(parsed) = KeyOverride::parse(&message) {
             assert_eq!(KeyOverride::parse(parsed.message()), Ok(parsed));
         }
+    }
+    if let Ok(read) = Continuation::read(bytes) {
+        assert_eq!(read.signed().encode_to_vec(), bytes);
     }
     if let Ok(key) = PublicKey::admit(bytes) {
         assert_eq!(key.as_bytes(), bytes);

@@ -3,14 +3,16 @@
 use alloc::format;
 
 use bytes::Bytes;
-use hutong_record::{Identity, KEY_EPOCH_MAX, Succession, motion_id};
+use hutong_record::{Continuation, Identity, KEY_EPOCH_MAX, Succession, motion_id};
 
 use super::*;
 use crate::{
     doubt,
     knock::Knock,
     promotion::{self, Promotion},
-    roster::{CATEGORY_CHARS_MAX, INVITATION_MS_MAX, MEMBERS_MAX, Motion, OPEN_INVITATIONS_MAX, Standing},
+    roster::{
+        CATEGORY_CHARS_MAX, INVITATION_MS_MAX, MEMBERS_MAX, Motion, MotionId, OPEN_INVITATIONS_MAX, Standing,
+    },
     table,
 };
 
@@ -99,8 +101,9 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         knock.verify(self.alliance.cryptography(), &guest.signature)?;
         let invitation = self.alliance.government().invitations.get(&(inviter, guest_key));
         let invitation = invitation.ok_or_else(invalid)?;
-        let vote = admission(guest.identity.clone(), invitation.core, invitation.category.clone());
-        if invitation.used_for == Some(motion_id(&vote.motion)) {
+        let (core, category) = (invitation.core, invitation.category.clone());
+        let vote = admission(guest.identity.clone(), core, category, guest.continuation.as_deref());
+        if invitation.used_for.is_some_and(|motion| self.is_admission_of(&motion, identity.id())) {
             return Ok(Vec::new()); // asked again, here or elsewhere
         }
         let counts = self.alliance.roster().member(inviter).is_some_and(|inviter| inviter.core)
@@ -109,6 +112,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             return Err(invalid().into());
         }
         self.check_newcomer(identity.id(), &invitation.category)?;
+        self.check_continuation(identity.id(), guest.continuation.as_deref())?;
         let vote = proto::Vote {
             guest_key: Bytes::copy_from_slice(&guest_key),
             inviter_id: Bytes::copy_from_slice(inviter.as_bytes()),
@@ -118,7 +122,12 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         Ok(alloc::vec![Self::for_all(Kind::Vote, &vote)])
     }
 
-    pub(super) fn admit_guest(&self, guest_key: &[u8; 32], signed: &proto::SignedIdentity) -> Decided {
+    pub(super) fn admit_guest(
+        &self,
+        guest_key: &[u8; 32],
+        signed: &proto::SignedIdentity,
+        continuation: Option<&Continuation>,
+    ) -> Decided {
         self.check_voice()?;
         let identity = Identity::verify(signed).map_err(|e| Refusal::field("identity", e))?;
         let invalid = || Refusal::new(Reason::InvitationInvalid);
@@ -129,16 +138,61 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         let (invitation, used_for) = stored.ok_or_else(invalid)?;
         let invitation = proto::Invitation::decode(invitation.as_slice())
             .map_err(|_| ViewError::Damaged("table of invitations".into()))?;
-        let vote = admission(signed.clone(), invitation.core, invitation.category.clone());
-        if used_for == motion_id(&vote.motion) {
+        let vote = admission(signed.clone(), invitation.core, invitation.category.clone(), continuation);
+        if self.is_admission_of(&used_for, identity.id()) {
             return Ok(Vec::new()); // asked again: the vote stands
         }
         if used_for != [0; 32] || invitation.expires_unix_ms <= self.now.ms() {
             return Err(invalid().into());
         }
         self.check_newcomer(identity.id(), &invitation.category)?;
+        self.check_continuation(identity.id(), continuation)?;
         let vote = proto::Vote { guest_key: Bytes::copy_from_slice(guest_key), ..vote };
         Ok(alloc::vec![Self::for_all(Kind::Vote, &vote)])
+    }
+
+    /// Whether a motion takes a shop in, whatever else it says of it.
+    fn is_admission_of(&self, motion: &MotionId, shop: ShopId) -> bool {
+        let proposed = self.alliance.council.motions.get(motion).map(|proposed| &proposed.motion);
+        matches!(proposed, Some(Motion::Admission { identity, .. }) if identity.id() == shop)
+    }
+
+    /// This shop continues one whose log is closed for good.
+    pub(super) fn continue_shop(&self, continuation: &Continuation) -> Decided {
+        self.alliance.own_membership()?;
+        self.check_continuation(self.me(), Some(continuation))?;
+        if self.alliance.roster().continued_by(continuation.old_shop()) == Some(self.me()) {
+            return Ok(Vec::new()); // said again, or by its admission
+        }
+        Ok(alloc::vec![Self::for_all(Kind::Continuation, continuation.signed())])
+    }
+
+    /// Refused where what a shop says to continue is not its own, or is not closed for good, or somebody else's by now.
+    fn check_continuation(&self, new: ShopId, continuation: Option<&Continuation>) -> Result<(), Refusal> {
+        let Some(continuation) = continuation else { return Ok(()) };
+        let wrong = |why: &str| Err(Refusal::field("continuation", why));
+        if continuation.alliance() != self.alliance.charter().id {
+            return wrong("is of another alliance");
+        }
+        if continuation.new_shop() != new {
+            return wrong("names another shop as the one that continues");
+        }
+        let (old, roster) = (continuation.old_shop(), self.alliance.roster());
+        let member = roster.shop(old).filter(|member| member.was_admitted());
+        let member = member.ok_or_else(|| Refusal::new(Reason::MemberUnknown).with("shop_id", old))?;
+        if continuation.check_owner(&member.identity).is_err() {
+            return Err(Refusal::new(Reason::ContinuationNotOrdered));
+        }
+        if !matches!(member.standing, Standing::Frozen | Standing::Removed) {
+            return Err(Refusal::new(Reason::MemberStays).with("shop_id", old));
+        }
+        if roster.came_before(new, old) {
+            return wrong("names a shop that came in after the one that is to continue it");
+        }
+        match roster.continued_by(old) {
+            Some(other) if other != new => Err(Refusal::new(Reason::ShopContinued).with("shop_id", other)),
+            _ => Ok(()),
+        }
     }
 
     /// Refused where a shop is or was in, or there is no room for one more.
@@ -256,8 +310,15 @@ fn vote(motion: proto::motion::Motion) -> proto::Vote {
     proto::Vote { motion: motion.into(), ..Default::default() }
 }
 
-fn admission(identity: proto::SignedIdentity, core: bool, category: String) -> proto::Vote {
-    vote(proto::motion::Motion::Admission(proto::Admission { identity: Some(identity), core, category }))
+fn admission(
+    identity: proto::SignedIdentity,
+    core: bool,
+    category: String,
+    continuation: Option<&Continuation>,
+) -> proto::Vote {
+    let continuation = continuation.map(|continuation| continuation.signed().clone());
+    let identity = Some(identity);
+    vote(proto::motion::Motion::Admission(proto::Admission { identity, core, category, continuation }))
 }
 
 /// The guest keys that may knock at a moment: invitations that are neither past their time nor used, and used ones

@@ -62,6 +62,17 @@ pub struct PayCommand {
     pub reference: String,
 }
 
+/// What is open with a shop whose log is closed goes over to the one that continues it.
+#[derive(Debug, Clone)]
+pub struct CarryOverCommand {
+    /// The app's request.
+    pub request: RequestTag,
+    /// The shop whose log is closed.
+    pub of: ShopId,
+    /// How much of what is open; none: all.
+    pub amount: Option<Money>,
+}
+
 /// What this shop says to an ally's payment.
 #[derive(Debug, Clone)]
 pub struct AnswerPaymentCommand {
@@ -253,6 +264,47 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         };
         let message = proto::Payment { payment: Some(proto::payment::Payment::Notice(notice)) };
         Ok(alloc::vec![Self::for_parties(Kind::Payment, [self.me(), pay.ally], &message)])
+    }
+
+    pub(super) fn carry_over(&self, carry: &CarryOverCommand) -> Decided {
+        self.check_ally(carry.of)?;
+        let ally = self.heir_of(carry.of).ok_or(Refusal::new(Reason::NotContinued))?;
+        let open = payment::left_to_carry(self.view, self.alliance, carry.of)?;
+        let all = i64::try_from(open.unsigned_abs()).unwrap_or(hutong_record::MINOR_MAX);
+        if all == 0 {
+            return Err(Refusal::new(Reason::NothingToCarry).into());
+        }
+        let currency = self.alliance.charter().currency;
+        let amount = match carry.amount {
+            Some(amount) => amount,
+            None => Money::new(currency, all.min(hutong_record::MINOR_MAX))
+                .map_err(|e| Refusal::field("amount", e))?,
+        };
+        self.check_purchase("amount", amount)?;
+        if amount.minor() > all {
+            let why = alloc::format!("is more than is open: {}", currency.amount_text(all.into()));
+            return Err(Refusal::field("amount", why).into());
+        }
+        let carried = proto::CarryOver {
+            request: Some(carry.request.message()),
+            ally_id: copy(ally.as_bytes()),
+            of_shop_id: copy(carry.of.as_bytes()),
+            amount: Some(amount.into()),
+            author_owes: open < 0,
+        };
+        let message = proto::Payment { payment: Some(proto::payment::Payment::CarryOver(carried)) };
+        Ok(alloc::vec![Self::for_parties(Kind::Payment, [self.me(), ally], &message)])
+    }
+
+    /// The member that continues a shop, itself or through others that were closed in turn. Each came in after the one
+    /// before, so this ends.
+    fn heir_of(&self, shop: ShopId) -> Option<ShopId> {
+        let roster = self.alliance.roster();
+        let mut heir = roster.continued_by(shop)?;
+        while let Some(next) = roster.continued_by(heir) {
+            heir = next;
+        }
+        roster.member(heir).is_some().then_some(heir).filter(|heir| *heir != self.me())
     }
 
     pub(super) fn answer_payment(&self, answer: &AnswerPaymentCommand) -> Decided {

@@ -1,5 +1,7 @@
 //! Folding what the alliance decides about itself.
 
+use hutong_record::Continuation;
+
 use super::*;
 use crate::doubt;
 
@@ -71,6 +73,13 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
             Ok(_) => Ok(()),
             Err(_) => Err(ignore("payload is malformed")),
         }
+    }
+
+    /// The council has heard it: who continues whom, the roster says.
+    pub(super) fn continuation(&self) -> Handled {
+        self.check_public()?;
+        let continuation = Continuation::read(&self.message).map_err(|_| ignore("payload is malformed"))?;
+        if continuation.new_shop() == self.author() { Ok(()) } else { Err(ignore("of another shop")) }
     }
 
     pub(super) fn invitation(&mut self) -> Handled {

@@ -10,9 +10,9 @@ use crate::{
     duty::Duty,
     pair::Changes,
     settlement::{
-        book::{Matter, Source},
+        book::Source,
         exposure::{self, Limit},
-        payment::{DENIAL_CHARS_MAX, Outcome, PAYMENT_REFERENCE_CHARS_MAX, Payment},
+        payment::{Carried, DENIAL_CHARS_MAX, Outcome, PAYMENT_REFERENCE_CHARS_MAX, Payment},
         response::{self, Answered, DISPUTE_TEXT_CHARS_MAX, EVIDENCE_BYTES_MAX, Response},
         statement::{Signed, Statement, VERSIONS_MAX},
     },
@@ -206,6 +206,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         match message.payment {
             Some(P::Notice(notice)) => self.payment_notice(&notice),
             Some(P::Answer(answer)) => self.payment_answer(&answer),
+            Some(P::CarryOver(carry)) => self.carry_over(&carry),
             None => Err(ignore("no payment")),
         }
     }
@@ -231,11 +232,49 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
             paid: paid.min(self.record.header().time),
             reference: notice.reference.clone(),
             outcome: Outcome::Open,
+            carried: None,
         };
-        let ally = if self.is_own() { payee } else { self.author() };
-        table::write(self.view, table::payment(PairId::of(self.author(), payee), self.id()), &payment);
-        table::write(self.view, table::payment_of(self.id()), &ally);
-        self.answer(&request, Answer::PaymentRecorded { payment: self.id() })
+        self.put_payment(&request, &payment)
+    }
+
+    /// By the word of both, like a payment: so it hangs on nothing that others say, not even on who continues whom. That
+    /// the commands look at.
+    fn carry_over(&mut self, carry: &proto::CarryOver) -> Handled {
+        let request = self.request(carry.request.as_ref())?;
+        let payee = self.other_party()?;
+        if carry.ally_id.as_ref() != payee.as_bytes() {
+            return Err(ignore("to another ally"));
+        }
+        let of = ShopId::try_from(carry.of_shop_id.as_ref()).map_err(|_| ignore("shop id"))?;
+        if of == self.author() || of == payee {
+            return Err(ignore("from a book of their own"));
+        }
+        let amount = self.amount(carry.amount.as_ref())?;
+        if amount.minor() == 0 {
+            return Err(ignore("nothing is carried over"));
+        }
+        let payment = Payment {
+            id: self.id(),
+            payer: self.author(),
+            payee,
+            minor: amount.minor(),
+            paid: self.record.header().time,
+            reference: alloc::string::String::new(),
+            outcome: Outcome::Open,
+            carried: Some(Carried { of, payer_owes: carry.author_owes }),
+        };
+        self.put_payment(&request, &payment)
+    }
+
+    fn put_payment(&mut self, request: &crate::answer::RequestTag, payment: &Payment) -> Handled {
+        let ally = if self.is_own() { payment.payee } else { payment.payer };
+        table::write(
+            self.view,
+            table::payment(PairId::of(payment.payer, payment.payee), payment.id),
+            payment,
+        );
+        table::write(self.view, table::payment_of(payment.id), &ally);
+        self.answer(request, Answer::PaymentRecorded { payment: payment.id })
     }
 
     fn payment_answer(&mut self, answer: &proto::PaymentAnswer) -> Handled {
@@ -253,7 +292,8 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
             if answer.received { Outcome::Confirmed } else { Outcome::Denied(answer.reason.clone()) };
         if answer.received {
             let mut changes = Changes::new(self.me());
-            changes.debt_minor(Matter::Payment, payment.payee, payment.payer, payment.minor.into());
+            let (matter, debtor, creditor) = payment.books();
+            changes.debt_minor(matter, debtor, creditor, payment.minor.into());
             changes.apply(self.view, &self.source(payment.paid, None))?;
         }
         table::write(self.view, key, &payment);

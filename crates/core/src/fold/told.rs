@@ -82,6 +82,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         match self.decode::<proto::Payment>()?.payment {
             Some(P::Notice(notice)) => Ok((notice.request, Answer::PaymentRecorded { payment })),
             Some(P::Answer(answer)) => Ok((answer.request, Answer::PaymentAnswered { record })),
+            Some(P::CarryOver(carry)) => Ok((carry.request, Answer::PaymentRecorded { payment })),
             None => Err(ignore("no payment")),
         }
     }

@@ -4,10 +4,12 @@
 use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 
 use bytes::Bytes;
-use hutong_record::{AllianceId, Cryptography, ShopId, UnixMillis, motion_id, proto, proto::Kind};
+use hutong_record::{
+    AllianceId, Continuation, Cryptography, ShopId, UnixMillis, motion_id, proto, proto::Kind,
+};
 use prost::Message as _;
 
-use super::{Act, Heard, Motion, MotionId, Roster};
+use super::{Act, Claim, Heard, Motion, MotionId, Roster};
 use crate::{
     refusal::Refusal,
     table,
@@ -101,6 +103,10 @@ impl Council {
             Kind::Appeal => Act::of_appeal(proto::Appeal::decode(message).map_err(malformed)?)?,
             Kind::SeasonChoice => Act::of_choice(proto::SeasonChoice::decode(message).map_err(malformed)?)?,
             Kind::Departure => Act::of_departure(&proto::Departure::decode(message).map_err(malformed)?)?,
+            Kind::Continuation => {
+                let continuation = Continuation::read(&message);
+                Act::Continuation(Claim::of(&continuation.map_err(|e| Refusal::field("continuation", e))?))
+            }
             _ => return Ok(None),
         };
         Ok(Some(Raised { voice: Voice { at, act }, motion: None }))

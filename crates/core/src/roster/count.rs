@@ -13,6 +13,7 @@ use hutong_record::{DAY_MS, ShopId, UnixMillis};
 
 use super::{
     Act, Cuts, Entry, Government, Looked, Motion, MotionId, MotionState, Strike, Suspension, Tally,
+    continued::{Claims, claimed},
     council::{Council, VOICES_PER_SHOP_MAX},
     counts,
     heard::Heard,
@@ -71,6 +72,7 @@ pub(super) struct Count<'c> {
     pub(super) seasons: Seasons,
     pub(super) government: Government,
     pub(super) looked: Looked,
+    pub(super) claims: Claims,
 }
 
 impl<'c> Count<'c> {
@@ -85,6 +87,7 @@ impl<'c> Count<'c> {
         let mut count = Self::begin(charter, council, cuts, heard, frozen);
         let events = count.events();
         count.government.invitations = invited(council, &events);
+        count.claims = claimed(council, &events);
         count.first_core = count.first_core(charter.admission_votes.saturating_sub(1) as usize);
         for event in events {
             count.ring(Some(event.at));
@@ -139,6 +142,7 @@ impl<'c> Count<'c> {
                 days: BTreeSet::new(),
                 dormancies: BTreeSet::from([charter.settings.dormancy_days]),
             },
+            claims: Claims::new(),
         }
     }
 
@@ -198,7 +202,7 @@ impl<'c> Count<'c> {
         match act {
             Act::For(id) => self.voice(*id, *author, *at, true),
             Act::Against(id) => self.voice(*id, *author, *at, false),
-            Act::Invitation { .. } => {}
+            Act::Invitation { .. } | Act::Continuation(_) => {}
             Act::Brought { motion, inviter, guest_key } => {
                 let invitation = self.government.invitations.get(&(*inviter, *guest_key));
                 let first = invitation.is_some_and(|used| used.brought_by == Some((*author, *sequence)));
@@ -264,7 +268,7 @@ impl<'c> Count<'c> {
     fn look_at(&mut self, id: MotionId, at: UnixMillis) -> Change {
         match self.motion(&id) {
             None => Change::Nothing,
-            Some(Motion::Admission { identity, core, category, round }) => {
+            Some(Motion::Admission { identity, core, category, round, .. }) => {
                 self.admission(id, &(identity.id(), *round, category.clone()), *core, at)
             }
             Some(Motion::Removal { shop, last_sequence }) => self.removal(id, *shop, *last_sequence, at),

@@ -4,11 +4,12 @@ use alloc::{boxed::Box, string::String, vec::Vec};
 
 use bytes::Bytes;
 use hutong_record::{
-    Afresh, AllianceId, Cryptography, DAY_MS, Identity, RecordId, ShopId, UnixMillis, motion_id, proto,
+    Afresh, AllianceId, Continuation, Cryptography, DAY_MS, Identity, RecordId, ShopId, UnixMillis,
+    motion_id, proto,
 };
 use prost::Message as _;
 
-use super::{MEMBERS_MAX, MotionId, REASON_CHARS_MAX, Roster};
+use super::{Claim, MEMBERS_MAX, MotionId, REASON_CHARS_MAX, Roster};
 use crate::{bounds, charter::Settings, knock::Knock, refusal::Refusal};
 
 /// The longest name of a trade.
@@ -32,6 +33,8 @@ pub enum Motion {
         category: String,
         /// Tells the motion from an earlier one.
         round: u32,
+        /// Which shop it says to continue; whether that holds, [`Roster::continues`] tells.
+        continues: Option<Box<Continuation>>,
     },
     /// Take it out.
     Removal {
@@ -157,8 +160,9 @@ impl Motion {
             Some(member) => member.identity.clone(),
             None => cryptography.identity(&signed).map_err(|e| Refusal::field("motion", e))?,
         };
-        let proto::Admission { core, category, .. } = admission;
-        Ok(Self::Admission { identity: Box::new(identity), core, category, round })
+        let proto::Admission { core, category, continuation, .. } = admission;
+        let continues = continuation.map(|signed| continuation_for(identity.id(), &signed)).transpose()?;
+        Ok(Self::Admission { identity: Box::new(identity), core, category, round, continues })
     }
 
     fn strike(strike: &proto::Strike) -> Result<Self, Refusal> {
@@ -213,6 +217,8 @@ pub(crate) enum Act {
     Invitation { guest_key: [u8; 32], expires: UnixMillis, core: bool, category: String },
     /// It brings the guest of another's invitation: the motion is the guest's admission.
     Brought { motion: MotionId, inviter: ShopId, guest_key: [u8; 32] },
+    /// It says which shop it continues.
+    Continuation(Claim),
 }
 
 impl Act {
@@ -276,6 +282,19 @@ impl Act {
         };
         Ok(Self::Departure { next, split: id_or_none("split_id", &departure.split_id)? })
     }
+}
+
+/// Checks the form of what an admission says that its shop continues.
+fn continuation_for(
+    newcomer: ShopId,
+    signed: &proto::SignedContinuation,
+) -> Result<Box<Continuation>, Refusal> {
+    let malformed = |why: &dyn core::fmt::Display| Refusal::field("continuation", why);
+    let continuation = Continuation::verify(signed).map_err(|e| malformed(&e))?;
+    if continuation.new_shop() == newcomer {
+        return Ok(Box::new(continuation));
+    }
+    Err(malformed(&"is another shop's than the one to be let in"))
 }
 
 fn guest_key(bytes: &Bytes) -> Result<[u8; 32], Refusal> {

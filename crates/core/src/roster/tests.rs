@@ -64,7 +64,7 @@ impl Shops {
     fn admission(&self, shop: usize, core: bool) -> Vec<u8> {
         let identity = Some(self.0[shop].0.signed().clone());
         let motion =
-            proto::motion::Motion::Admission(proto::Admission { identity, core, category: String::new() });
+            proto::motion::Motion::Admission(proto::Admission { identity, core, ..Default::default() });
         proto::Motion { motion: Some(motion), round: 0 }.encode_to_vec()
     }
 
@@ -364,6 +364,7 @@ fn a_fork_before_a_seal_and_a_seal_before_a_fork_both_hold() {
     }
 }
 
+mod continued;
 mod invited;
 mod orders;
 mod rules;

@@ -32,6 +32,8 @@ pub enum Matter {
     Netted,
     /// New by a credit line, on which a netting run drew.
     CreditLine,
+    /// Carried over from the book with a shop whose log is closed, to the one that continues it.
+    CarriedOver,
 }
 
 impl Matter {

@@ -160,6 +160,10 @@ pub(super) async fn newcomer(plan: &Plan) -> anyhow::Result<Running> {
 /// Has a newcomer join a running node's alliance.
 pub(super) async fn join(newcomer: &Running, inviter: &Running) -> anyhow::Result<()> {
     let link = inviter.client.create_invitation(pb::CreateInvitationRequest::default()).await?.link;
-    newcomer.client.join_alliance(pb::JoinAllianceRequest { link }).await.context("the newcomer joins")?;
+    newcomer
+        .client
+        .join_alliance(pb::JoinAllianceRequest { link, ..Default::default() })
+        .await
+        .context("the newcomer joins")?;
     Ok(())
 }

@@ -110,7 +110,7 @@ impl Street {
         };
         giver.1.create_alliance(founded).await?;
         let link = giver.1.create_invitation(pb::CreateInvitationRequest::default()).await?.link;
-        taker.1.join_alliance(pb::JoinAllianceRequest { link }).await?;
+        taker.1.join_alliance(pb::JoinAllianceRequest { link, ..Default::default() }).await?;
         let shop =
             async |client: &Client| anyhow::Ok(client.get_status(pb::GetStatusRequest {}).await?.shop_id);
         let terms = terms(shop(&giver.1).await?, shop(&taker.1).await?);

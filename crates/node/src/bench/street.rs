@@ -210,7 +210,7 @@ impl Street {
             };
             ledger.hosted.execute(Command::Invite(invitation)).await?;
             let identity = author.identity.signed().clone();
-            ledger.hosted.execute(Command::AdmitGuest { guest_key, identity }).await?;
+            ledger.hosted.execute(Command::AdmitGuest { guest_key, identity, continuation: None }).await?;
         }
         Ok(ledger)
     }

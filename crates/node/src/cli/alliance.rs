@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::{
     Globals,
+    continuing::JoinContinues,
     motion::{self, RulesArgs},
     output::{Answer, fields, table},
     problem::Problem,
@@ -38,6 +39,8 @@ the link names up to three members that it is connected to, and any of them lets
     Join {
         /// The link as it was given.
         link: String,
+        #[command(flatten)]
+        continues: JoinContinues,
     },
     /// Members, former members, and shops that wait for votes.
     Members,
@@ -227,10 +230,15 @@ pub(crate) async fn run(globals: &Globals, command: AllianceCommand) -> anyhow::
             alliance_answer(session.client.get_alliance(request).await?.alliance)
         }
         AllianceCommand::Invite(args) => invite(globals, &session, args).await,
-        AllianceCommand::Join { link } => join(&session, link).await,
+        AllianceCommand::Join { link, continues } => join(globals, &session, link, &continues).await,
         AllianceCommand::Members => {
             let members = session.client.all_members(&session.alliance_id).await?;
-            Ok(Answer::new(members.iter().map(show::member_json).collect(), show::members_text(&members)))
+            let mut text = show::members_text(&members);
+            let continuations = show::continuations_text(session.language, &members);
+            if !continuations.is_empty() {
+                text = format!("{text}\n\n{continuations}");
+            }
+            Ok(Answer::new(members.iter().map(show::member_json).collect(), text))
         }
         AllianceCommand::Approve { shop, core } => approve(&session, &shop, core).await,
         AllianceCommand::Remove(args) => remove(&session, args).await,
@@ -360,8 +368,19 @@ fn through(link: &str) -> anyhow::Result<Vec<String>> {
     Ok(link.doors.into_iter().filter_map(|door| door.addresses.into_iter().next()).collect())
 }
 
-async fn join(session: &Session, link: String) -> anyhow::Result<Answer> {
-    let alliance = session.client.join_alliance(proto::JoinAllianceRequest { link }).await?.alliance;
+async fn join(
+    globals: &Globals,
+    session: &Session,
+    link: String,
+    continues: &JoinContinues,
+) -> anyhow::Result<Answer> {
+    // What is no link, the node refuses by its own reason.
+    let continuation = match InvitationLink::parse(&link) {
+        Ok(parsed) => continues.made(globals, parsed.charter.id)?,
+        Err(_) => Vec::new(),
+    };
+    let request = proto::JoinAllianceRequest { link, continuation };
+    let alliance = session.client.join_alliance(request).await?.alliance;
     let (own_state, votes) =
         alliance.as_ref().map(|a| (a.own_state(), a.admission_votes)).unwrap_or_default();
     let answer = alliance_answer(alliance)?;

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::{
     Globals,
+    continuing::{self, ContinueArgs},
     output::Answer,
     override_key::{self, OverrideArgs},
     phrase,
@@ -27,6 +28,8 @@ pub(crate) enum KeyCommand {
     Rotate(RotateArgs),
     /// Go on with new keys after a place in the log, where the old ones were stolen; what they signed past it never counts.
     Override(OverrideArgs),
+    /// Go on, as a new shop, for one whose log is closed for good; its phrase says so.
+    Continue(ContinueArgs),
 }
 
 /// The words from which the keys grow.
@@ -50,6 +53,7 @@ pub(crate) async fn run(globals: &Globals, command: KeyCommand) -> anyhow::Resul
     match command {
         KeyCommand::Rotate(args) => rotate(globals, &args).await,
         KeyCommand::Override(args) => override_key::run(globals, &args).await,
+        KeyCommand::Continue(args) => continuing::run(globals, &args).await,
     }
 }
 

@@ -8,6 +8,7 @@ mod attribution;
 mod backup;
 mod bundle;
 mod channel;
+mod continuing;
 mod decimal;
 mod doctor;
 mod init;

@@ -307,7 +307,11 @@ pub(crate) async fn run(globals: &Globals, command: MotionCommand) -> anyhow::Re
         }
         MotionCommand::Admit { shop, core, category } => {
             let [shop_id] = session.shops([shop.as_str()]).await?;
-            propose(&session, Content::Admission(proto::AdmissionMotion { shop_id, core, category })).await
+            propose(
+                &session,
+                Content::Admission(proto::AdmissionMotion { shop_id, core, category, ..Default::default() }),
+            )
+            .await
         }
         MotionCommand::Core { shop, ordinary, reason } => {
             let [shop_id] = session.shops([shop.as_str()]).await?;

@@ -1,6 +1,9 @@
 //! `hutong check-phrase`: whether the words on paper are this shop's, before they are needed.
 
-use std::{io::Read as _, path::PathBuf};
+use std::{
+    io::Read as _,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -58,7 +61,7 @@ fn check(data: &DataFolder, words: &str) -> anyhow::Result<()> {
     Ok(data.note(Note::Phrase, clock::now())?)
 }
 
-pub(super) fn read(file: &PathBuf) -> anyhow::Result<Zeroizing<String>> {
+pub(super) fn read(file: &Path) -> anyhow::Result<Zeroizing<String>> {
     let mut text = Zeroizing::new(String::with_capacity(PHRASE_BYTES_MAX));
     let read = if file.as_os_str() == "-" {
         std::io::stdin().lock().take(PHRASE_BYTES_MAX as u64).read_to_string(&mut text)

@@ -16,7 +16,7 @@ use book::{BookArgs, DisputeArgs, ReceiptArgs};
 use credit::LineCommand;
 use exposure::ExposureCommand;
 use netting::NetCommand;
-use payment::{ConfirmArgs, PayArgs};
+use payment::{CarryOverArgs, ConfirmArgs, PayArgs};
 use statement::StatementCommand;
 
 /// `hutong settlement …`
@@ -45,6 +45,16 @@ pub(crate) enum SettlementCommand {
     Pay(PayArgs),
     /// Say that an ally's payment came (or, with --deny, that it did not).
     Confirm(ConfirmArgs),
+    /// Carry what is open with a shop whose log is closed over to the member that continues it, which confirms it.
+    #[command(
+        name = "carry-over",
+        after_help = "Example:
+  hutong settlement carry-over 老茶馆        all that is open; who owes whom, the book with it says
+
+The member that continues the shop confirms it by `hutong settlement confirm ID` (or denies it); then both book it. The
+book with the closed shop stays as it is, and what was carried over shows in `hutong settlement payments`."
+    )]
+    CarryOver(CarryOverArgs),
     /// Payments of this shop.
     Payments {
         /// With this ally only.
@@ -80,6 +90,7 @@ pub(crate) async fn run(globals: &Globals, command: SettlementCommand) -> anyhow
         C::Statement(command) => statement::statement(&session, command).await,
         C::Pay(args) => payment::pay(&session, args).await,
         C::Confirm(args) => payment::confirm(&session, args).await,
+        C::CarryOver(args) => payment::carry_over(&session, args).await,
         C::Payments { ally } => payment::payments(&session, ally).await,
         C::Publish { ally } => netting::publish(&session, &ally).await,
         C::Net(command) => netting::net(&session, command).await,

@@ -177,6 +177,9 @@ pub(crate) fn member_json(member: &proto::Member) -> Value {
         "bar": word(member.bar().as_str_name(), "MEMBER_BAR_"),
         "bar_until_time": time_json(member.bar_until_time.as_ref()),
         "dormant": member.dormant,
+        "continues_shop_ids": member.continues_shop_ids,
+        "continued_by_shop_id": member.continued_by_shop_id,
+        "frozen_time": time_json(member.frozen_time.as_ref()),
     })
 }
 
@@ -188,6 +191,34 @@ fn member_standing(member: &proto::Member) -> String {
         (proto::MemberBar::Unspecified, true) => format!("{state}, dormant"),
         (bar, _) => format!("{state}, {}", word(bar.as_str_name(), "MEMBER_BAR_")),
     }
+}
+
+/// Which shops continue others, a line each; empty where none does.
+pub(crate) fn continuations_text(language: Language, members: &[proto::Member]) -> String {
+    let names = Names::of(members.to_vec());
+    let closed = |id: &String| {
+        let frozen = members.iter().find(|member| member.shop_id == *id);
+        let since = time(frozen.and_then(|member| member.frozen_time.as_ref()));
+        match (language, since.is_empty()) {
+            (Language::En, true) => format!("{} (voted out)", names.label(id)),
+            (Language::Zh, true) => format!("{}（已除名）", names.label(id)),
+            (Language::En, false) => format!("{} (frozen since {since})", names.label(id)),
+            (Language::Zh, false) => format!("{}（自 {since} 起冻结）", names.label(id)),
+        }
+    };
+    let line = |member: &proto::Member| {
+        let old: Vec<_> = member.continues_shop_ids.iter().map(closed).collect();
+        let (shop, old) = (names.label(&member.shop_id), old.join(", "));
+        let waits = member.state() == proto::MemberState::Pending;
+        match (language, waits) {
+            (Language::En, true) => format!("{shop}, once it is in, continues {old}"),
+            (Language::Zh, true) => format!("{shop} 获准加入后将接续 {old}"),
+            (Language::En, false) => format!("{shop} continues {old}"),
+            (Language::Zh, false) => format!("{shop} 接续 {old}"),
+        }
+    };
+    let lines = members.iter().filter(|member| !member.continues_shop_ids.is_empty()).map(line);
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// Shops, a line each.

@@ -36,6 +36,36 @@ fn times_durations_and_sizes_read_well() {
 }
 
 #[test]
+fn members_show_whom_they_continue_in_both_languages() {
+    let member = |id: &str, name: &str, state: proto::MemberState, continues: &[&str]| proto::Member {
+        shop_id: id.repeat(64),
+        name: name.to_owned(),
+        state: state.into(),
+        continues_shop_ids: continues.iter().map(|id| id.repeat(64)).collect(),
+        ..Default::default()
+    };
+    let frozen = proto::Member {
+        frozen_time: Some(Timestamp { seconds: 1, nanos: 0 }),
+        ..member("a", "老茶馆", proto::MemberState::Frozen, &[])
+    };
+    let out = member("b", "花店", proto::MemberState::Removed, &[]);
+    let (old, gone) = (label("老茶馆", &frozen.shop_id), label("花店", &out.shop_id));
+    let told = |language, state| {
+        let new = member("c", "新茶馆", state, &["a", "b"]);
+        let shop = label("新茶馆", &new.shop_id);
+        continuations_text(language, &[frozen.clone(), out.clone(), new]).replace(&shop, "NEW")
+    };
+    let (member, pending) = (proto::MemberState::Member, proto::MemberState::Pending);
+    let closed = format!("{old} (frozen since 1970-01-01T00:00:01Z), {gone} (voted out)");
+    assert_eq!(told(Language::En, member), format!("NEW continues {closed}"));
+    assert_eq!(told(Language::En, pending), format!("NEW, once it is in, continues {closed}"));
+    let closed = format!("{old}（自 1970-01-01T00:00:01Z 起冻结）, {gone}（已除名）");
+    assert_eq!(told(Language::Zh, member), format!("NEW 接续 {closed}"));
+    assert_eq!(told(Language::Zh, pending), format!("NEW 获准加入后将接续 {closed}"));
+    assert_eq!(continuations_text(Language::En, &[frozen, out]), "");
+}
+
+#[test]
 fn json_has_the_fields_of_the_protos() {
     let promotion = proto::Promotion { benefit: Some(Benefit::AmountOff(cny(500))), ..Default::default() };
     let promotion = promotion_json(&promotion);

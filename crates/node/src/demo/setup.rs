@@ -86,7 +86,7 @@ async fn invite(founder: &Link, guest: &Link) -> anyhow::Result<String> {
 }
 
 async fn join(guest: &Link, invitation: String) -> anyhow::Result<()> {
-    let request = pb::JoinAllianceRequest { link: invitation };
+    let request = pb::JoinAllianceRequest { link: invitation, ..Default::default() };
     let ask = |carrier| {
         let request = request.clone();
         async move { AllianceServiceClient::new(carrier).join_alliance(request).await }

@@ -8,7 +8,7 @@ use hutong_core::{
     refusal::{Language, Reason, Refusal},
     roster::Standing,
 };
-use hutong_record::{AllianceId, ShopId};
+use hutong_record::{AllianceId, Continuation, ShopId};
 use hutong_sync::Frame;
 use hutong_wire::{
     frame,
@@ -122,6 +122,8 @@ impl PeerPort {
         let identity = request.identity.ok_or_else(|| Refusal::field("identity", "is missing"))?;
         let verified =
             hutong_record::Identity::verify(&identity).map_err(|e| Refusal::field("identity", e))?;
+        let continuation = request.continuation.as_ref().map(Continuation::verify).transpose();
+        let continuation = continuation.map_err(|e| Refusal::field("continuation", e))?.map(Box::new);
         let hosted = self.0.hosted(Some(id))?;
         let inviter = match request.inviter_id.as_ref() {
             [] => hosted.me(),
@@ -130,9 +132,9 @@ impl PeerPort {
         let is_open = hosted.alliance().government().invitations.contains_key(&(inviter, guest_key));
         let command = if is_open {
             let signature = request.guest_signature;
-            Command::BringGuest(Box::new(Guest { inviter, guest_key, identity, signature }))
+            Command::BringGuest(Box::new(Guest { inviter, guest_key, identity, signature, continuation }))
         } else if inviter == hosted.me() {
-            Command::AdmitGuest { guest_key, identity }
+            Command::AdmitGuest { guest_key, identity, continuation }
         } else {
             return Err(Refusal::new(Reason::InvitationInvalid));
         };

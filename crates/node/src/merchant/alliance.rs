@@ -2,19 +2,21 @@
 
 use hutong_core::{
     command::Command,
+    fold,
     refusal::{Reason, Refusal},
     report,
     roster::{Member as RosterMember, Standing},
+    view::ViewError,
 };
-use hutong_record::{DAY_MS, ShopId, proto};
+use hutong_record::{Continuation, DAY_MS, ShopId, UnixMillis, proto};
 use hutong_wire::{
     merchant::v1::{
-        Alliance, ApproveMemberRequest, ApproveMemberResponse, CreateAllianceRequest, CreateAllianceResponse,
-        CreateInvitationRequest, CreateInvitationResponse, GetAllianceRequest, GetAllianceResponse,
-        JoinAllianceRequest, JoinAllianceResponse, ListAlliancesRequest, ListAlliancesResponse,
-        ListMembersRequest, ListMembersResponse, Member, MemberBar, MemberState, Origin, RemoveMemberRequest,
-        RemoveMemberResponse, UpdateProfileRequest, UpdateProfileResponse,
-        alliance_service_server::AllianceService,
+        Alliance, ApproveMemberRequest, ApproveMemberResponse, ContinueShopRequest, ContinueShopResponse,
+        CreateAllianceRequest, CreateAllianceResponse, CreateInvitationRequest, CreateInvitationResponse,
+        GetAllianceRequest, GetAllianceResponse, JoinAllianceRequest, JoinAllianceResponse,
+        ListAlliancesRequest, ListAlliancesResponse, ListMembersRequest, ListMembersResponse, Member,
+        MemberBar, MemberState, Origin, RemoveMemberRequest, RemoveMemberResponse, UpdateProfileRequest,
+        UpdateProfileResponse, alliance_service_server::AllianceService,
     },
     trade,
 };
@@ -57,7 +59,11 @@ impl AllianceService for MerchantPort {
         request: Request<JoinAllianceRequest>,
     ) -> Result<Response<JoinAllianceResponse>, Status> {
         respond(request, async |request| {
-            let hosted = join::join(&self.node, &request.link).await?;
+            let continuation = match request.continuation.as_slice() {
+                [] => None,
+                bytes => Some(continuation(bytes)?),
+            };
+            let hosted = join::join(&self.node, &request.link, continuation).await?;
             Ok(JoinAllianceResponse { alliance: Some(describe(&hosted)) })
         })
         .await
@@ -178,6 +184,23 @@ impl AllianceService for MerchantPort {
         })
         .await
     }
+
+    async fn continue_shop(
+        &self,
+        request: Request<ContinueShopRequest>,
+    ) -> Result<Response<ContinueShopResponse>, Status> {
+        respond(request, async |request| {
+            let hosted = self.hosted(&request.alliance_id)?;
+            let continuation = Box::new(continuation(&request.continuation)?);
+            hosted.execute(Command::ContinueShop(continuation)).await?;
+            Ok(ContinueShopResponse { member: members(&hosted, vec![hosted.me()]).await?.pop() })
+        })
+        .await
+    }
+}
+
+fn continuation(bytes: &[u8]) -> Result<Continuation, Refusal> {
+    Continuation::read(bytes).map_err(|error| Refusal::field("continuation", error))
 }
 
 impl MerchantPort {
@@ -262,14 +285,16 @@ fn member_value<'a>(member: &'a Member, field: &str) -> Value<'a> {
 /// The given shops, as the roster and their profiles have them.
 async fn members(hosted: &Hosted, shops: Vec<ShopId>) -> Result<Vec<Member>, Refusal> {
     let wanted = shops.clone();
-    let profiles = hosted
+    let said = hosted
         .query(move |view| {
-            wanted.iter().map(|shop| report::profile(view, *shop)).collect::<Result<Vec<_>, _>>()
+            let said = |shop: &ShopId| Ok((report::profile(view, *shop)?, fold::forked_at(view, *shop)?));
+            wanted.iter().map(said).collect::<Result<Vec<_>, ViewError>>()
         })
         .await?;
     let (alliance, now) = (hosted.alliance(), clock::now());
-    let member = |(shop, profile): (ShopId, Option<proto::Profile>)| {
-        let member = alliance.roster().shop(shop).ok_or(Refusal::new(Reason::MemberUnknown))?;
+    let member = |(shop, (profile, forked)): (ShopId, (Option<proto::Profile>, Option<UnixMillis>))| {
+        let roster = alliance.roster();
+        let member = roster.shop(shop).ok_or(Refusal::new(Reason::MemberUnknown))?;
         let profile = profile.unwrap_or_default();
         let bar = member.bar_at(now);
         Ok(Member {
@@ -287,7 +312,10 @@ async fn members(hosted: &Hosted, shops: Vec<ShopId>) -> Result<Vec<Member>, Ref
             bar: bar.map_or(MemberBar::Unspecified, |bar| trade::bar_message(bar.cause)).into(),
             bar_until_time: bar.and_then(|bar| bar.until).map(trade::timestamp),
             dormant: member.core && alliance.is_dormant(shop, now),
+            continues_shop_ids: roster.continues(shop).map(|old| old.to_string()).collect(),
+            continued_by_shop_id: roster.continued_by(shop).map(|new| new.to_string()).unwrap_or_default(),
+            frozen_time: forked.filter(|_| member.standing == Standing::Frozen).map(trade::timestamp),
         })
     };
-    shops.into_iter().zip(profiles).map(member).collect()
+    shops.into_iter().zip(said).map(member).collect()
 }

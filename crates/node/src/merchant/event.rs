@@ -181,6 +181,7 @@ fn event(lsn: Lsn, record: &Record, event: &Event) -> Option<WatchResponse> {
         Kind::Appeal => EventType::Appeal,
         Kind::SeasonChoice => EventType::SeasonChoice,
         Kind::Departure => EventType::Departure,
+        Kind::Continuation => EventType::Continuation,
         Kind::Profile => EventType::Profile,
         Kind::Promotion => EventType::PromotionCreated,
         Kind::PromotionEnd => EventType::PromotionEnded,

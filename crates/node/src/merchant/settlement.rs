@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hutong_core::{
     answer::Answer,
-    command::{AnswerPaymentCommand, Command, PayCommand, RespondCommand, SignCommand},
+    command::{AnswerPaymentCommand, CarryOverCommand, Command, PayCommand, RespondCommand, SignCommand},
     refusal::{Reason, Refusal},
     settlement::{
         book,
@@ -18,18 +18,18 @@ use hutong_record::{RecordId, ShopId, proto, proto::settlement_setting::Setting}
 use hutong_store::views::SledViews;
 use hutong_wire::{
     merchant::v1::{
-        AcceptCreditLineRequest, AcceptCreditLineResponse, CompareStatementRequest, CompareStatementResponse,
-        ConfirmPaymentRequest, ConfirmPaymentResponse, ConsentToNettingRequest, ConsentToNettingResponse,
-        GetNettingRequest, GetNettingResponse, GetStatementRequest, GetStatementResponse,
-        ListBookLinesRequest, ListBookLinesResponse, ListCreditLinesRequest, ListCreditLinesResponse,
-        ListExposuresRequest, ListExposuresResponse, ListNettingsRequest, ListNettingsResponse,
-        ListPaymentsRequest, ListPaymentsResponse, ListStatementsRequest, ListStatementsResponse, NettingRun,
-        OfferCreditLineRequest, OfferCreditLineResponse, ProposeNettingRequest, ProposeNettingResponse,
-        PublishBalanceRequest, PublishBalanceResponse, RecordPaymentRequest, RecordPaymentResponse,
-        RespondToReceiptRequest, RespondToReceiptResponse, SetExposureRequest, SetExposureResponse,
-        SetNettingRuleRequest, SetNettingRuleResponse, SignStatementRequest, SignStatementResponse,
-        Statement, WithdrawCreditLineRequest, WithdrawCreditLineResponse,
-        settlement_service_server::SettlementService,
+        AcceptCreditLineRequest, AcceptCreditLineResponse, CarryOverRequest, CarryOverResponse,
+        CompareStatementRequest, CompareStatementResponse, ConfirmPaymentRequest, ConfirmPaymentResponse,
+        ConsentToNettingRequest, ConsentToNettingResponse, GetNettingRequest, GetNettingResponse,
+        GetStatementRequest, GetStatementResponse, ListBookLinesRequest, ListBookLinesResponse,
+        ListCreditLinesRequest, ListCreditLinesResponse, ListExposuresRequest, ListExposuresResponse,
+        ListNettingsRequest, ListNettingsResponse, ListPaymentsRequest, ListPaymentsResponse,
+        ListStatementsRequest, ListStatementsResponse, NettingRun, OfferCreditLineRequest,
+        OfferCreditLineResponse, ProposeNettingRequest, ProposeNettingResponse, PublishBalanceRequest,
+        PublishBalanceResponse, RecordPaymentRequest, RecordPaymentResponse, RespondToReceiptRequest,
+        RespondToReceiptResponse, SetExposureRequest, SetExposureResponse, SetNettingRuleRequest,
+        SetNettingRuleResponse, SignStatementRequest, SignStatementResponse, Statement,
+        WithdrawCreditLineRequest, WithdrawCreditLineResponse, settlement_service_server::SettlementService,
     },
     trade::{self, Sides},
 };
@@ -63,6 +63,7 @@ calls! {
     compare_statement(CompareStatementRequest) -> CompareStatementResponse;
     record_payment(RecordPaymentRequest) -> RecordPaymentResponse;
     confirm_payment(ConfirmPaymentRequest) -> ConfirmPaymentResponse;
+    carry_over(CarryOverRequest) -> CarryOverResponse;
     list_payments(ListPaymentsRequest) -> ListPaymentsResponse;
     publish_balance(PublishBalanceRequest) -> PublishBalanceResponse;
     propose_netting(ProposeNettingRequest) -> ProposeNettingResponse;
@@ -215,6 +216,25 @@ impl MerchantPort {
         match hosted.ask(Command::AnswerPayment(command)).await? {
             Answer::PaymentAnswered { record } => {
                 Ok(ConfirmPaymentResponse { record_id: record.to_string() })
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn carry_over(&self, request: CarryOverRequest) -> Result<CarryOverResponse, Refusal> {
+        let hosted = self.hosted(&request.alliance_id)?;
+        let (me, currency) = (hosted.me(), hosted.alliance().charter().currency);
+        let amount = request.amount.as_ref();
+        let command = CarryOverCommand {
+            request: trade::request_tag(&request.request_id, "CarryOver", &request)?,
+            of: trade::shop("shop_id", &request.shop_id)?,
+            amount: amount.map(|money| trade::money("amount", Some(money), currency)).transpose()?,
+        };
+        match hosted.ask(Command::CarryOver(command)).await? {
+            Answer::PaymentRecorded { payment: id } => {
+                let found = hosted.query(move |view| payment::find(view, me, id)).await?;
+                let payment = found.map(|payment| trade::payment_message(&payment, currency));
+                Ok(CarryOverResponse { payment })
             }
             other => Err(unexpected(&other)),
         }

@@ -286,6 +286,8 @@ pub(crate) const fn command_name(command: &Command) -> &'static str {
         Command::Found => "found",
         Command::RotateKey(_) => "rotate_key",
         Command::OverrideKey(_) => "override_key",
+        Command::ContinueShop(_) => "continue_shop",
+        Command::CarryOver(_) => "carry_over",
         Command::Profile(_) => "profile",
         Command::Invite(_) => "invite",
         Command::InviteOpenly(_) => "invite_openly",

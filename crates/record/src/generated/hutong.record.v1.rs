@@ -310,6 +310,34 @@ pub struct KeyOverride {
     #[prost(bytes = "bytes", tag = "3")]
     pub recovery_signature: ::prost::bytes::Bytes,
 }
+/// Says that a shop goes on as another one: the owner of both says so by the recovery key of the old one, whose log is
+/// closed for good. The old log stays closed.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Continuation {
+    /// In which alliance, 32 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub alliance_id: ::prost::bytes::Bytes,
+    /// The shop that is continued, 32 bytes.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub old_shop_id: ::prost::bytes::Bytes,
+    /// The shop that continues it, 32 bytes; another one.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub new_shop_id: ::prost::bytes::Bytes,
+}
+/// A continuation with the proof that the old shop's recovery key ordered it. Whoever has the old shop's identity can check
+/// it, whatever records are held.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SignedContinuation {
+    /// Encoded Continuation, at most 128 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub continuation: ::prost::bytes::Bytes,
+    /// The old shop's recovery key's public half, 32 bytes; its identity names the hash.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub recovery_key: ::prost::bytes::Bytes,
+    /// Ed25519 signature by the recovery key over a domain tag and the continuation, 64 bytes.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub recovery_signature: ::prost::bytes::Bytes,
+}
 /// A core member's voice for a motion.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Vote {
@@ -393,6 +421,9 @@ pub struct Admission {
     /// Its trade, of which the charter may limit the number; at most 40 characters. Absent: none that is limited.
     #[prost(string, tag = "3")]
     pub category: ::prost::alloc::string::String,
+    /// The shop that it continues, by that shop's own word. Absent: it says of none.
+    #[prost(message, optional, tag = "4")]
+    pub continuation: ::core::option::Option<SignedContinuation>,
 }
 /// Takes a shop out of the alliance.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -864,6 +895,8 @@ pub enum Kind {
     CreditLine = 45,
     /// Payload: KeyOverride. The first record of its key epoch, signed by the epoch's own key.
     KeyOverride = 46,
+    /// Payload: SignedContinuation, of which the author is the new shop.
+    Continuation = 47,
 }
 impl Kind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -910,6 +943,7 @@ impl Kind {
             Self::KeyRotation => "KIND_KEY_ROTATION",
             Self::CreditLine => "KIND_CREDIT_LINE",
             Self::KeyOverride => "KIND_KEY_OVERRIDE",
+            Self::Continuation => "KIND_CONTINUATION",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -953,6 +987,7 @@ impl Kind {
             "KIND_KEY_ROTATION" => Some(Self::KeyRotation),
             "KIND_CREDIT_LINE" => Some(Self::CreditLine),
             "KIND_KEY_OVERRIDE" => Some(Self::KeyOverride),
+            "KIND_CONTINUATION" => Some(Self::Continuation),
             _ => None,
         }
     }
@@ -1098,7 +1133,7 @@ pub struct ReceiptResponse {
 /// A payment outside of the alliance, said by both sides.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Payment {
-    #[prost(oneof = "payment::Payment", tags = "1, 2")]
+    #[prost(oneof = "payment::Payment", tags = "1, 2, 3")]
     pub payment: ::core::option::Option<payment::Payment>,
 }
 /// Nested message and enum types in `Payment`.
@@ -1108,9 +1143,12 @@ pub mod payment {
         /// By the payer.
         #[prost(message, tag = "1")]
         Notice(super::PaymentNotice),
-        /// By the payee.
+        /// By the payee, or by the ally of a carry-over.
         #[prost(message, tag = "2")]
         Answer(super::PaymentAnswer),
+        /// By the shop that has a book with another one, to the shop that continues that one.
+        #[prost(message, tag = "3")]
+        CarryOver(super::CarryOver),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1128,14 +1166,33 @@ pub struct PaymentNotice {
     #[prost(string, tag = "5")]
     pub reference: ::prost::alloc::string::String,
 }
+/// Carries what is open between the author and a shop whose log is closed over to the shop that continues it. Once that one
+/// agrees, by a PaymentAnswer, the two of them owe it. The book with the old shop stays as it is.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CarryOver {
+    #[prost(message, optional, tag = "1")]
+    pub request: ::core::option::Option<Request>,
+    /// The shop that continues the other one, 32 bytes.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub ally_id: ::prost::bytes::Bytes,
+    /// The shop that it continues, 32 bytes.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub of_shop_id: ::prost::bytes::Bytes,
+    /// More than nothing.
+    #[prost(message, optional, tag = "4")]
+    pub amount: ::core::option::Option<Money>,
+    /// True: the author comes to owe it to the ally. False: the ally to the author.
+    #[prost(bool, tag = "5")]
+    pub author_owes: bool,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PaymentAnswer {
     #[prost(message, optional, tag = "1")]
     pub request: ::core::option::Option<Request>,
-    /// Id of the notice's record, 32 bytes.
+    /// Id of the record of the notice or the carry-over, 32 bytes.
     #[prost(bytes = "bytes", tag = "2")]
     pub payment_id: ::prost::bytes::Bytes,
-    /// True: it came, and is booked.
+    /// True: it came, or is agreed to, and is booked.
     #[prost(bool, tag = "3")]
     pub received: bool,
     /// Why it was not, at most 200 characters.

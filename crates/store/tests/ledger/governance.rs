@@ -154,7 +154,7 @@ fn who_was_let_in_by_a_vote_past_a_seal_is_out_again_on_every_node() {
         ..Default::default()
     };
     street.run(core, &Command::Invite(invitation)).unwrap();
-    let admit = Command::AdmitGuest { guest_key, identity: newcomer.signed().clone() };
+    let admit = Command::AdmitGuest { guest_key, identity: newcomer.signed().clone(), continuation: None };
     street.run(core, &admit).unwrap();
     street.shops.push(crate::street::Shop::new(newcomer, newcomer_keys, &street.charter));
     street.carry(core, 3);

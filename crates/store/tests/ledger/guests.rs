@@ -44,7 +44,7 @@ impl Street {
         let inviter = self.id(given.inviter);
         let knock = Knock { alliance, inviter, guest_key, shop: who.id() };
         let signature = knock.sign(&given.guest).to_vec().into();
-        Guest { inviter, guest_key, identity: who.signed().clone(), signature }
+        Guest { inviter, guest_key, identity: who.signed().clone(), signature, continuation: None }
     }
 
     fn bring(&mut self, by: usize, guest: Guest) -> Result<usize, Refusal> {
@@ -176,7 +176,7 @@ fn the_guest_of_an_open_invitation_is_brought_at_its_inviter_s_own_door_too() {
     let given = street.invite_openly(0);
     let who = street.newcomer();
     let guest_key = *given.guest.public().as_bytes();
-    let unsigned = Command::AdmitGuest { guest_key, identity: who.signed().clone() };
+    let unsigned = Command::AdmitGuest { guest_key, identity: who.signed().clone(), continuation: None };
     assert_eq!(street.run(0, &unsigned).unwrap_err().reason, Reason::InvitationInvalid);
     assert_eq!(street.bring_by_link(0, &given, &who), Ok(1));
     assert_eq!(street.standing_of(0, &who), Some(Standing::Member));

@@ -8,6 +8,8 @@ mod clearing;
 #[cfg(test)]
 mod conditions;
 #[cfg(test)]
+mod continuing;
+#[cfg(test)]
 mod convergence;
 #[cfg(test)]
 mod council;

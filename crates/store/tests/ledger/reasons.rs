@@ -89,6 +89,7 @@ fn every_reason_that_the_rules_can_give_is_given() {
     lose(&mut heard);
     rotate(&mut heard);
     overrides(&mut heard);
+    crate::continuing::refusals().for_each(|refusal| heard.refused::<()>(Err(refusal)));
     let expected: BTreeSet<_> =
         Reason::ALL.iter().copied().filter(|reason| !OF_THE_NODE.contains(reason)).collect();
     assert_eq!(heard.0, expected);
@@ -408,7 +409,7 @@ fn govern(heard: &mut Heard, street: &mut Street) {
     heard.refused(street.run(0, &Command::Approve { shop: member, core: false }));
     heard.refused(street.run(1, &Command::Approve { shop: member, core: false }));
     let identity = street.shops[1].identity.signed().clone();
-    heard.refused(street.run(0, &Command::AdmitGuest { guest_key: [1; 32], identity }));
+    heard.refused(street.run(0, &Command::AdmitGuest { guest_key: [1; 32], identity, continuation: None }));
     let terms = street.terms(&[3], 2);
     street.publish(2, terms).unwrap();
     street.meet();

@@ -142,7 +142,7 @@ fn open(
 }
 
 /// What the phrase of a shop gives; by itself, so that tests can ask for later keys.
-fn grow(rng: &mut StdRng, now: UnixMillis) -> ([u8; 32], Identity, Arc<ShopKeys>) {
+pub(crate) fn grow(rng: &mut StdRng, now: UnixMillis) -> ([u8; 32], Identity, Arc<ShopKeys>) {
     let entropy = rng.random();
     let (identity, keys) = keys_of(entropy, rng, now);
     (entropy, identity, keys)
@@ -216,7 +216,8 @@ impl Street {
             ..Default::default()
         };
         self.run(0, &Command::Invite(invitation)).unwrap();
-        let admit = Command::AdmitGuest { guest_key, identity: identity.signed().clone() };
+        let admit =
+            Command::AdmitGuest { guest_key, identity: identity.signed().clone(), continuation: None };
         self.run(0, &admit).unwrap();
         self.shops.push(Shop::new(identity, keys, &self.charter));
         let newcomer = self.shops.len() - 1;

@@ -28,7 +28,7 @@ fn a_guest_is_in_after_the_founders_vote_and_only_once() {
     }
     let guest_key = [1; 32];
     let identity = street.shops[guest].identity.signed().clone();
-    let again = Command::AdmitGuest { guest_key, identity };
+    let again = Command::AdmitGuest { guest_key, identity, continuation: None };
     assert_eq!(street.run(0, &again).unwrap_err().reason, Reason::InvitationInvalid);
     assert_eq!(street.run(guest, &again).unwrap_err().reason, Reason::NotCore);
 }

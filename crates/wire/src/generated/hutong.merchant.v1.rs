@@ -123,6 +123,10 @@ pub struct AdmissionMotion {
     /// Absent: none that is limited.
     #[prost(string, tag = "3")]
     pub category: ::prost::alloc::string::String,
+    /// The shop that it says to continue, hex; whether that holds, Member tells. Absent: none. Refused in a proposal: the shop
+    /// itself says it, when it asks to be let in.
+    #[prost(string, tag = "4")]
+    pub continues_shop_id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RemovalMotion {
@@ -1398,6 +1402,15 @@ pub struct Member {
     /// Unheard for so long that its vote is not waited for.
     #[prost(bool, tag = "14")]
     pub dormant: bool,
+    /// The shops that it continues, or, while it waits for votes, that it is to continue: their own word says so. Hex.
+    #[prost(string, repeated, tag = "15")]
+    pub continues_shop_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The shop that continues it, whose log is closed for good, hex; absent: none does.
+    #[prost(string, tag = "16")]
+    pub continued_by_shop_id: ::prost::alloc::string::String,
+    /// Where its log forked: the earliest time that the proof's records name. Absent: it is not frozen.
+    #[prost(message, optional, tag = "17")]
+    pub frozen_time: ::core::option::Option<::prost_types::Timestamp>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CreateAllianceRequest {
@@ -1454,6 +1467,25 @@ pub struct JoinAllianceRequest {
     /// The link as it was given.
     #[prost(string, tag = "1")]
     pub link: ::prost::alloc::string::String,
+    /// An encoded `hutong.record.v1.SignedContinuation` of the shop that this one continues, so that whoever votes sees it.
+    /// Absent: none.
+    #[prost(bytes = "vec", tag = "2")]
+    pub continuation: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ContinueShopRequest {
+    /// Hex id; absent where the node is in one alliance only.
+    #[prost(string, tag = "1")]
+    pub alliance_id: ::prost::alloc::string::String,
+    /// An encoded `hutong.record.v1.SignedContinuation`, of which this shop is the new one.
+    #[prost(bytes = "vec", tag = "2")]
+    pub continuation: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ContinueShopResponse {
+    /// This shop.
+    #[prost(message, optional, tag = "1")]
+    pub member: ::core::option::Option<Member>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct JoinAllianceResponse {
@@ -2070,6 +2102,33 @@ pub mod alliance_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Says that this shop, a member, continues one whose log is closed for good. That again changes nothing.
+        pub async fn continue_shop(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ContinueShopRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ContinueShopResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hutong.merchant.v1.AllianceService/ContinueShop",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("hutong.merchant.v1.AllianceService", "ContinueShop"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2154,6 +2213,14 @@ pub mod alliance_service_server {
             request: tonic::Request<super::UpdateProfileRequest>,
         ) -> std::result::Result<
             tonic::Response<super::UpdateProfileResponse>,
+            tonic::Status,
+        >;
+        /// Says that this shop, a member, continues one whose log is closed for good. That again changes nothing.
+        async fn continue_shop(
+            &self,
+            request: tonic::Request<super::ContinueShopRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ContinueShopResponse>,
             tonic::Status,
         >;
     }
@@ -2629,6 +2696,51 @@ pub mod alliance_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = UpdateProfileSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hutong.merchant.v1.AllianceService/ContinueShop" => {
+                    #[allow(non_camel_case_types)]
+                    struct ContinueShopSvc<T: AllianceService>(pub Arc<T>);
+                    impl<
+                        T: AllianceService,
+                    > tonic::server::UnaryService<super::ContinueShopRequest>
+                    for ContinueShopSvc<T> {
+                        type Response = super::ContinueShopResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ContinueShopRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AllianceService>::continue_shop(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ContinueShopSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -3684,6 +3796,8 @@ pub enum EventType {
     SeasonChoice = 62,
     /// A member left.
     Departure = 63,
+    /// A member said which shop it continues.
+    Continuation = 64,
     /// No event: the token alone counts. Only where the request asks for them.
     Bookmark = 100,
     /// Records before this token cannot be read, because the disk damaged them: look at what they were about by listing.
@@ -3727,6 +3841,7 @@ impl EventType {
             Self::Appeal => "EVENT_TYPE_APPEAL",
             Self::SeasonChoice => "EVENT_TYPE_SEASON_CHOICE",
             Self::Departure => "EVENT_TYPE_DEPARTURE",
+            Self::Continuation => "EVENT_TYPE_CONTINUATION",
             Self::Bookmark => "EVENT_TYPE_BOOKMARK",
             Self::Gap => "EVENT_TYPE_GAP",
         }
@@ -3765,6 +3880,7 @@ impl EventType {
             "EVENT_TYPE_APPEAL" => Some(Self::Appeal),
             "EVENT_TYPE_SEASON_CHOICE" => Some(Self::SeasonChoice),
             "EVENT_TYPE_DEPARTURE" => Some(Self::Departure),
+            "EVENT_TYPE_CONTINUATION" => Some(Self::Continuation),
             "EVENT_TYPE_BOOKMARK" => Some(Self::Bookmark),
             "EVENT_TYPE_GAP" => Some(Self::Gap),
             _ => None,
@@ -8941,6 +9057,34 @@ pub struct SettlementPayment {
     /// Why it was denied.
     #[prost(string, tag = "8")]
     pub reason: ::prost::alloc::string::String,
+    /// Nothing was paid: the payer carries what is open with this shop, whose log is closed, over to the payee, which continues
+    /// it. Hex; absent: it is a payment.
+    #[prost(string, tag = "9")]
+    pub carried_over_from_id: ::prost::alloc::string::String,
+    /// With carried_over_from_id: which of the two comes to owe the amount, hex.
+    #[prost(string, tag = "10")]
+    pub debtor_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CarryOverRequest {
+    /// Hex id; absent where the node is in one alliance only.
+    #[prost(string, tag = "1")]
+    pub alliance_id: ::prost::alloc::string::String,
+    /// Chosen by the caller, 1 to 64 printable ASCII characters; a repeat gets the first answer.
+    #[prost(string, tag = "2")]
+    pub request_id: ::prost::alloc::string::String,
+    /// The shop whose log is closed, hex.
+    #[prost(string, tag = "3")]
+    pub shop_id: ::prost::alloc::string::String,
+    /// How much of what is open with it; absent: all.
+    #[prost(message, optional, tag = "4")]
+    pub amount: ::core::option::Option<Money>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CarryOverResponse {
+    /// The member that continues it confirms this. In what is open now, it counts.
+    #[prost(message, optional, tag = "1")]
+    pub payment: ::core::option::Option<SettlementPayment>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RecordPaymentRequest {
@@ -9352,6 +9496,8 @@ pub enum BookLineType {
     Netted = 7,
     /// New by a credit line, on which a netting run drew.
     CreditLine = 8,
+    /// Carried over from the book with a shop whose log is closed, to the one that continues it.
+    CarriedOver = 9,
 }
 impl BookLineType {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -9369,6 +9515,7 @@ impl BookLineType {
             Self::Payment => "BOOK_LINE_TYPE_PAYMENT",
             Self::Netted => "BOOK_LINE_TYPE_NETTED",
             Self::CreditLine => "BOOK_LINE_TYPE_CREDIT_LINE",
+            Self::CarriedOver => "BOOK_LINE_TYPE_CARRIED_OVER",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -9383,6 +9530,7 @@ impl BookLineType {
             "BOOK_LINE_TYPE_PAYMENT" => Some(Self::Payment),
             "BOOK_LINE_TYPE_NETTED" => Some(Self::Netted),
             "BOOK_LINE_TYPE_CREDIT_LINE" => Some(Self::CreditLine),
+            "BOOK_LINE_TYPE_CARRIED_OVER" => Some(Self::CarriedOver),
             _ => None,
         }
     }
@@ -9952,6 +10100,34 @@ pub mod settlement_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Carries what is open with a shop whose log is closed over to the member that continues it. That one agrees, or does not,
+        /// by ConfirmPayment.
+        pub async fn carry_over(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CarryOverRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CarryOverResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hutong.merchant.v1.SettlementService/CarryOver",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("hutong.merchant.v1.SettlementService", "CarryOver"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// Payments of this shop and its allies, in the order of their ids.
         pub async fn list_payments(
             &mut self,
@@ -10418,6 +10594,15 @@ pub mod settlement_service_server {
             request: tonic::Request<super::ConfirmPaymentRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ConfirmPaymentResponse>,
+            tonic::Status,
+        >;
+        /// Carries what is open with a shop whose log is closed over to the member that continues it. That one agrees, or does not,
+        /// by ConfirmPayment.
+        async fn carry_over(
+            &self,
+            request: tonic::Request<super::CarryOverRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CarryOverResponse>,
             tonic::Status,
         >;
         /// Payments of this shop and its allies, in the order of their ids.
@@ -10960,6 +11145,51 @@ pub mod settlement_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ConfirmPaymentSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hutong.merchant.v1.SettlementService/CarryOver" => {
+                    #[allow(non_camel_case_types)]
+                    struct CarryOverSvc<T: SettlementService>(pub Arc<T>);
+                    impl<
+                        T: SettlementService,
+                    > tonic::server::UnaryService<super::CarryOverRequest>
+                    for CarryOverSvc<T> {
+                        type Response = super::CarryOverResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CarryOverRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SettlementService>::carry_over(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CarryOverSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -29,6 +29,9 @@ pub struct JoinRequest {
     /// The guest key's signature over a domain tag and the encoded Knock, 64 bytes: needed where the invitation is open.
     #[prost(bytes = "bytes", tag = "4")]
     pub guest_signature: ::prost::bytes::Bytes,
+    /// The shop that the guest continues, by that shop's own word. Absent: it says of none.
+    #[prost(message, optional, tag = "5")]
+    pub continuation: ::core::option::Option<::hutong_record::proto::SignedContinuation>,
 }
 /// What became of it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

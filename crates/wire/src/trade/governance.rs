@@ -7,7 +7,7 @@ use hutong_core::{
     roster::{BarCause, MotionId, MotionState, Tally},
 };
 use hutong_record::{AllianceId, RecordId, ShopId, UnixMillis, proto as record};
-use prost::bytes::Bytes;
+use prost::{Message as _, bytes::Bytes};
 
 use super::{Parsed, duration, duration_ms, record_id, shop, time, timestamp};
 use crate::merchant::v1 as merchant;
@@ -35,7 +35,11 @@ pub fn proposal(content: Option<merchant::propose_motion_request::Content>) -> P
     let content = content.ok_or_else(|| Refusal::field("content", "is missing"))?;
     Ok(Proposal::Motion(match content {
         Content::Admission(admission) => {
-            let merchant::AdmissionMotion { shop_id, core, category } = admission;
+            let merchant::AdmissionMotion { shop_id, core, category, continues_shop_id } = admission;
+            if !continues_shop_id.is_empty() {
+                let why = "is said by the shop itself, when it asks to be let in";
+                return Err(Refusal::field("continues_shop_id", why));
+            }
             return Ok(Proposal::Admission { shop: shop("shop_id", &shop_id)?, core, category });
         }
         Content::Amendment(amendment) => {
@@ -205,6 +209,12 @@ fn hex(bytes: &Bytes) -> String {
     RecordId::try_from(bytes.as_ref()).map(|id| id.to_string()).unwrap_or_default()
 }
 
+/// The shop that an admission says to continue; its form was checked when the motion came in.
+fn continued(signed: &record::SignedContinuation) -> String {
+    let message = record::Continuation::decode(signed.continuation.clone());
+    message.map(|message| hex(&message.old_shop_id)).unwrap_or_default()
+}
+
 fn content(motion: record::motion::Motion, appeal: Option<&str>) -> merchant::motion::Content {
     use merchant::motion::Content;
     use record::motion::Motion;
@@ -216,6 +226,7 @@ fn content(motion: record::motion::Motion, appeal: Option<&str>) -> merchant::mo
                 shop_id: identity.map(|identity| identity.id().to_string()).unwrap_or_default(),
                 core: admission.core,
                 category: admission.category,
+                continues_shop_id: admission.continuation.as_ref().map(continued).unwrap_or_default(),
             })
         }
         Motion::Removal(removal) => Content::Removal(merchant::RemovalMotion {

@@ -7,7 +7,7 @@ use hutong_core::settlement::{
     compare::Differences,
     credit::{Line as CreditLine, Word},
     exposure::{Level, Limit},
-    payment::{Outcome, Payment},
+    payment::{Carried, Outcome, Payment},
     statement::{Case, Statement},
 };
 use hutong_record::{Currency, ShopId, UnixMillis, proto as record};
@@ -25,6 +25,7 @@ pub fn line_message(line: &Line, currency: Currency) -> merchant::BookLine {
         Matter::Payment => merchant::BookLineType::Payment,
         Matter::Netted => merchant::BookLineType::Netted,
         Matter::CreditLine => merchant::BookLineType::CreditLine,
+        Matter::CarriedOver => merchant::BookLineType::CarriedOver,
     };
     merchant::BookLine {
         record_id: line.record.to_string(),
@@ -160,6 +161,7 @@ pub fn payment_message(payment: &Payment, currency: Currency) -> merchant::Settl
         Outcome::Confirmed => (merchant::PaymentState::Confirmed, String::new()),
         Outcome::Denied(reason) => (merchant::PaymentState::Denied, reason.clone()),
     };
+    let debtor = |carried: Carried| if carried.payer_owes { payment.payer } else { payment.payee };
     merchant::SettlementPayment {
         id: payment.id.to_string(),
         payer_id: payment.payer.to_string(),
@@ -169,6 +171,8 @@ pub fn payment_message(payment: &Payment, currency: Currency) -> merchant::Settl
         reference: payment.reference.clone(),
         state: state.into(),
         reason,
+        carried_over_from_id: payment.carried.map(|carried| carried.of.to_string()).unwrap_or_default(),
+        debtor_id: payment.carried.map(|carried| debtor(carried).to_string()).unwrap_or_default(),
     }
 }
 

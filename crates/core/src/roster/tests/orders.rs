@@ -44,7 +44,12 @@ fn life(shops: &Shops, seed: u64) -> (Vec<Said>, Vec<(ShopId, i64)>) {
     let admission = |shop: usize| {
         let identity = Some(shops.0[shop].0.signed().clone());
         let category = if shop.is_multiple_of(5) { String::new() } else { format!("行当{}", shop % 40) };
-        proto::motion::Motion::Admission(proto::Admission { identity, core: shop < CORE, category })
+        proto::motion::Motion::Admission(proto::Admission {
+            identity,
+            core: shop < CORE,
+            category,
+            continuation: None,
+        })
     };
     for shop in 1..SHOPS {
         let day = shop as i64 / 10;

@@ -48,7 +48,12 @@ impl Street {
 
     fn admission(&self, shop: usize, core: bool, category: &str) -> proto::motion::Motion {
         let identity = Some(self.shops.0[shop].0.signed().clone());
-        proto::motion::Motion::Admission(proto::Admission { identity, core, category: category.into() })
+        proto::motion::Motion::Admission(proto::Admission {
+            identity,
+            core,
+            category: category.into(),
+            continuation: None,
+        })
     }
 
     fn id_bytes(&self, shop: usize) -> bytes::Bytes {

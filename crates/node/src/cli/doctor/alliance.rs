@@ -6,7 +6,10 @@ use hutong_client::{Timestamp, proto};
 use hutong_record::UnixMillis;
 
 use super::Findings;
-use crate::cli::{scrub::damage_line, show};
+use crate::{
+    cli::{scrub::damage_line, show},
+    transport::DialError,
+};
 
 /// More records waiting to be folded than a burst explains.
 const UNFOLDED_MAX: u64 = 10_000;
@@ -20,6 +23,12 @@ const VIEWS_BYTES_MIN: u64 = 256 << 20;
 const QUEUE_SHARE: u64 = 50;
 /// A few are always under way.
 const DUTIES_MAX: u64 = 100;
+/// The way back of a shop whose own log is frozen.
+const FROZEN_EN: &str = "stop every copy of this node; its log stays closed, and the shop comes back as a new one that continues \
+                         it: `hutong init` in a new folder, then `hutong alliance join LINK --continues SHOP_ID \
+                         --phrase-file -` with this shop's id and phrase";
+const FROZEN_ZH: &str = "停掉本店节点的所有副本；日志不再解冻，本店须另立新店接续：在新目录执行 `hutong init`，再用本店的编号和恢复词执行 \
+                         `hutong alliance join 链接 --continues 店铺编号 --phrase-file -`";
 /// Of those that concern many, so many are named.
 const NAMED_MAX: usize = 5;
 
@@ -85,10 +94,7 @@ fn check_membership(findings: &mut Findings, alliance: &proto::AllianceStatus) {
                 "{name}: {}",
                 findings.say("frozen, its log has two branches", "已冻结，日志出现分叉")
             );
-            let advice = findings.say(
-                "stop every copy of this node; core members must admit the shop anew",
-                "停掉本店节点的所有副本；须由核心成员重新接纳",
-            );
+            let advice = findings.say(FROZEN_EN, FROZEN_ZH);
             findings.fail("membership", found, advice);
         }
     }
@@ -111,10 +117,7 @@ pub(super) fn check_signing(findings: &mut Findings, alliance: &proto::AllianceS
         "KEY_MISSING" => {
             findings.say("lay the keys with `hutong key rotate`: see key-epoch", "用 `hutong key rotate` 补齐密钥：见 key-epoch")
         }
-        "FORKED" => findings.say(
-            "stop every copy of this node; then core members must admit the shop anew",
-            "停掉本店节点的所有副本；之后须由核心成员重新接纳本店",
-        ),
+        "FORKED" => findings.say(FROZEN_EN, FROZEN_ZH),
         _ => findings.say(
             "connect to other members: at least two of them, or the only one, must be reachable",
             "连接其他成员：至少要有两个（或唯一的一个）在线",
@@ -269,8 +272,9 @@ fn check_forks(findings: &mut Findings, alliance: &proto::AllianceStatus) {
     }
     let found = format!("{}: {}", name(alliance), named(forked()));
     let advice = findings.say(
-        "their logs have two signed branches: call them; core members decide on admitting them anew",
-        "其日志有两个已签名的分支：请联系该店；由核心成员决定是否重新接纳",
+        "their logs have two signed branches: call them; each can come back as a new shop that continues the old one, if core \
+         members let it in; then `hutong settlement carry-over` takes what is open with it along",
+        "其日志有两个已签名的分支：请联系该店；它可另立新店接续旧店，由核心成员表决接纳；之后用 `hutong settlement carry-over` 转出未结账目",
     );
     findings.warn("forks", found, advice);
 }
@@ -285,10 +289,19 @@ pub(super) fn check_links(findings: &mut Findings, alliance: &proto::AllianceSta
     let errors = alliance.links.iter().filter(|link| !link.last_error.is_empty());
     let errors: Vec<_> =
         errors.take(3).map(|link| format!("{}: {}", link.shop_name, link.last_error)).collect();
-    let advice = findings.say(
-        "check this machine's network and firewall, and peer.advertise on both sides",
-        "检查本机网络和防火墙，以及双方的 peer.advertise",
-    );
+    let refused = DialError::Refused.to_string();
+    let advice = if alliance.links.iter().any(|link| link.last_error.contains(&refused)) {
+        findings.say(
+            "members let this shop in no more: it was voted out, or its log is frozen. Which of them, a member's bundle tells \
+             (`hutong bundle export` there, `hutong bundle import` here)",
+            "成员已不再接受本店连接：本店可能已被除名，或日志已被冻结。请成员执行 `hutong bundle export`，在本机用 `hutong bundle import` 导入后即知",
+        )
+    } else {
+        findings.say(
+            "check this machine's network and firewall, and peer.advertise on both sides",
+            "检查本机网络和防火墙，以及双方的 peer.advertise",
+        )
+    };
     findings.warn("links", [vec![found], errors].concat().join("; "), advice);
 }
 

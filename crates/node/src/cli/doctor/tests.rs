@@ -212,6 +212,23 @@ fn every_check_speaks_up_when_something_is_wrong() {
     assert_eq!(covered.len(), CHECKS.len(), "no name twice");
 }
 
+#[test]
+fn a_shop_that_members_let_in_no_more_is_told_why_that_may_be() {
+    let advice = |error: &str, language| {
+        let link = proto::Link { last_error: error.to_owned(), ..sound().links[0].clone() };
+        let cut_off =
+            proto::AllianceStatus { links: vec![proto::Link { connected: false, ..link }], ..sound() };
+        let mut findings = Findings::new(language);
+        alliance::check_links(&mut findings, &cut_off);
+        findings.checks.remove(0).advice
+    };
+    let refused = DialError::Refused.to_string();
+    for language in [Language::En, Language::Zh] {
+        assert!(advice(&refused, language).contains("hutong bundle import"));
+        assert!(advice("timed out", language).contains("peer.advertise"));
+    }
+}
+
 #[tokio::test]
 async fn a_folder_without_a_running_node_is_told_to_start_it() {
     let (_temporary, data) = set_up();

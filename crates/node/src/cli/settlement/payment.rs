@@ -1,11 +1,12 @@
 //! Payments: said to be made, and confirmed.
 
 use clap::Args;
-use hutong_client::{Timestamp, proto};
-use serde_json::json;
+use hutong_client::{Language, Timestamp, proto};
+use serde_json::{Value, json};
 
 use crate::cli::{
     output::{Answer, table},
+    problem::Problem,
     sale::RequestIdArg,
     session::Session,
     show::{money, money_json, time, time_json, word},
@@ -26,6 +27,18 @@ pub(crate) struct PayArgs {
     /// The bank's or app's own name for it, at most 64 characters.
     #[arg(long, default_value = "")]
     reference: String,
+    #[command(flatten)]
+    request: RequestIdArg,
+}
+
+/// Of which shop.
+#[derive(Debug, Args)]
+pub(crate) struct CarryOverArgs {
+    /// The shop whose log is closed: name or beginning of the id.
+    shop: String,
+    /// How much of what is open with it [default: all].
+    #[arg(long, value_name = "MONEY")]
+    amount: Option<value::MoneyArg>,
     #[command(flatten)]
     request: RequestIdArg,
 }
@@ -62,6 +75,49 @@ pub(super) async fn pay(session: &Session, args: PayArgs) -> anyhow::Result<Answ
     Ok(Answer::new(json, text).hint(format!("request id {request_id}")))
 }
 
+pub(super) async fn carry_over(session: &Session, args: CarryOverArgs) -> anyhow::Result<Answer> {
+    let [shop_id] = session.shops([args.shop.as_str()]).await?;
+    let request_id = args.request.or_random();
+    let request = proto::CarryOverRequest {
+        alliance_id: session.alliance_id.clone(),
+        request_id: request_id.clone(),
+        shop_id,
+        amount: session.money(args.amount).await?,
+    };
+    let payment = session.client.carry_over(request).await?.payment.ok_or(Problem::Answer("payment"))?;
+    let names = session.names().await;
+    let amount = money(payment.amount.as_ref());
+    let ally = names.label(&payment.payee_id);
+    let ally_owes = payment.debtor_id == payment.payee_id;
+    let text = match (session.language, ally_owes) {
+        (Language::En, true) => format!("{}: {ally} owes this shop {amount} once it confirms", payment.id),
+        (Language::En, false) => format!("{}: this shop owes {ally} {amount} once it confirms", payment.id),
+        (Language::Zh, true) => format!("{}：{ally} 确认后欠本店 {amount}", payment.id),
+        (Language::Zh, false) => format!("{}：{ally} 确认后本店欠其 {amount}", payment.id),
+    };
+    let json = json!({ "request_id": request_id, "payment": payment_json(&payment) });
+    Ok(Answer::new(json, text).hint(format!("request id {request_id}")))
+}
+
+fn payment_state(payment: &proto::SettlementPayment) -> String {
+    word(payment.state().as_str_name(), "PAYMENT_STATE_")
+}
+
+pub(crate) fn payment_json(p: &proto::SettlementPayment) -> Value {
+    json!({
+        "id": p.id,
+        "payer_id": p.payer_id,
+        "payee_id": p.payee_id,
+        "amount": money_json(p.amount.as_ref()),
+        "payment_time": time_json(p.payment_time.as_ref()),
+        "reference": p.reference,
+        "state": payment_state(p),
+        "reason": p.reason,
+        "carried_over_from_id": p.carried_over_from_id,
+        "debtor_id": p.debtor_id,
+    })
+}
+
 pub(super) async fn confirm(session: &Session, args: ConfirmArgs) -> anyhow::Result<Answer> {
     let request_id = args.request.or_random();
     let request = proto::ConfirmPaymentRequest {
@@ -84,7 +140,6 @@ pub(super) async fn payments(session: &Session, ally: Option<String>) -> anyhow:
     };
     let all = session.client.all_payments(&session.alliance_id, &ally_id).await?;
     let names = session.names().await;
-    let payment_state = |p: &proto::SettlementPayment| word(p.state().as_str_name(), "PAYMENT_STATE_");
     let row = |p: &proto::SettlementPayment| {
         [
             time(p.payment_time.as_ref()),
@@ -92,22 +147,13 @@ pub(super) async fn payments(session: &Session, ally: Option<String>) -> anyhow:
             names.label(&p.payee_id),
             money(p.amount.as_ref()),
             payment_state(p),
-            p.reference.clone(),
+            match p.carried_over_from_id.as_str() {
+                "" => p.reference.clone(),
+                of => format!("carried over from {}, owed by {}", names.label(of), names.label(&p.debtor_id)),
+            },
             p.id.clone(),
         ]
     };
-    let json = |p: &proto::SettlementPayment| {
-        json!({
-            "id": p.id,
-            "payer_id": p.payer_id,
-            "payee_id": p.payee_id,
-            "amount": money_json(p.amount.as_ref()),
-            "payment_time": time_json(p.payment_time.as_ref()),
-            "reference": p.reference,
-            "state": payment_state(p),
-            "reason": p.reason,
-        })
-    };
     let header = ["time", "payer", "payee", "amount", "state", "reference", "id"];
-    Ok(Answer::new(all.iter().map(json).collect(), table(header, all.iter().map(row).collect())))
+    Ok(Answer::new(all.iter().map(payment_json).collect(), table(header, all.iter().map(row).collect())))
 }

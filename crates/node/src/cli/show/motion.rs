@@ -92,7 +92,10 @@ fn content_json(content: &proto::motion::Content) -> Value {
     use proto::motion::Content;
     match content {
         Content::Admission(m) => {
-            json!({ "admission": { "shop_id": m.shop_id, "core": m.core, "category": m.category } })
+            json!({ "admission": {
+                "shop_id": m.shop_id, "core": m.core, "category": m.category,
+                "continues_shop_id": m.continues_shop_id,
+            } })
         }
         Content::Removal(m) => json!({ "removal": {
             "shop_id": m.shop_id, "last_sequence": m.last_sequence, "reason": m.reason,
@@ -147,7 +150,11 @@ fn says(content: &proto::motion::Content, names: &Names) -> String {
     match content {
         Content::Admission(m) => {
             let core = if m.core { " as a core member" } else { "" };
-            format!("let {} in{core} {}", shop(&m.shop_id), m.category).trim_end().to_owned()
+            let text = format!("let {} in{core} {}", shop(&m.shop_id), m.category);
+            match m.continues_shop_id.as_str() {
+                "" => text.trim_end().to_owned(),
+                old => format!("{}, says to continue {}", text.trim_end(), shop(old)),
+            }
         }
         Content::Removal(m) => format!("remove {}: {}", shop(&m.shop_id), m.reason),
         Content::Amendment(m) => {

@@ -181,6 +181,7 @@ methods! {
     "AllianceService" / "ApproveMember", Changes, OneOf(&[Scope::AllianceWrite]);
     "AllianceService" / "RemoveMember", Changes, OneOf(&[Scope::AllianceWrite]);
     "AllianceService" / "UpdateProfile", Changes, OneOf(&[Scope::AllianceWrite]);
+    "AllianceService" / "ContinueShop", Changes, Owner;
     "GovernanceService" / "GetGovernance", Reads, OneOf(&[Scope::AllianceRead]);
     "GovernanceService" / "ListMotions", Reads, OneOf(&[Scope::AllianceRead]);
     "GovernanceService" / "ProposeMotion", Changes, OneOf(&[Scope::AllianceWrite]);
@@ -205,6 +206,7 @@ methods! {
     "SettlementService" / "CompareStatement", Reads, OneOf(&[Scope::SettlementRead]);
     "SettlementService" / "RecordPayment", Changes, OneOf(&[Scope::SettlementWrite]);
     "SettlementService" / "ConfirmPayment", Changes, OneOf(&[Scope::SettlementWrite]);
+    "SettlementService" / "CarryOver", Changes, OneOf(&[Scope::SettlementWrite]);
     "SettlementService" / "ListPayments", Reads, OneOf(&[Scope::SettlementRead]);
     "SettlementService" / "PublishBalance", Changes, OneOf(&[Scope::SettlementWrite]);
     "SettlementService" / "ProposeNetting", Changes, OneOf(&[Scope::SettlementWrite]);
