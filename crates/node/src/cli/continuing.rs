@@ -71,7 +71,7 @@ fn order(
 
 pub(crate) async fn run(globals: &Globals, args: &ContinueArgs) -> anyhow::Result<Answer> {
     let session = Session::open(globals).await?;
-    let [of] = session.shops([args.of.as_str()]).await?;
+    let of = session.closed_shop(&args.of).await?;
     let old = of.parse().map_err(|_| Problem::Answer("shop_id"))?;
     let request = proto::GetAllianceRequest { alliance_id: session.alliance_id.clone(), read_mask: None };
     let alliance = session.client.get_alliance(request).await?.alliance.ok_or(Problem::Answer("alliance"))?;

@@ -84,9 +84,18 @@ impl Session {
             Vec::new()
         } else {
             let members = self.client.all_members(&self.alliance_id).await?;
-            members.into_iter().filter(is_named).map(|m| Named { id: m.shop_id, name: m.name }).collect()
+            members.into_iter().filter(is_named).map(named).collect()
         };
         shops.iter().map(|shop| Ok(resolve("shop", shop, &known)?)).collect()
+    }
+
+    /// The id of a shop whose log is closed, as typed. It goes before a shop of its name that is in, which may be the one
+    /// that continues it.
+    pub(crate) async fn closed_shop(&self, text: &str) -> anyhow::Result<String> {
+        if let Some(id) = full_id(text) {
+            return Ok(id);
+        }
+        Ok(resolve_closed(text, self.client.all_members(&self.alliance_id).await?)?)
     }
 
     /// Names of the shops, for people to read. Without them ids are shown: what was done must be told in any case.
@@ -107,6 +116,25 @@ impl Session {
 
 fn is_named(member: &proto::Member) -> bool {
     member.state() != proto::MemberState::Removed
+}
+
+fn named(member: proto::Member) -> Named {
+    Named { id: member.shop_id, name: member.name }
+}
+
+fn resolve_closed(text: &str, members: Vec<proto::Member>) -> Result<String, Problem> {
+    let is_closed = |member: &proto::Member| {
+        matches!(member.state(), proto::MemberState::Removed | proto::MemberState::Frozen)
+    };
+    let (closed, open): (Vec<_>, Vec<_>) = members.into_iter().partition(is_closed);
+    let mut known: Vec<Named> = closed.into_iter().map(named).collect();
+    match resolve("shop", text, &known) {
+        Err(Problem::Unknown { .. }) => {
+            known.extend(open.into_iter().map(named));
+            resolve("shop", text, &known)
+        }
+        found => found,
+    }
 }
 
 /// Where the node of a data folder answers.
@@ -135,4 +163,30 @@ async fn find_alliance(client: &Client, text: &str) -> anyhow::Result<String> {
     let alliances = client.all_alliances().await?;
     let known: Vec<_> = alliances.into_iter().map(|a| Named { id: a.id, name: a.name }).collect();
     Ok(resolve("alliance", text, &known)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(start: &str, name: &str, state: proto::MemberState) -> proto::Member {
+        let shop_id = format!("{start:0<64}");
+        proto::Member { shop_id, name: name.to_owned(), state: state.into(), ..Default::default() }
+    }
+
+    #[test]
+    fn a_closed_shop_goes_before_the_one_of_its_name_that_continues_it() {
+        use proto::MemberState::{Frozen, Member, Removed};
+        let members = vec![
+            member("aaaa", "老茶馆", Member),
+            member("bbbb", "老茶馆", Removed),
+            member("cccc", "鞋店", Frozen),
+            member("dddd", "面馆", Member),
+        ];
+        let found = |text: &str| resolve_closed(text, members.clone()).map(|id| id[..4].to_owned());
+        assert_eq!(found("老茶馆").unwrap(), "bbbb");
+        assert_eq!(found("鞋店").unwrap(), "cccc");
+        assert_eq!(found("面馆").unwrap(), "dddd", "that its log is open, the node says");
+        assert!(matches!(found("布店"), Err(Problem::Unknown { candidates, .. }) if candidates.len() == 4));
+    }
 }

@@ -76,7 +76,7 @@ pub(super) async fn pay(session: &Session, args: PayArgs) -> anyhow::Result<Answ
 }
 
 pub(super) async fn carry_over(session: &Session, args: CarryOverArgs) -> anyhow::Result<Answer> {
-    let [shop_id] = session.shops([args.shop.as_str()]).await?;
+    let shop_id = session.closed_shop(&args.shop).await?;
     let request_id = args.request.or_random();
     let request = proto::CarryOverRequest {
         alliance_id: session.alliance_id.clone(),
