@@ -4,8 +4,11 @@ use std::num::NonZero;
 
 use hutong_sim::{Bug, Config, FaultKind, Invariant, run_seeds, shrink};
 
-/// Each bug is found in one of so many seeds.
-const SEEDS: u64 = 60;
+/// Each bug is found in one of so many seeds. Most take fewer than ten; that a number is handed out which was moved on
+/// takes a shop that first gives numbers away and then runs out of its own.
+const SEEDS: u64 = 150;
+/// So many pass without a bug.
+const SOUND_SEEDS: u64 = 60;
 
 fn street(seed: u64, plant: Option<Bug>) -> Config {
     Config { shops: 6, days: 1, redemptions: 80, plant, ..Config::new(seed) }
@@ -45,7 +48,7 @@ fn every_planted_bug_is_found() {
 
 #[test]
 fn without_a_bug_the_same_seeds_pass() {
-    let configs: Vec<_> = (1..=SEEDS).map(|seed| street(seed, None)).collect();
+    let configs: Vec<_> = (1..=SOUND_SEEDS).map(|seed| street(seed, None)).collect();
     let reports = run_seeds(&configs, threads(), |_| {});
     for (config, report) in configs.iter().zip(&reports) {
         assert_eq!(report.violation, None, "{config}");
