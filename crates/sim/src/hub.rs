@@ -387,6 +387,7 @@ fn link_outcome(outcome: Result<Head, Refused>) -> IngestOutcome {
         Ok(head) => IngestOutcome::Accepted(sync_head(head)),
         Err(Refused::Faulty) => IngestOutcome::Refused(Refusal::Faulty),
         Err(Refused::Later) => IngestOutcome::Refused(Refusal::Later),
+        Err(Refused::NotBefore(time)) => IngestOutcome::Refused(Refusal::NotBefore(time)),
         Err(Refused::Diverged) => IngestOutcome::Refused(Refusal::Diverged),
         Err(Refused::Earlier) => IngestOutcome::Refused(Refusal::Earlier),
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hutong_core::{
+    charter::CLOCK_AHEAD_MS_MAX,
     command::Command,
     ingest::{BRANCH_RECORDS_MAX, Head, IngestError},
     refusal::{Reason, Refusal},
@@ -128,8 +129,10 @@ pub enum News<T, P> {
 pub enum Refused {
     /// No honest node sends this.
     Faulty,
-    /// Not now: a clock ahead, a roster or key that is not here yet.
+    /// Not now: a roster or key that is not here yet.
     Later,
+    /// Not before this time: its author's clock is ahead.
+    NotBefore(UnixMillis),
     /// It continues another branch of the log.
     Diverged,
     /// It is of a later incarnation, which leaves our log before these records.
@@ -397,8 +400,8 @@ impl<V: Views> Writer<V> {
             IngestError::NotMember(_)
             | IngestError::KeyEpoch(_)
             | IngestError::Sealed(_)
-            | IngestError::Gap { .. }
-            | IngestError::HeldBack(_) => Refused::Later,
+            | IngestError::Gap { .. } => Refused::Later,
+            IngestError::HeldBack(dated) => Refused::NotBefore(dated.saturating_add_ms(-CLOCK_AHEAD_MS_MAX)),
             IngestError::Diverged(record) => {
                 if record.signature().is_some() {
                     self.examine(peer, shop, vec![vec![record.to_message()]], now, rng, tell)?;

@@ -54,6 +54,9 @@ pub const ANSWER_LIMIT_MS: i64 = 120_000;
 pub const HAVE_INTERVAL_MS: i64 = 20;
 /// Records that the ladder held back (a clock ahead, a roster not here yet) are asked for again after this, ms.
 pub const RETRY_MS: i64 = 30_000;
+/// Records whose author's clock is ahead are asked for again when their time comes, or after this, ms: by then another
+/// incarnation may have taken their place.
+pub const HELD_BACK_MS_MAX: i64 = 10 * 60_000;
 /// Most logs of which the owner asks for single records at a time; forks are rare.
 pub const EXACTS_MAX: usize = 16;
 /// The longest proof of a fork in an Alarm, bytes: as much as a record's message may have to count.

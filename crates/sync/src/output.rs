@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use bytes::Bytes;
-use hutong_record::ShopId;
+use hutong_record::{ShopId, UnixMillis};
 
 use crate::{Frame, GoodbyeReason, Head, LinkId, RawRun};
 
@@ -137,8 +137,10 @@ pub enum IngestOutcome {
 pub enum Refusal {
     /// No honest node sends this: the link is closed.
     Faulty,
-    /// Not now: a clock ahead, a roster or key that is not here yet. Asked for again later.
+    /// Not now: a roster or key that is not here yet. Asked for again later.
     Later,
+    /// Not before this time: its author's clock is ahead. Asked for again then.
+    NotBefore(UnixMillis),
     /// It continues another branch of the log: not wanted from this link any more.
     Diverged,
     /// It is of a later incarnation, which leaves the log held before these records: wanted from an earlier place.

@@ -175,9 +175,8 @@ impl Replica {
     fn refused(&mut self, link: LinkId, shop: ShopId, refusal: Refusal, now: UnixMillis) {
         match refusal {
             Refusal::Faulty => self.goodbye(link, GoodbyeReason::Record, "a record was refused"),
-            Refusal::Later => {
-                self.held_back.insert(link, shop, now);
-            }
+            Refusal::Later => self.held_back.insert(link, shop, now),
+            Refusal::NotBefore(time) => self.held_back.insert_until(link, shop, time, now),
             Refusal::Diverged => {
                 if let Some(link) = self.links.get_mut(&link) {
                     link.blocked.insert(shop);

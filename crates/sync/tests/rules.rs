@@ -10,8 +10,8 @@ use hutong_sync::{
     ClosedBy, Frame, FrontierDigest, GoodbyeReason, IngestOutcome, LinkId, Output, PeerHead, RawRun,
     ReadPurpose, Refusal, Replica, Side, frontier_digest,
     limits::{
-        ALARM_BYTES_MAX, ANSWER_LIMIT_MS, HAVE_INTERVAL_MS, HEADS_PER_FRAME_MAX, LOGS_MAX, RETRY_MS,
-        WANT_BYTES, WANT_LIMIT_MS, WANT_TIMEOUT_MS, WANTS_PER_LINK_MAX,
+        ALARM_BYTES_MAX, ANSWER_LIMIT_MS, HAVE_INTERVAL_MS, HEADS_PER_FRAME_MAX, HELD_BACK_MS_MAX, LOGS_MAX,
+        RETRY_MS, WANT_BYTES, WANT_LIMIT_MS, WANT_TIMEOUT_MS, WANTS_PER_LINK_MAX,
     },
 };
 use net::{
@@ -365,6 +365,22 @@ fn refusals_close_hold_back_or_block() {
     assert_eq!(replica.next_wakeup(), Some(at(RETRY_MS)));
     replica.tick(at(RETRY_MS));
     assert_eq!(sent(&drain(&mut replica)), [(A, want(shop, 1))]);
+
+    let mut replica = ingesting();
+    replica.ingested(A, shop, IngestOutcome::Refused(Refusal::NotBefore(at(5 * RETRY_MS))), at(0));
+    replica.tick(at(RETRY_MS));
+    assert_eq!((drain(&mut replica), replica.next_wakeup()), (vec![], Some(at(5 * RETRY_MS))));
+    replica.tick(at(5 * RETRY_MS));
+    assert_eq!(sent(&drain(&mut replica)), [(A, want(shop, 1))]);
+    let a_day_ahead = IngestOutcome::Refused(Refusal::NotBefore(at(24 * 3_600_000)));
+    replica.frame_received(A, records(shop, read(&log, 1, 1), false), at(5 * RETRY_MS));
+    drain(&mut replica);
+    replica.ingested(A, shop, a_day_ahead, at(5 * RETRY_MS));
+    assert_eq!(
+        replica.next_wakeup(),
+        Some(at(5 * RETRY_MS + HELD_BACK_MS_MAX)),
+        "it may be replaced meanwhile"
+    );
 
     let mut replica = ingesting();
     replica.ingested(A, shop, IngestOutcome::Refused(Refusal::Diverged), at(0));

@@ -447,7 +447,7 @@ const fn ingest_word(outcome: &Result<Head, Refused>) -> &'static str {
     match outcome {
         Ok(_) => "accepted",
         Err(Refused::Faulty) => "faulty",
-        Err(Refused::Later) => "later",
+        Err(Refused::Later | Refused::NotBefore(_)) => "later",
         Err(Refused::Diverged) => "diverged",
         Err(Refused::Earlier) => "earlier",
     }
@@ -460,6 +460,7 @@ fn link_outcome(outcome: Result<Head, Refused>) -> IngestOutcome {
         }
         Err(Refused::Faulty) => IngestOutcome::Refused(LinkRefusal::Faulty),
         Err(Refused::Later) => IngestOutcome::Refused(LinkRefusal::Later),
+        Err(Refused::NotBefore(time)) => IngestOutcome::Refused(LinkRefusal::NotBefore(time)),
         Err(Refused::Diverged) => IngestOutcome::Refused(LinkRefusal::Diverged),
         Err(Refused::Earlier) => IngestOutcome::Refused(LinkRefusal::Earlier),
     }
