@@ -39,7 +39,7 @@ use crate::{
     },
     identity_file::{self, Secrets},
     telemetry::Telemetry,
-    transport::{Caller, Connections, Credential, Dialer, Door, GuestKey, KnownShop},
+    transport::{Caller, Connections, Credential, Dialer, Door, FAREWELL, GuestKey, KnownShop},
 };
 
 mod overriding;
@@ -107,6 +107,14 @@ fn open_guests(alliance: &Alliance, at: UnixMillis) -> Vec<[u8; 32]> {
         .filter(|(shop, member)| member.core && alliance.roster().member(*shop).is_some());
     let government = alliance.government();
     core.flat_map(|(shop, _)| government.invitations_of(shop, at)).map(|(guest_key, _)| *guest_key).collect()
+}
+
+/// Leaves shops that are no members any more the time to hear it.
+async fn see_off(door: Arc<Door>, keys: Vec<[u8; 32]>, stop: CancellationToken) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = tokio::time::sleep(FAREWELL) => door.cut_off(&keys),
+    }
 }
 
 /// Shows others the key of the newest epoch, with its proof; the first one needs none.
@@ -502,7 +510,10 @@ impl Node {
                 admit(key, Caller::Guest(GuestKey::from(key)));
             }
         }
-        self.door.replace_all(callers.into_values(), shops.into_values());
+        let left = self.door.replace_all(callers.into_values(), shops.into_values());
+        if !left.is_empty() {
+            self.tasks.spawn(see_off(self.door.clone(), left, self.stop.clone()));
+        }
     }
 
     /// The alliance of an id; without one, the only alliance there is.

@@ -1,9 +1,10 @@
 //! The door: who may connect, as of now.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt,
     sync::{Arc, PoisonError, RwLock},
+    time::Duration,
 };
 
 use hutong_record::{PublicKey, ShopId, Succession, proto::SignedKeySuccession};
@@ -13,8 +14,12 @@ use super::{
     pin::KnownShop,
 };
 
+/// How long the live connections of a shop that is no member any more are left to it: long enough to hear why, or it would
+/// go on giving out vouchers that nobody honours.
+pub const FAREWELL: Duration = Duration::from_secs(2);
+
 /// Who is calling.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Caller {
     /// A shop of an alliance of ours.
     Member(ShopId),
@@ -46,8 +51,8 @@ impl fmt::Debug for GuestKey {
 }
 
 /// The list of keys that may connect (TRA-1). It changes while the node runs; whom it drops, or sees in a new role,
-/// loses every live connection (TRA-3). Its length is that of the rosters and open invitations behind it, both
-/// bounded there.
+/// loses every live connection (TRA-3), a shop that is no member any more after [`FAREWELL`]. Its length is that of the
+/// rosters and open invitations behind it, both bounded there.
 #[derive(Debug)]
 pub struct Door {
     listed: RwLock<Listed>,
@@ -99,21 +104,26 @@ impl Door {
         was_in
     }
 
-    /// Lets in these keys and no others. An empty list, and then
+    /// Lets in these keys and no others, at once. An empty list, and then
     /// [`Connections::cut_all`] for what was dialled to keys not on it, pauses the federation.
     pub fn replace(&self, callers: impl IntoIterator<Item = (PublicKey, Caller)>) {
-        self.replace_all(callers, []);
+        self.cut_off(&self.replace_all(callers, []));
     }
 
-    /// The same; of these shops, later keys are let in, too, if they are shown to be theirs.
+    /// The same; of these shops, later keys are let in, too, if they are shown to be theirs. Gives the keys of shops that
+    /// are no members any more, whose live connections the caller is to [cut off](Self::cut_off) after [`FAREWELL`].
+    #[must_use = "their connections live on"]
     pub fn replace_all(
         &self,
         callers: impl IntoIterator<Item = (PublicKey, Caller)>,
         shops: impl IntoIterator<Item = KnownShop>,
-    ) {
+    ) -> Vec<[u8; 32]> {
         let after: Callers = callers.into_iter().map(|(key, caller)| (*key.as_bytes(), caller)).collect();
         let shops: HashMap<_, _> = shops.into_iter().map(|known| (known.shop(), known)).collect();
-        let cut: Vec<[u8; 32]> = self.write(|listed| {
+        let members: HashSet<Caller> = after.values().copied().collect();
+        // Another key of a shop that stays, or another role, is none to wait for.
+        let has_left = |caller| matches!(caller, Caller::Member(_)) && !members.contains(&caller);
+        let (left, others): (Vec<_>, Vec<_>) = self.write(|listed| {
             let before = std::mem::take(listed);
             let proven = before.proven.iter();
             let proven_callers = proven.map(|(shop, (key, _))| (*key, Caller::Member(*shop)));
@@ -122,9 +132,18 @@ impl Door {
             let proven =
                 before.proven.into_iter().filter(|(shop, (_, epoch))| is_later(shop, *epoch)).collect();
             *listed = Listed { callers: after, shops, proven };
-            callers.into_iter().filter(|(k, c)| listed.caller(k) != Some(*c)).map(|(key, _)| key).collect()
+            let dropped = callers.into_iter().filter(|(key, caller)| listed.caller(key) != Some(*caller));
+            dropped.partition(|(key, caller)| has_left(*caller) && listed.caller(key).is_none())
         });
-        for key in &cut {
+        for (key, _) in &others {
+            self.connections.cut(key);
+        }
+        left.into_iter().map(|(key, _)| key).collect()
+    }
+
+    /// Cuts the live connections of these keys, unless they have been let in again.
+    pub fn cut_off(&self, keys: &[[u8; 32]]) {
+        for key in keys.iter().filter(|key| self.caller(key).is_none()) {
             self.connections.cut(key);
         }
     }
@@ -174,6 +193,8 @@ mod tests {
         SigningKey::from_seed(&[seed; 32]).public()
     }
 
+    const NOBODY: Vec<[u8; 32]> = Vec::new();
+
     fn member(seed: u8) -> Caller {
         Caller::Member(ShopId::new([seed; 32]))
     }
@@ -195,6 +216,26 @@ mod tests {
         let cut: Vec<bool> = held.iter().map(|held| held.token().is_cancelled()).collect();
         assert_eq!(cut, [false, true, true]);
         assert_eq!((door.caller(key(3).as_bytes()), door.caller(key(4).as_bytes())), (None, Some(member(4))));
+    }
+
+    #[test]
+    fn who_left_may_hear_why_but_not_come_back() {
+        let door = Door::new(Connections::new());
+        door.replace((1..=2).map(|seed| (key(seed), member(seed))));
+        door.admit(key(3), Caller::Guest(key(3).into()));
+        let held: Vec<_> = (1..=3).map(|seed| door.enter(&key(seed)).unwrap().1).collect();
+        let left = door.replace_all([(key(1), member(1))], []);
+        assert_eq!(left, [*key(2).as_bytes()], "guests have nothing to hear");
+        let cut = || held.iter().map(|held| held.token().is_cancelled()).collect::<Vec<_>>();
+        assert_eq!(cut(), [false, false, true]);
+        assert!(door.enter(&key(2)).is_none());
+        door.cut_off(&left);
+        assert_eq!(cut(), [false, true, true]);
+        // Let in again meanwhile it keeps what it has.
+        let left = door.replace_all([], []);
+        door.admit(key(1), member(1));
+        door.cut_off(&left);
+        assert_eq!(cut(), [false, true, true]);
     }
 
     #[test]
@@ -228,7 +269,7 @@ mod tests {
         let door = Door::new(Connections::new());
         let member = Caller::Member(shop.known.shop());
         let listed = || [(shop.known.key(), member)];
-        door.replace_all(listed(), [shop.known.clone()]);
+        assert_eq!(door.replace_all(listed(), [shop.known.clone()]), NOBODY);
         let (first, second) = (&shop.later[0], &shop.later[1]);
         assert_eq!(door.caller(first.signing_key().as_bytes()), None);
         let strange = other.later[0].signing_key();
@@ -237,13 +278,13 @@ mod tests {
         assert_eq!(door.prove(first.signing_key(), first.signed()), Some(member));
         let held = door.enter(first.signing_key()).unwrap();
         assert_eq!(held.0, member);
-        door.replace_all(listed(), [shop.known.clone()]);
+        assert_eq!(door.replace_all(listed(), [shop.known.clone()]), NOBODY);
         assert!(!held.1.token().is_cancelled(), "a review of the list changes nothing");
         assert_eq!(door.prove(second.signing_key(), second.signed()), Some(member));
         assert!(held.1.token().is_cancelled(), "the newer key takes the place of the older");
         assert_eq!(door.prove(first.signing_key(), first.signed()), None, "and does not give it back");
         let held = door.enter(second.signing_key()).unwrap().1;
-        door.replace_all([], []);
+        door.replace([]);
         assert!(held.token().is_cancelled() && door.enter(second.signing_key()).is_none());
     }
 
@@ -252,13 +293,13 @@ mod tests {
         let shop = rotating(1, 1);
         let door = Door::new(Connections::new());
         let member = Caller::Member(shop.known.shop());
-        door.replace_all([(shop.known.key(), member)], [shop.known.clone()]);
+        assert_eq!(door.replace_all([(shop.known.key(), member)], [shop.known.clone()]), NOBODY);
         let old = door.enter(&shop.known.key()).unwrap().1;
         let new_key = shop.later[0].signing_key();
         door.prove(new_key, shop.later[0].signed()).unwrap();
         let new = door.enter(new_key).unwrap().1;
         let known = KnownShop { key: *new_key, epoch: 1, ..shop.known.clone() };
-        door.replace_all([(*new_key, member)], [known]);
+        assert_eq!(door.replace_all([(*new_key, member)], [known]), NOBODY, "the shop is still a member");
         assert!(old.token().is_cancelled() && !new.token().is_cancelled());
         assert!(door.enter(&shop.known.key()).is_none(), "the old key is no key any more");
     }
