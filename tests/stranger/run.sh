@@ -26,7 +26,8 @@ fail() {
 }
 
 # Nothing of this machine's settings is to help.
-clean() { env -i PATH=/usr/bin:/bin HOME="$PLACE/home" LANG=C.UTF-8 "$@"; }
+readonly CLEAN=(env -i PATH=/usr/bin:/bin "HOME=$PLACE/home" LANG=C.UTF-8)
+clean() { "${CLEAN[@]}" "$@"; }
 
 case $GIVEN in
     *.deb)
@@ -94,7 +95,8 @@ set_up() {
     hutong --data "$PLACE/$name" --json init --name "$shown" --category "$category" \
         --peer-listen "127.0.0.1:$(port)" --merchant-listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 > /dev/null
     hutong --data "$PLACE/$name" config check
-    clean "$HUTONG" --data "$PLACE/$name" serve > "$PLACE/$name.log" 2>&1 &
+    # Not by the function: a shell of its own would be killed in the node's stead.
+    "${CLEAN[@]}" "$HUTONG" --data "$PLACE/$name" serve > "$PLACE/$name.log" 2>&1 &
     nodes+=($!)
 }
 
