@@ -14,7 +14,7 @@ use crate::{
     alliance::Alliance,
     keys::NoKey,
     promotion::Promotion,
-    roster::{Council, Heard, Member, Roster, Standing},
+    roster::{Council, Heard, Member, Roster},
     table::{self, Need},
     view::{Overlay, Reader, ViewError},
 };
@@ -328,7 +328,7 @@ impl Alliance {
                 effects.resume.extend(resume(view, shop.as_bytes())?);
             }
             let left_now = before.is_some_and(|m| m.standing != member.standing);
-            if left_now && matches!(member.standing, Standing::Removed | Standing::Frozen) {
+            if left_now && member.standing.is_closed() {
                 effects.resume.extend(resume(view, shop.as_bytes())?);
                 effects.resume.extend(resume(view, &Self::closing(shop))?);
                 effects.resume.extend(Self::resume_lost_of(view, shop)?);

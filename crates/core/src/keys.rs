@@ -6,8 +6,8 @@ use alloc::{collections::BTreeMap, vec::Vec};
 
 use bytes::Bytes;
 use hutong_record::{
-    EncryptionKey, KeyOverride, OverrideError, PublicKey, Record, ShopId, Succession, SuccessionError, proto,
-    proto::Kind,
+    EncryptionKey, KeyOverride, OverrideError, PublicKey, Record, ShopId, Succession, SuccessionError,
+    canonical, proto, proto::Kind,
 };
 use prost::Message as _;
 
@@ -73,17 +73,13 @@ fn succession_of(record: &Record, message: &Bytes) -> Option<Succession> {
 /// The succession in the message of a rotation record. Ladder and fold read it by this alone, and only as it would be
 /// written: a record that one of them took and the other did not would part the nodes.
 pub(crate) fn signed_succession(message: &Bytes) -> Result<proto::SignedKeySuccession, SuccessionError> {
-    let rotation = proto::KeyRotation::decode(message.clone()).map_err(|_| SuccessionError::Malformed)?;
-    if rotation.encode_to_vec() != *message {
-        return Err(SuccessionError::Malformed);
-    }
-    rotation.succession.ok_or(SuccessionError::Malformed)
+    let rotation: Option<proto::KeyRotation> = canonical(message.clone());
+    rotation.and_then(|rotation| rotation.succession).ok_or(SuccessionError::Malformed)
 }
 
 /// What the message of an override record says, read as [`signed_succession`] reads a rotation's.
 pub(crate) fn key_override(message: &Bytes) -> Result<proto::KeyOverride, OverrideError> {
-    let read = proto::KeyOverride::decode(message.clone()).map_err(|_| OverrideError::Malformed)?;
-    if read.encode_to_vec() == *message { Ok(read) } else { Err(OverrideError::Malformed) }
+    canonical(message.clone()).ok_or(OverrideError::Malformed)
 }
 
 impl KeyBook {

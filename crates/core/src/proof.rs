@@ -3,7 +3,7 @@
 
 use alloc::vec::Vec;
 
-use hutong_record::{RecordId, ShopId, StatementKind, proto};
+use hutong_record::{RecordId, ShopId, StatementKind, canonical, proto};
 use prost::Message as _;
 
 use crate::{
@@ -90,10 +90,7 @@ struct Claim {
 }
 
 fn parse_claim(signed: &proto::SignedClaim) -> Option<Claim> {
-    let message = proto::VoucherClaim::decode(signed.claim.clone()).ok()?;
-    if message.encode_to_vec() != signed.claim {
-        return None;
-    }
+    let message: proto::VoucherClaim = canonical(signed.claim.clone())?;
     Some(Claim {
         key: VoucherKey::parse(message.voucher.as_ref()?)?,
         issuer: u8::try_from(message.issuer).ok()?,

@@ -14,7 +14,6 @@ use crate::{
     alliance::Alliance,
     keys::NoKey,
     promotion::{Mode, Promotion},
-    roster::Standing,
     view::{Reader, ViewError},
     voucher::{Token, VoucherKey, copy},
 };
@@ -220,7 +219,7 @@ impl Alliance {
     /// Whether a shop was in and is not any more, so that it cannot be asked.
     pub(crate) fn is_gone(&self, shop: ShopId) -> bool {
         let member = self.judge().shop(shop);
-        member.is_some_and(|m| matches!(m.standing, Standing::Removed | Standing::Frozen))
+        member.is_some_and(|member| member.standing.is_closed())
     }
 
     /// Who can pass a right on: its holder, or the funder where the holder is gone and all that counts of its log is

@@ -57,6 +57,13 @@ pub enum Standing {
     Frozen,
 }
 
+impl Standing {
+    /// Whether the shop was in and its log is closed for good.
+    pub const fn is_closed(self) -> bool {
+        matches!(self, Self::Removed | Self::Frozen)
+    }
+}
+
 /// One shop in the roster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {

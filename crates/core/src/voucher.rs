@@ -5,7 +5,7 @@ use core::{fmt, str::FromStr};
 
 use data_encoding::BASE32_NOPAD;
 use hutong_record::{
-    CardId, Cryptography, PublicKey, RecordId, SigningKey, StatementKind, UnixMillis, proto,
+    CardId, Cryptography, PublicKey, RecordId, SigningKey, StatementKind, UnixMillis, canonical, proto,
     voucher_body_hash,
 };
 use prost::Message as _;
@@ -220,12 +220,9 @@ impl Token {
         if bytes.len() > TOKEN_BYTES_MAX {
             return Err(VoucherTextError);
         }
-        let token = proto::VoucherToken::decode(bytes).map_err(|_| VoucherTextError)?;
-        let message = proto::VoucherBody::decode(token.body.clone()).map_err(|_| VoucherTextError)?;
         // One voucher, one text: who could add bytes to it would show a genuine voucher that no record knows.
-        if token.encode_to_vec() != bytes || message.encode_to_vec() != token.body {
-            return Err(VoucherTextError);
-        }
+        let token: proto::VoucherToken = canonical(bytes).ok_or(VoucherTextError)?;
+        let message: proto::VoucherBody = canonical(token.body).ok_or(VoucherTextError)?;
         let body = parse_body(&message).ok_or(VoucherTextError)?;
         Ok(Self { body, bytes: bytes.into() })
     }

@@ -5,7 +5,8 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use crate::{
-    AllianceId, Identity, KeyError, PublicKey, RecoverySeed, ShopId, Signature, SignatureError, hash, proto,
+    AllianceId, Identity, KeyError, PublicKey, RecoverySeed, ShopId, Signature, SignatureError, canonical,
+    hash, proto,
 };
 
 /// The longest continuation, bytes; ours have 102.
@@ -76,11 +77,7 @@ impl Continuation {
     /// # Errors
     /// See [`ContinuationError`].
     pub fn read(bytes: &[u8]) -> Result<Self, ContinuationError> {
-        let signed = proto::SignedContinuation::decode(bytes).map_err(|_| ContinuationError::Malformed)?;
-        if signed.encode_to_vec() != bytes {
-            return Err(ContinuationError::Malformed);
-        }
-        Self::verify(&signed)
+        Self::verify(&canonical(bytes).ok_or(ContinuationError::Malformed)?)
     }
 
     /// Checks form and signature; whether the key is the old shop's, [`Continuation::check_owner`] says.
@@ -92,11 +89,8 @@ impl Continuation {
         if signed.continuation.len() > CONTINUATION_BYTES_MAX {
             return Err(ContinuationError::Malformed);
         }
-        let message = proto::Continuation::decode(signed.continuation.clone())
-            .map_err(|_| ContinuationError::Malformed)?;
-        if message.encode_to_vec() != signed.continuation {
-            return Err(ContinuationError::Malformed);
-        }
+        let message: proto::Continuation =
+            canonical(signed.continuation.clone()).ok_or(ContinuationError::Malformed)?;
         let alliance = AllianceId::try_from(message.alliance_id.as_ref()).map_err(malformed)?;
         let old = ShopId::try_from(message.old_shop_id.as_ref()).map_err(malformed)?;
         let new = ShopId::try_from(message.new_shop_id.as_ref()).map_err(malformed)?;

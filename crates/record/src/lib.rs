@@ -6,6 +6,7 @@
 
 extern crate alloc;
 
+mod canonical;
 mod continuation;
 mod cryptography;
 mod fork;
@@ -25,6 +26,7 @@ mod run;
 mod succession;
 mod time;
 
+pub use canonical::canonical;
 pub use continuation::{Continuation, ContinuationError};
 pub use cryptography::{Afresh, Cryptography};
 pub use fork::{ForkProof, ForkProofError, PROOF_CHAIN_BYTES_MAX};

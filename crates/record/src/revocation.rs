@@ -6,7 +6,7 @@ use prost::Message as _;
 
 use crate::{
     AllianceId, Header, Identity, KEY_EPOCH_MAX, PublicKey, RecordId, RecoverySeed, ShopId, Signature,
-    SignatureError, Succession, SuccessionError, hash, proto,
+    SignatureError, Succession, SuccessionError, canonical, hash, proto,
 };
 
 /// The longest revocation, bytes; ours have at most 117.
@@ -102,10 +102,7 @@ impl KeyOverride {
         if message.revocation.len() > REVOCATION_BYTES_MAX {
             return Err(malformed());
         }
-        let revocation = proto::KeyRevocation::decode(message.revocation.clone()).map_err(|_| malformed())?;
-        if revocation.encode_to_vec() != message.revocation {
-            return Err(malformed());
-        }
+        let revocation: proto::KeyRevocation = canonical(message.revocation.clone()).ok_or_else(malformed)?;
         let succession = Succession::parse(message.succession.as_ref().ok_or_else(malformed)?)?;
         let shop = ShopId::try_from(revocation.shop_id.as_ref()).map_err(|_| malformed())?;
         if (shop, revocation.key_epoch) != (succession.shop(), succession.epoch()) {

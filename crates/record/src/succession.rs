@@ -6,7 +6,7 @@ use prost::Message as _;
 
 use crate::{
     EncryptionKey, Identity, KeyError, PublicKey, RecoverySeed, ShopId, Signature, SignatureError,
-    SigningKey, hash, proto,
+    SigningKey, canonical, hash, proto,
 };
 
 /// The last key epoch. A key file holds the seeds of all epochs, and a shop that has only its phrase tries them one by
@@ -99,11 +99,8 @@ impl Succession {
         if signed.succession.len() > SUCCESSION_BYTES_MAX {
             return Err(SuccessionError::Malformed);
         }
-        let message = proto::KeySuccession::decode(signed.succession.clone())
-            .map_err(|_| SuccessionError::Malformed)?;
-        if message.encode_to_vec() != signed.succession {
-            return Err(SuccessionError::Malformed);
-        }
+        let message: proto::KeySuccession =
+            canonical(signed.succession.clone()).ok_or(SuccessionError::Malformed)?;
         if !(1..=KEY_EPOCH_MAX).contains(&message.key_epoch) {
             return Err(SuccessionError::Epoch(message.key_epoch));
         }

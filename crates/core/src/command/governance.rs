@@ -101,8 +101,6 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         knock.verify(self.alliance.cryptography(), &guest.signature)?;
         let invitation = self.alliance.government().invitations.get(&(inviter, guest_key));
         let invitation = invitation.ok_or_else(invalid)?;
-        let (core, category) = (invitation.core, invitation.category.clone());
-        let vote = admission(guest.identity.clone(), core, category, guest.continuation.as_deref());
         if invitation.used_for.is_some_and(|motion| self.is_admission_of(&motion, identity.id())) {
             return Ok(Vec::new()); // asked again, here or elsewhere
         }
@@ -112,12 +110,14 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             return Err(invalid().into());
         }
         self.check_newcomer(identity.id(), &invitation.category)?;
-        self.check_continuation(identity.id(), guest.continuation.as_deref())?;
+        let continuation = guest.continuation.as_deref();
+        self.check_continuation(identity.id(), continuation)?;
+        let (core, category) = (invitation.core, invitation.category.clone());
         let vote = proto::Vote {
             guest_key: Bytes::copy_from_slice(&guest_key),
             inviter_id: Bytes::copy_from_slice(inviter.as_bytes()),
             guest_signature: guest.signature.clone(),
-            ..vote
+            ..admission(guest.identity.clone(), core, category, continuation)
         };
         Ok(alloc::vec![Self::for_all(Kind::Vote, &vote)])
     }
@@ -138,7 +138,6 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         let (invitation, used_for) = stored.ok_or_else(invalid)?;
         let invitation = proto::Invitation::decode(invitation.as_slice())
             .map_err(|_| ViewError::Damaged("table of invitations".into()))?;
-        let vote = admission(signed.clone(), invitation.core, invitation.category.clone(), continuation);
         if self.is_admission_of(&used_for, identity.id()) {
             return Ok(Vec::new()); // asked again: the vote stands
         }
@@ -147,6 +146,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         }
         self.check_newcomer(identity.id(), &invitation.category)?;
         self.check_continuation(identity.id(), continuation)?;
+        let vote = admission(signed.clone(), invitation.core, invitation.category, continuation);
         let vote = proto::Vote { guest_key: Bytes::copy_from_slice(guest_key), ..vote };
         Ok(alloc::vec![Self::for_all(Kind::Vote, &vote)])
     }
@@ -183,7 +183,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         if continuation.check_owner(&member.identity).is_err() {
             return Err(Refusal::new(Reason::ContinuationNotOrdered));
         }
-        if !matches!(member.standing, Standing::Frozen | Standing::Removed) {
+        if !member.standing.is_closed() {
             return Err(Refusal::new(Reason::MemberStays).with("shop_id", old));
         }
         if roster.came_before(new, old) {

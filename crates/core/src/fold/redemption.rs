@@ -14,7 +14,7 @@ use crate::{
     right::{self, Act, Right, RightError, Statement},
     settlement::book::Matter,
     table::ReceiptEntry,
-    voucher::{Use, UseStanding, Voucher},
+    voucher::{Priced, Use, UseStanding, Voucher},
 };
 
 impl<R: Reader + ?Sized> Folding<'_, '_, R> {
@@ -186,12 +186,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         if body.card.is_some_and(|card| card.as_bytes() != message.card_id.as_ref()) {
             return Err(ignore("another card"));
         }
-        let purchase = self.amount(message.purchase.as_ref())?;
-        let eligible = match message.eligible.as_ref() {
-            None => purchase,
-            eligible => self.amount(eligible)?,
-        };
-        let discount = self.amount(message.discount.as_ref())?;
+        let Priced { purchase, eligible, discount } = self.priced(message)?;
         let bounty = self.amount(message.bounty.as_ref())?;
         let basis = Basis::parse(message.bounty_basis.as_ref(), purchase.currency());
         let basis = basis.map_err(|_| ignore("what the bounty is reckoned with"))?;
@@ -235,6 +230,16 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
             co_funders,
             statement: message.r#use.as_ref().map_or_else(Vec::new, prost::Message::encode_to_vec),
         })
+    }
+
+    /// The purchase that a receipt is about, and what it takes off.
+    pub(super) fn priced(&self, message: &proto::Redemption) -> Result<Priced, Stop> {
+        let purchase = self.amount(message.purchase.as_ref())?;
+        let eligible = match message.eligible.as_ref() {
+            None => purchase,
+            eligible => self.amount(eligible)?,
+        };
+        Ok(Priced { purchase, eligible, discount: self.amount(message.discount.as_ref())? })
     }
 
     /// Credit goes to a member, for the voucher's own hand-out or for a touch within the charter's window.

@@ -1,7 +1,7 @@
 //! Folding what shops say of what they owe each other: responses to receipts, statements, payments, and this shop's own
 //! limits.
 
-use hutong_record::PairId;
+use hutong_record::{Money, PairId};
 
 use super::{redemption::owe, *};
 use crate::{
@@ -213,10 +213,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
 
     fn payment_notice(&mut self, notice: &proto::PaymentNotice) -> Handled {
         let request = self.request(notice.request.as_ref())?;
-        let payee = self.other_party()?;
-        if notice.ally_id.as_ref() != payee.as_bytes() {
-            return Err(ignore("to another ally"));
-        }
+        let payee = self.payee(&notice.ally_id)?;
         let amount = self.amount(notice.amount.as_ref())?;
         let paid = UnixMillis::new(notice.paid_unix_ms).map_err(|_| ignore("no such time"))?;
         let reference = bounds::text("reference", &notice.reference, 0..=PAYMENT_REFERENCE_CHARS_MAX);
@@ -224,27 +221,16 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         if amount.minor() == 0 {
             return Err(ignore("nothing was paid"));
         }
-        let payment = Payment {
-            id: self.id(),
-            payer: self.author(),
-            payee,
-            minor: amount.minor(),
-            paid: paid.min(self.record.header().time),
-            reference: notice.reference.clone(),
-            outcome: Outcome::Open,
-            carried: None,
-        };
-        self.put_payment(&request, &payment)
+        let paid = paid.min(self.record.header().time);
+        let reference = notice.reference.clone();
+        self.put_payment(&request, &Payment { paid, reference, ..self.new_payment(payee, amount) })
     }
 
     /// By the word of both, like a payment: so it hangs on nothing that others say, not even on who continues whom. That
     /// the commands look at.
     fn carry_over(&mut self, carry: &proto::CarryOver) -> Handled {
         let request = self.request(carry.request.as_ref())?;
-        let payee = self.other_party()?;
-        if carry.ally_id.as_ref() != payee.as_bytes() {
-            return Err(ignore("to another ally"));
-        }
+        let payee = self.payee(&carry.ally_id)?;
         let of = ShopId::try_from(carry.of_shop_id.as_ref()).map_err(|_| ignore("shop id"))?;
         if of == self.author() || of == payee {
             return Err(ignore("from a book of their own"));
@@ -253,7 +239,19 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         if amount.minor() == 0 {
             return Err(ignore("nothing is carried over"));
         }
-        let payment = Payment {
+        let carried = Some(Carried { of, payer_owes: carry.author_owes });
+        self.put_payment(&request, &Payment { carried, ..self.new_payment(payee, amount) })
+    }
+
+    /// The other party, which the message names as well.
+    fn payee(&self, ally_id: &[u8]) -> Result<ShopId, Stop> {
+        let payee = self.other_party()?;
+        if ally_id == payee.as_bytes() { Ok(payee) } else { Err(ignore("to another ally")) }
+    }
+
+    /// What the author says that it paid, at the record's time.
+    fn new_payment(&self, payee: ShopId, amount: Money) -> Payment {
+        Payment {
             id: self.id(),
             payer: self.author(),
             payee,
@@ -261,9 +259,8 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
             paid: self.record.header().time,
             reference: alloc::string::String::new(),
             outcome: Outcome::Open,
-            carried: Some(Carried { of, payer_owes: carry.author_owes }),
-        };
-        self.put_payment(&request, &payment)
+            carried: None,
+        }
     }
 
     fn put_payment(&mut self, request: &crate::answer::RequestTag, payment: &Payment) -> Handled {

@@ -57,9 +57,8 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
             }
             Kind::Refusal => {
                 let message: proto::Refusal = self.decode()?;
-                let reason = Reason::from_code(&message.reason).ok_or_else(|| ignore("unknown reason"))?;
-                let facts = message.facts.into_iter().map(|fact| (fact.name, fact.value)).collect();
-                (message.request, Answer::Refused(Refusal { reason, facts }))
+                let refusal = refusal_of(&message)?;
+                (message.request, Answer::Refused(refusal))
             }
             Kind::FundingConsent => {
                 let message: proto::FundingConsent = self.decode()?;
@@ -129,12 +128,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
 
     fn told_of_redemption(&mut self, message: &proto::Redemption) -> Result<Answer, Stop> {
         let token = token(&message.token)?;
-        let purchase = self.amount(message.purchase.as_ref())?;
-        let eligible = match message.eligible.as_ref() {
-            None => purchase,
-            eligible => self.amount(eligible)?,
-        };
-        let discount = self.amount(message.discount.as_ref())?;
+        let priced = self.priced(message)?;
         let statement = message.r#use.as_ref().and_then(Statement::parse);
         let at_risk = statement.is_some_and(|statement| statement.act == Act::Risk);
         let key = token.body().key;
@@ -142,17 +136,13 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         if !at_risk {
             table::count(self.view, table::told_uses(&key))?;
         }
-        let receipt = ToldReceipt {
-            token: token.clone(),
-            priced: Priced { purchase, eligible, discount },
-            counted: !at_risk,
-        };
+        let receipt = ToldReceipt { token: token.clone(), priced, counted: !at_risk };
         table::write(self.view, table::told_receipt(self.id()), &receipt);
         Ok(Answer::Redeemed {
             redemption: self.id(),
             token,
             at: UnixMillis::new(message.redeemed_unix_ms).map_err(|_| ignore("no such time"))?,
-            discount,
+            discount: priced.discount,
             credited: ShopId::try_from(message.credited_id.as_ref()).map_err(|_| ignore("credited shop"))?,
             bounty: self.amount(message.bounty.as_ref())?,
             uses_left,
@@ -207,6 +197,13 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         let used = voucher.and_then(|voucher| voucher.use_of(id).cloned());
         Ok(used.map(|used| ToldReceipt { token, priced: used.priced(), counted: false }))
     }
+}
+
+/// The refusal that a record keeps.
+pub(super) fn refusal_of(message: &proto::Refusal) -> Result<Refusal, Stop> {
+    let reason = Reason::from_code(&message.reason).ok_or_else(|| ignore("unknown reason"))?;
+    let facts = message.facts.iter().map(|fact| (fact.name.clone(), fact.value.clone())).collect();
+    Ok(Refusal { reason, facts })
 }
 
 fn token(bytes: &Bytes) -> Result<Token, Stop> {

@@ -9,7 +9,6 @@ use crate::{
     evidence::{self, CHANNEL_CHARS_MAX, Touch, TouchKind},
     pair::{Changes, Deed},
     promotion,
-    refusal::{Reason, Refusal},
     report::{SaleEntry, Summary},
 };
 
@@ -74,10 +73,9 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         self.check_parties([self.author()])?;
         let message: proto::Refusal = self.decode()?;
         let request = self.request(message.request.as_ref())?;
-        let reason = Reason::from_code(&message.reason).ok_or_else(|| ignore("unknown reason"))?;
-        table::count(self.view, table::refused(reason.code()))?;
-        let facts = message.facts.into_iter().map(|fact| (fact.name, fact.value)).collect();
-        self.answer(&request, Answer::Refused(Refusal { reason, facts }))
+        let refusal = told::refusal_of(&message)?;
+        table::count(self.view, table::refused(refusal.reason.code()))?;
+        self.answer(&request, Answer::Refused(refusal))
     }
 
     pub(super) fn touch(&mut self) -> Handled {

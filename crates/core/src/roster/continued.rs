@@ -9,7 +9,7 @@ use alloc::{
 use hutong_record::{AllianceId, Continuation, ShopId, UnixMillis};
 use serde::{Deserialize, Serialize};
 
-use super::{Act, Entry, Member, Motion, MotionId, Standing, council::Council, count::Event};
+use super::{Act, Entry, Member, Motion, MotionId, council::Council, count::Event};
 
 /// What a continuation says. A recovery key signed it; whether it is the old shop's, that shop's identity tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -82,8 +82,7 @@ impl Continuations {
         for (claim, _) in claims.iter().filter(|(_, bringers)| is_heard(bringers)) {
             let Claim { old, new, recovery_key_hash, .. } = *claim;
             let owned = members.get(&old).is_some_and(|member| {
-                matches!(member.standing, Standing::Removed | Standing::Frozen)
-                    && *member.identity.recovery_key_hash() == recovery_key_hash
+                member.standing.is_closed() && *member.identity.recovery_key_hash() == recovery_key_hash
             });
             let (Some(left), true) = (entries.get(&old), owned && claim.alliance == alliance) else {
                 continue;

@@ -50,7 +50,7 @@ pub struct Carried {
 
 impl Payment {
     /// Who comes to owe whom once the payee agrees, and what the line is about.
-    pub(crate) fn books(&self) -> (Matter, ShopId, ShopId) {
+    pub const fn books(&self) -> (Matter, ShopId, ShopId) {
         match self.carried {
             None => (Matter::Payment, self.payee, self.payer),
             Some(Carried { payer_owes: true, .. }) => (Matter::CarriedOver, self.payer, self.payee),

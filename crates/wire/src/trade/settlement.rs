@@ -7,7 +7,7 @@ use hutong_core::settlement::{
     compare::Differences,
     credit::{Line as CreditLine, Word},
     exposure::{Level, Limit},
-    payment::{Carried, Outcome, Payment},
+    payment::{Outcome, Payment},
     statement::{Case, Statement},
 };
 use hutong_record::{Currency, ShopId, UnixMillis, proto as record};
@@ -161,7 +161,7 @@ pub fn payment_message(payment: &Payment, currency: Currency) -> merchant::Settl
         Outcome::Confirmed => (merchant::PaymentState::Confirmed, String::new()),
         Outcome::Denied(reason) => (merchant::PaymentState::Denied, reason.clone()),
     };
-    let debtor = |carried: Carried| if carried.payer_owes { payment.payer } else { payment.payee };
+    let (_, debtor, _) = payment.books();
     merchant::SettlementPayment {
         id: payment.id.to_string(),
         payer_id: payment.payer.to_string(),
@@ -172,7 +172,7 @@ pub fn payment_message(payment: &Payment, currency: Currency) -> merchant::Settl
         state: state.into(),
         reason,
         carried_over_from_id: payment.carried.map(|carried| carried.of.to_string()).unwrap_or_default(),
-        debtor_id: payment.carried.map(|carried| debtor(carried).to_string()).unwrap_or_default(),
+        debtor_id: payment.carried.map(|_| debtor.to_string()).unwrap_or_default(),
     }
 }
 
