@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Version of keys, values and meaning of all tables. Another one on disk: the views are rebuilt from the journal.
-pub const VIEWS_VERSION: u32 = 12;
+pub const VIEWS_VERSION: u32 = 13;
 
 /// Tables that every member folds alike, first and last.
 pub(crate) const PUBLIC: core::ops::RangeInclusive<u8> = 0x10..=0x3f;

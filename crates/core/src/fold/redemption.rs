@@ -32,10 +32,11 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         let mut voucher = self.voucher(&genuine)?;
         self.expose_twin(&voucher, &genuine)?;
         self.check_uses_left(&voucher, &genuine.promotion, &used, right.uses)?;
-        self.adopt(&mut voucher, &genuine, right, &message.passes)?;
-        if voucher.uses.is_empty() {
-            voucher.token = genuine.token.clone(); // of several under one number, the one that is used
+        if voucher.uses.is_empty() && voucher.token != genuine.token {
+            // Of several under one number, the one that is used.
+            voucher.take_over(genuine.token.clone(), self.follow(&genuine, &[])?);
         }
+        self.adopt(&mut voucher, &genuine, right, &message.passes)?;
         if voucher.used_here(&used) {
             voucher.used_at_step += 1;
         }
@@ -83,7 +84,8 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         })
     }
 
-    /// Keeps the longest chain of passes; two that differ are evidence against whoever signed both.
+    /// Keeps the longest chain of the voucher's passes, not of another one under its number; two that differ are evidence
+    /// against whoever signed both.
     pub(super) fn adopt(
         &mut self,
         voucher: &mut Voucher,
@@ -95,7 +97,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         if let Some(evidence) = crate::command::conflict(&before, passes) {
             self.put_proof(&evidence, &genuine.promotion)?;
         }
-        if right.step > voucher.right.step {
+        if right.step > voucher.right.step && voucher.token == genuine.token {
             voucher.right = right;
             voucher.held_since = self.record.header().time;
             voucher.passes = right::store_passes(passes);
@@ -360,7 +362,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
     /// Keeps a voucher whose uses changed.
     fn put_used(&mut self, voucher: &Voucher, genuine: &Genuine) -> Handled {
         self.put_voucher(voucher);
-        self.note_held(voucher, &genuine.promotion, genuine.issuer)
+        self.note_held(voucher, &genuine.promotion)
     }
 
     /// A use at risk beside another shop's use by right is a loss, and is shown to all.

@@ -93,7 +93,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         }
         self.adopt(&mut voucher, genuine, right, passes)?;
         self.put_voucher(&voucher);
-        self.note_held(&voucher, &genuine.promotion, genuine.issuer)?;
+        self.note_held(&voucher, &genuine.promotion)?;
         let key = genuine.token.body().key;
         let me = self.me();
         let unsettled = |u: &crate::voucher::Use| u.redeemer == me && u.standing == UseStanding::AtRisk;

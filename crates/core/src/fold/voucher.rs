@@ -109,8 +109,8 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         }
         // A receipt may have come first, over other bytes under this number. It must not matter which came first, so
         // the hand-out counts all the same, and the token that was used stays.
-        if voucher.uses.is_empty() {
-            voucher.token = token.clone();
+        if voucher.uses.is_empty() && voucher.token != *token {
+            voucher.take_over(token.clone(), first);
         }
         voucher.issue = Some(self.id());
         self.put_voucher(&voucher);
@@ -184,12 +184,14 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         if self.is_own() {
             self.count_issued(voucher)?;
         }
-        self.note_held(voucher, promotion, issuer)
+        self.note_held(voucher, promotion)
     }
 
     /// Where this shop holds the right of an unused voucher: from when on the number is free, or that it goes back.
-    pub(super) fn note_held(&mut self, voucher: &Voucher, promotion: &Promotion, issuer: ShopId) -> Handled {
+    pub(super) fn note_held(&mut self, voucher: &Voucher, promotion: &Promotion) -> Handled {
         let body = voucher.token.body();
+        // Of several under one number, the one that is kept.
+        let issuer = promotion.distributor(body.issuer()).ok_or_else(|| ignore("no such distributor"))?.shop;
         let again = body.key.next_round().map(|next| self.view.get(&table::voucher(&next))).transpose()?;
         let latest = again.flatten().is_none();
         let mine = voucher.right.holder == self.me() && voucher.uses.is_empty() && latest;
@@ -271,9 +273,11 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         let at = self.entry_time(message.revoked_unix_ms)?;
         let mut voucher = self.voucher(&genuine)?;
         self.expose_twin(&voucher, &genuine)?;
-        voucher.revoked = Some(voucher.revoked.map_or(at, |before| before.min(at)));
-        self.put_voucher(&voucher);
-        self.note_held(&voucher, &genuine.promotion, issuer)?;
+        if voucher.token == genuine.token {
+            voucher.revoked = Some(voucher.revoked.map_or(at, |before| before.min(at)));
+            self.put_voucher(&voucher);
+            self.note_held(&voucher, &genuine.promotion)?;
+        }
         self.answer(&request, Answer::Revoked { token: genuine.token })
     }
 

@@ -191,6 +191,12 @@ impl Voucher {
         }
     }
 
+    /// In the place of another voucher under the same number: what was done with that one holds for it alone.
+    pub(crate) fn take_over(&mut self, token: Token, right: Right) {
+        let (issue, passed_by) = (self.issue, core::mem::take(&mut self.passed_by));
+        *self = Self { issue, passed_by, ..Self::new(token, right) };
+    }
+
     /// The uses that the holder of the right has left. A use taken back after the right went on is not given back.
     pub fn uses_left(&self) -> u32 {
         let used = self.uses.iter().filter(|used| self.used_here(used)).count();

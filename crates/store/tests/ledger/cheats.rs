@@ -3,7 +3,7 @@
 use hutong_core::{
     refusal::{Reason, Refusal},
     report,
-    voucher::{Token, VoucherBody, VoucherKey},
+    voucher::{Token, VoucherBody, VoucherKey, VoucherState},
 };
 use hutong_record::{proto, proto::Kind};
 
@@ -149,6 +149,40 @@ fn a_receipt_is_taken_back_by_what_was_shown_where_two_shops_handed_out_one_numb
     street.come_to_rest();
     street.check_agreement("taken back");
     assert_eq!(street.balance(2, 0), 0);
+}
+
+#[test]
+fn what_a_cheat_does_with_a_number_that_it_moved_on_does_not_touch_the_voucher_of_who_got_it() {
+    let mut street = Street::new(249, 3);
+    let terms = street.leased(&[(1, 3), (2, 0)]);
+    let promotion = street.publish(0, terms).unwrap();
+    street.meet();
+    let sold = [0, 1, 2].map(|_| street.issue(1, promotion, None).unwrap());
+    street.craft_move(1, promotion, 3);
+    street.carry(1, 2);
+    let revoke = |street: &mut Street, token: &Token| {
+        let tag = street.request();
+        let request = Some(proto::Request { id: tag.id, hash: tag.hash.to_vec().into() });
+        let (token, revoked_unix_ms) = (token.bytes().to_vec().into(), street.now.ms());
+        let revocation = proto::VoucherRevocation { request, token, revoked_unix_ms, reason: String::new() };
+        street.plant(1, Kind::VoucherRevocation, &[0, 1, 2], &revocation);
+    };
+    // Before the honest hand-out under that number, and after it.
+    revoke(&mut street, &sold[0]);
+    street.come_to_rest();
+    let moved = [0, 1].map(|_| street.issue(2, promotion, None).unwrap());
+    revoke(&mut street, &sold[1]);
+    street.come_to_rest();
+    for (moved, sold) in moved.iter().zip(&sold) {
+        assert_eq!(moved.body().key, sold.body().key, "one number, two issuers");
+        assert_eq!(street.state(2, moved), VoucherState::Issued);
+        street.redeem(2, &moved.qr_text(), None).unwrap();
+    }
+    street.come_to_rest();
+    let head = street.shops[2].ledger.head(street.id(2));
+    street.come_to_rest();
+    assert_eq!(street.shops[2].ledger.head(street.id(2)), head, "nothing is left to be done");
+    street.check_agreement("two issuers");
 }
 
 #[test]
