@@ -70,7 +70,10 @@ async fn a_frozen_shop_comes_back_by_its_phrase_and_its_ally_s_book_goes_over_to
     converged(&[&baozi, &teahouse]).await;
     let old = teahouse.id();
     forked(&teahouse, &baozi, &alliance).await;
-    // Nobody lets it in any more, but what is linked hears why.
+    // Nobody lets it in any more, so it hears of it by a file; a shop that is linked may hear it first.
+    let news = street.path().join("news");
+    baozi.cli(&["bundle", "export", "--output", news.to_str().unwrap()]);
+    teahouse.cli(&["bundle", "import", news.to_str().unwrap()]);
     until("the shop hears of it", async || (member(&teahouse, &old)?["state"] == "frozen").then_some(()))
         .await;
     assert_eq!(teahouse.refused(&["sale", "report", "--amount", "1.00"]), "LOG_FROZEN");

@@ -133,6 +133,23 @@ async fn what_a_removed_shop_says_later_reaches_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shop_that_is_removed_hears_it_before_its_links_end() {
+    let street = Street::new();
+    let (baozi, leaver) = (street.shop("baozi").await, street.shop("leaver").await);
+    baozi.found("street");
+    baozi.admit(&leaver).await;
+    leaver.connected(&baozi).await;
+    baozi.cli(&["alliance", "remove", "leaver", "--reason", "left"]);
+    until("it sees that it is out", async || {
+        (leaver.cli(&["alliance", "show"])["own_state"] == "removed").then_some(())
+    })
+    .await;
+    assert_eq!(leaver.refused(&["sale", "report", "--amount", "1.00"]), "NOT_MEMBER");
+    baozi.disconnected(&leaver).await;
+    leaver.disconnected(&baozi).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_removed_shop_s_live_link_is_cut() {
     let street = Street::new();
     let (baozi, mut leaver) = (street.shop("baozi").await, street.shop("leaver").await);

@@ -24,6 +24,7 @@ use crate::{
     alliance::{Hosted, IngestJob, Notice},
     clock,
     metrics::{Direction, DirectionLabels, FrameLabels, Metrics},
+    transport::FAREWELL,
 };
 
 /// The hub looks after its state machine at least this often, for the clock may have been set back meanwhile.
@@ -156,6 +157,7 @@ pub fn start(
         hosted,
         question,
         looks: BTreeMap::new(),
+        leaving: BTreeMap::new(),
         metrics,
         reviewed: tokio::time::Instant::now(),
         healing,
@@ -205,6 +207,8 @@ struct Hub {
     question: Question,
     /// How often a link was asked where its branch of a log leaves ours.
     looks: BTreeMap<(LinkId, ShopId), u32>,
+    /// Links to shops that are no members any more, and when they end.
+    leaving: BTreeMap<LinkId, tokio::time::Instant>,
     metrics: Arc<Metrics>,
     reviewed: tokio::time::Instant,
     healing: Healing,
@@ -233,6 +237,7 @@ impl Hub {
             }
             // Here and not in the branch above: under load there is always something else to do.
             self.tick();
+            self.see_off();
             self.drain();
             self.confirm();
             self.heal();
@@ -253,12 +258,24 @@ impl Hub {
         let now = clock::now();
         self.replica.members_changed(shops, now);
         self.spread_proofs(&alliance);
-        if alliance.own_membership().is_ok() {
-            let strangers = self.links.values().filter(|link| alliance.roster().member(link.peer).is_none());
-            for id in strangers.map(|link| link.id).collect::<Vec<_>>() {
-                self.replica.close(id, GoodbyeReason::Membership, now);
+        let am_in = alliance.own_membership().is_ok();
+        let is_stranger = |link: &&NewLink| am_in && alliance.roster().member(link.peer).is_none();
+        let strangers = self.links.values().filter(is_stranger);
+        let end = tokio::time::Instant::now() + FAREWELL;
+        let before = std::mem::take(&mut self.leaving);
+        self.leaving =
+            strangers.map(|link| (link.id, before.get(&link.id).copied().unwrap_or(end))).collect();
+    }
+
+    /// Closes links to shops that have had the time to hear that they are no members any more.
+    fn see_off(&mut self) {
+        let now = tokio::time::Instant::now();
+        self.leaving.retain(|id, end| {
+            if *end <= now {
+                self.replica.close(*id, GoodbyeReason::Membership, clock::now());
             }
-        }
+            *end > now
+        });
     }
 
     /// Cuts links over which nothing has come since they opened: not even a Hello.
@@ -306,7 +323,9 @@ impl Hub {
     fn until_wakeup(&self) -> Duration {
         let ms = self.replica.next_wakeup().map_or(REST_MS_MAX, |at| at.ms_since(clock::now()));
         let rest = Duration::from_millis(u64::try_from(ms.clamp(1, REST_MS_MAX)).unwrap_or_default());
-        self.question.time_left().map_or(rest, |left| rest.min(left))
+        let rest = self.question.time_left().map_or(rest, |left| rest.min(left));
+        let end = self.leaving.values().min();
+        end.map_or(rest, |end| rest.min(end.saturating_duration_since(tokio::time::Instant::now())))
     }
 
     /// Has the ledger weigh what linked members say of this shop's own log, until it is confirmed.
@@ -429,6 +448,7 @@ impl Hub {
         let link = self.links.remove(&id)?;
         self.metrics.links_closed.inc();
         self.looks.retain(|(at, _), _| *at != id);
+        self.leaving.remove(&id);
         if !self.links.values().any(|l| l.peer == link.peer) {
             tracing::info!(peer = link.peer.short(), "link down");
             self.table.disconnected(link.peer);
