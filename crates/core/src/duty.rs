@@ -57,7 +57,7 @@ impl Duty {
             Self::PublishProof(proof) => table::duty(1, &blake3::derive_key("hutong 2026 v1 duty", proof)),
             Self::SettleRisk(voucher) => table::duty(2, &voucher.to_bytes()),
             Self::GiveBack(vouchers) => {
-                table::duty(3, &vouchers.first().map_or([0; 39], |key| key.to_bytes()))
+                table::duty(3, &vouchers.first().map_or_else(Vec::new, |key| key.to_bytes()))
             }
             Self::Consent { run, .. } => table::duty(4, run.as_bytes()),
             Self::TellLost(header) => table::duty(6, Header::id_of(header).as_bytes()),
@@ -74,11 +74,26 @@ pub fn due(
     late_entry_ms: i64,
     most: usize,
 ) -> Result<Vec<Duty>, ViewError> {
+    due_after(view, now, late_entry_ms, most, &mut None)
+}
+
+/// As [`due`], but only those after a place, which is then where to go on; none: from the beginning. Duties that cannot be done
+/// yet do not keep others waiting so, however many they are.
+pub fn due_after(
+    view: &(impl Reader + ?Sized),
+    now: UnixMillis,
+    late_entry_ms: i64,
+    most: usize,
+    place: &mut Option<Vec<u8>>,
+) -> Result<Vec<Duty>, ViewError> {
     let mut duties = Vec::new();
-    table::walk(view, &[table::DUTY], None, |key, value| {
+    let mut last = None;
+    table::walk(view, &[table::DUTY], place.as_deref(), |key, value| {
         duties.push(table::decode(key, value)?);
+        last = Some(key.to_vec());
         Ok(duties.len() < most)
     })?;
+    *place = last.filter(|_| duties.len() >= most);
     if duties.len() < most {
         duties.extend(expired(view, now.saturating_add_ms(-late_entry_ms))?);
     }

@@ -153,7 +153,7 @@ pub fn expired_count(view: &(impl Reader + ?Sized), me: ShopId, at: UnixMillis) 
             if mine.is_none_or(|(promotion, _)| promotion != key.promotion) {
                 mine = Some((key.promotion, own_index(view, key.promotion, me)?));
             }
-            let own = mine.is_some_and(|(_, index)| index == Some(voucher.token.body().issuer()));
+            let own = mine.is_some_and(|(_, index)| index == Some(voucher.token.body().issuer));
             count += u64::from(own && voucher.state(at) == VoucherState::Expired);
         }
     }

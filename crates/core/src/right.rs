@@ -155,7 +155,7 @@ impl Right {
     /// Where the right to a genuine voucher is from the beginning.
     pub fn first(token: &Token, promotion: &Promotion) -> Option<Self> {
         let body = token.body();
-        let issuer = promotion.distributor(body.issuer())?.shop;
+        let issuer = promotion.distributor(body.issuer)?.shop;
         let holder = match promotion.mode {
             Mode::Designated => *promotion.redeemers.get(usize::from(body.redeemer))?,
             Mode::Leased | Mode::Anywhere => issuer,
@@ -252,7 +252,8 @@ mod tests {
     use super::*;
 
     fn statement(act: Act) -> Statement {
-        let voucher = VoucherKey { promotion: RecordId::new([1; 32]), distributor: 2, number: 3, round: 4 };
+        let promotion = RecordId::new([1; 32]);
+        let voucher = VoucherKey { promotion, distributor: 2, number: 3, round: 4, moved_by: None };
         Statement { voucher, step: 5, shop: ShopId::new([6; 32]), act, key_epoch: 2 }
     }
 

@@ -145,15 +145,15 @@ pub(crate) fn entitlement(
     view: &(impl Reader + ?Sized),
     body: &VoucherBody,
 ) -> Result<Entitlement, ViewError> {
-    let Some(moved) = body.moved else { return Ok(Entitlement::Entitled) };
-    let found: Option<Move> = table::read(view, &table::stock_move(moved.by))?;
+    let Some(by) = body.key.moved_by else { return Ok(Entitlement::Entitled) };
+    let found: Option<Move> = table::read(view, &table::stock_move(by))?;
     Ok(match found {
-        None => Entitlement::Unknown(moved.by),
+        None => Entitlement::Unknown(by),
         Some(found) => {
             let key = &body.key;
             let brings = found.promotion == key.promotion
                 && found.distributor == key.distributor
-                && found.to == moved.issuer
+                && found.to == body.issuer
                 && (found.first..=found.last).contains(&key.number);
             if brings { Entitlement::Entitled } else { Entitlement::NotEntitled }
         }

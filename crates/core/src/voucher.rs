@@ -28,8 +28,8 @@ const QR_PREFIX: &str = "HT1:";
 /// The longest token; ours have about 165 bytes, 200 where the number was moved.
 const TOKEN_BYTES_MAX: usize = 256;
 
-/// Which voucher: promotion, distributor, number, and how often that number was handed out before. No two genuine
-/// vouchers share one.
+/// Which voucher: promotion, distributor, number, how often that number was handed out before, and how it came to the shop
+/// that handed it out. No two genuine vouchers share one, and no shop can make one of another's.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct VoucherKey {
     /// Its promotion.
@@ -40,19 +40,16 @@ pub struct VoucherKey {
     pub number: u32,
     /// How often the number was handed out before: expiry and revocation free it.
     pub round: u16,
+    /// The move that brought the number to the shop that handed it out; none: it was that shop's from the beginning.
+    pub moved_by: Option<RecordId>,
 }
 
 impl VoucherKey {
-    /// Length of its bytes.
-    pub const BYTES: usize = 39;
-
-    pub(crate) fn to_bytes(self) -> [u8; Self::BYTES] {
-        let mut bytes = [0; Self::BYTES];
-        bytes[..32].copy_from_slice(self.promotion.as_bytes());
-        bytes[32] = self.distributor;
-        bytes[33..37].copy_from_slice(&self.number.to_be_bytes());
-        bytes[37..].copy_from_slice(&self.round.to_be_bytes());
-        bytes
+    /// In order of promotion, distributor, number and round.
+    pub(crate) fn to_bytes(self) -> Vec<u8> {
+        let moved_by = self.moved_by.as_ref().map_or(&[][..], |by| by.as_bytes());
+        let (number, round) = (self.number.to_be_bytes(), self.round.to_be_bytes());
+        [self.promotion.as_bytes(), &[self.distributor][..], &number, &round, moved_by].concat()
     }
 
     /// The voucher under the same number after this one; none: there have been too many.
@@ -66,6 +63,7 @@ impl VoucherKey {
             distributor: self.distributor.into(),
             number: self.number,
             round: self.round.into(),
+            move_id: self.moved_by.map_or_else(Default::default, |by| copy(by.as_bytes())),
         }
     }
 
@@ -75,21 +73,33 @@ impl VoucherKey {
             distributor: u8::try_from(message.distributor).ok()?,
             number: message.number,
             round: u16::try_from(message.round).ok()?,
+            moved_by: parse_move(&message.move_id)?,
         })
     }
+}
+
+/// A move that there may be.
+#[expect(clippy::option_option, reason = "none at all: malformed")]
+fn parse_move(id: &[u8]) -> Option<Option<RecordId>> {
+    if id.is_empty() { Some(None) } else { RecordId::try_from(id).ok().map(Some) }
 }
 
 impl fmt::Display for VoucherKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}-{}", self.promotion, self.distributor, self.number)?;
-        if self.round > 0 { write!(f, "-{}", self.round) } else { Ok(()) }
+        match self.moved_by {
+            None if self.round == 0 => Ok(()),
+            None => write!(f, "-{}", self.round),
+            Some(by) => write!(f, "-{}-{by}", self.round),
+        }
     }
 }
 
 impl fmt::Debug for VoucherKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { promotion, distributor, number, round } = self;
-        write!(f, "voucher {}-{distributor}-{number}-{round}", promotion.short())
+        let Self { promotion, distributor, number, round, moved_by } = self;
+        write!(f, "voucher {}-{distributor}-{number}-{round}", promotion.short())?;
+        moved_by.map_or(Ok(()), |by| write!(f, "-{}", by.short()))
     }
 }
 
@@ -108,11 +118,9 @@ impl FromStr for VoucherKey {
         let distributor = next()?.parse().map_err(|_| VoucherTextError)?;
         let number = next()?.parse().map_err(|_| VoucherTextError)?;
         let round = parts.next().map_or(Ok(0), str::parse).map_err(|_| VoucherTextError)?;
-        parts
-            .next()
-            .is_none()
-            .then_some(Self { promotion, distributor, number, round })
-            .ok_or(VoucherTextError)
+        let moved_by = parts.next().map(str::parse).transpose().map_err(|_| VoucherTextError)?;
+        let key = Self { promotion, distributor, number, round, moved_by };
+        parts.next().is_none().then_some(key).ok_or(VoucherTextError)
     }
 }
 
@@ -121,8 +129,8 @@ impl FromStr for VoucherKey {
 pub struct VoucherBody {
     /// Which voucher.
     pub key: VoucherKey,
-    /// How the number came to the issuer; none: it was its own from the beginning.
-    pub moved: Option<Moved>,
+    /// The place of the shop that handed it out among the distributors.
+    pub issuer: u8,
     /// Designated: the place of the redeemer among the promotion's.
     pub redeemer: u8,
     /// The card that it is bound to; none: bearer.
@@ -137,21 +145,7 @@ pub struct VoucherBody {
     pub key_epoch: u32,
 }
 
-/// A number that came from another distributor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Moved {
-    /// The place of the issuer among the distributors.
-    pub issuer: u8,
-    /// The record that brought it.
-    pub by: RecordId,
-}
-
 impl VoucherBody {
-    /// The place of the shop that handed it out among the distributors.
-    pub fn issuer(&self) -> u8 {
-        self.moved.map_or(self.key.distributor, |moved| moved.issuer)
-    }
-
     fn message(&self) -> proto::VoucherBody {
         proto::VoucherBody { secret: copy(&self.secret), ..self.without_secret() }
     }
@@ -168,8 +162,8 @@ impl VoucherBody {
             secret: Default::default(),
             round: self.key.round.into(),
             redeemer: self.redeemer.into(),
-            issuer: self.moved.map_or(0, |moved| moved.issuer.into()),
-            move_id: self.moved.map_or_else(Default::default, |moved| copy(moved.by.as_bytes())),
+            issuer: if self.key.moved_by.is_some() { self.issuer.into() } else { 0 },
+            move_id: self.key.message().move_id,
             key_epoch: self.key_epoch,
         }
     }
@@ -178,8 +172,8 @@ impl VoucherBody {
     fn claim(&self, encoded: &[u8]) -> Vec<u8> {
         let claim = proto::VoucherClaim {
             voucher: Some(self.key.message()),
-            issuer: self.issuer().into(),
-            move_id: self.moved.map_or_else(Default::default, |moved| copy(moved.by.as_bytes())),
+            issuer: self.issuer.into(),
+            move_id: self.key.message().move_id,
             body_hash: copy(&voucher_body_hash(encoded)),
             key_epoch: self.key_epoch,
         };
@@ -247,7 +241,7 @@ impl Token {
         let designated = promotion.mode == Mode::Designated;
         body.key.promotion == promotion.id
             && ((1..=distributor.quota).contains(&body.key.number) || hutong_record::planted!(NoQuotaCheck))
-            && promotion.distributor(body.issuer()).is_some()
+            && promotion.distributor(body.issuer).is_some()
             && (if designated {
                 usize::from(body.redeemer) < promotion.redeemers.len()
             } else {
@@ -297,18 +291,20 @@ fn parse_body(message: &proto::VoucherBody) -> Option<VoucherBody> {
         [] => None,
         bytes => Some(CardId::try_from(bytes).ok()?),
     };
-    let moved = match message.move_id.as_ref() {
-        [] if message.issuer == 0 => None,
-        id => Some(Moved { issuer: u8::try_from(message.issuer).ok()?, by: RecordId::try_from(id).ok()? }),
-    };
+    let (distributor, issuer) = (u8::try_from(message.distributor).ok()?, u8::try_from(message.issuer).ok()?);
+    let moved_by = parse_move(&message.move_id)?;
+    if moved_by.is_none() && issuer != 0 {
+        return None;
+    }
     Some(VoucherBody {
         key: VoucherKey {
             promotion: RecordId::try_from(message.promotion_id.as_ref()).ok()?,
-            distributor: u8::try_from(message.distributor).ok()?,
+            distributor,
             number: message.number,
             round: u16::try_from(message.round).ok()?,
+            moved_by,
         },
-        moved,
+        issuer: if moved_by.is_some() { issuer } else { distributor },
         redeemer: u8::try_from(message.redeemer).ok()?,
         card,
         issued: UnixMillis::new(message.issued_unix_ms).ok()?,
@@ -368,8 +364,14 @@ mod tests {
 
     fn body() -> VoucherBody {
         VoucherBody {
-            key: VoucherKey { promotion: RecordId::new([1; 32]), distributor: 0, number: 7, round: 0 },
-            moved: None,
+            key: VoucherKey {
+                promotion: RecordId::new([1; 32]),
+                distributor: 0,
+                number: 7,
+                round: 0,
+                moved_by: None,
+            },
+            issuer: 0,
             redeemer: 0,
             card: Some(CardId::new([5; 16])),
             issued: UnixMillis::new(1_000).unwrap(),
@@ -391,10 +393,11 @@ mod tests {
 
     #[test]
     fn a_moved_number_and_its_round_read_back_too() {
-        let key = VoucherKey { round: 3, ..body().key };
-        let moved = Some(Moved { issuer: 0, by: RecordId::new([8; 32]) });
-        let token =
-            Token::sign(VoucherBody { key, moved, redeemer: 2, ..body() }, &SigningKey::from_seed(&[3; 32]));
+        let key = VoucherKey { round: 3, moved_by: Some(RecordId::new([8; 32])), ..body().key };
+        let token = Token::sign(
+            VoucherBody { key, issuer: 0, redeemer: 2, ..body() },
+            &SigningKey::from_seed(&[3; 32]),
+        );
         assert_eq!(Token::parse(token.bytes()), Ok(token.clone()));
         assert_eq!(key.to_string().parse(), Ok(Presented::Key(key)));
         assert!(token.bytes().len() <= TOKEN_BYTES_MAX);

@@ -168,10 +168,10 @@ impl World {
         let issued = self.clock(node);
         let mut secret = [0; SECRET_BYTES];
         rand::Rng::fill_bytes(&mut self.rng, &mut secret);
-        let key = VoucherKey { promotion: id, distributor, number, round: 0 };
+        let key = VoucherKey { promotion: id, distributor, number, round: 0, moved_by: None };
         let expires = promotion.expires(issued);
-        let body =
-            VoucherBody { key, moved: None, redeemer: 0, card: None, issued, expires, secret, key_epoch: 0 };
+        let (issuer, redeemer, key_epoch) = (distributor, 0, 0);
+        let body = VoucherBody { key, issuer, redeemer, card: None, issued, expires, secret, key_epoch };
         let token = match forgery {
             Forgery::ForeignKey => Token::sign(body, &SigningKey::from_seed(&self.rng.random())),
             Forgery::PastQuota | Forgery::SameNumber => Token::sign(body, &self.shops[me].keys.signing),

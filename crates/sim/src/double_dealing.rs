@@ -99,7 +99,7 @@ impl World {
         let issued = known.iter().map(|v| v.token.body()).find(|body| {
             Some(body.key.promotion) == offer.id
                 && usize::from(body.key.distributor) == place
-                && body.moved.is_none()
+                && body.key.moved_by.is_none()
                 && !self.checks.crooked_numbers.contains(&(
                     body.key.promotion,
                     body.key.distributor,

@@ -191,7 +191,7 @@ impl World {
             return;
         };
         let offer = offer.clone();
-        let Some(home) = offer.distributors.get(usize::from(body.issuer())).copied() else { return };
+        let Some(home) = offer.distributors.get(usize::from(body.issuer)).copied() else { return };
         let redeemer = match offer.mode {
             Mode::Designated => offer.usual_redeemer(),
             Mode::Leased => home,

@@ -279,11 +279,24 @@ impl<V: Views> Ledger<V> {
     /// # Errors
     /// The views cannot be read.
     pub fn duties(&self, now: UnixMillis, most: usize) -> Result<Vec<Duty>, LedgerError> {
+        self.duties_after(now, most, &mut None)
+    }
+
+    /// As [`Ledger::duties`], but only those after a place, which is then where to go on.
+    ///
+    /// # Errors
+    /// The views cannot be read.
+    pub fn duties_after(
+        &self,
+        now: UnixMillis,
+        most: usize,
+        place: &mut Option<Vec<u8>>,
+    ) -> Result<Vec<Duty>, LedgerError> {
         if self.alliance.own_membership().is_err() {
             return Ok(Vec::new());
         }
         let late_entry_ms = self.alliance.charter().late_entry_ms_max;
-        Ok(duty::due(&self.staged.overlay(&*self.views), now, late_entry_ms, most)?)
+        Ok(duty::due_after(&self.staged.overlay(&*self.views), now, late_entry_ms, most, place)?)
     }
 
     /// Refuses to decide while records of this shop's own log wait for others, as after a lost disk: their numbers,

@@ -160,6 +160,8 @@ enum Waiting<T, P> {
 #[derive(Debug)]
 pub struct Writer<V> {
     ledger: Ledger<V>,
+    /// Where the next group goes on with duties, if there were more than one group carries out.
+    next_duty: Option<Vec<u8>>,
 }
 
 fn last_header(run: &[proto::Record]) -> Option<Header> {
@@ -193,7 +195,7 @@ fn as_one_branch(runs: &[Vec<proto::Record>], held_incarnation: u32) -> Option<V
 impl<V: Views> Writer<V> {
     /// Writes this ledger.
     pub const fn new(ledger: Ledger<V>) -> Self {
-        Self { ledger }
+        Self { ledger, next_duty: None }
     }
 
     /// The ledger, to read.
@@ -305,7 +307,7 @@ impl<V: Views> Writer<V> {
     /// Does what this shop owes others by now, in the same group as what gave rise to it. What is refused stands, and
     /// is tried again with the next group.
     fn fulfil_duties(&mut self, now: UnixMillis, rng: &mut impl CryptoRng) -> Result<(), LedgerError> {
-        for duty in self.ledger.duties(now, GROUP_DUTIES_MAX)? {
+        for duty in self.ledger.duties_after(now, GROUP_DUTIES_MAX, &mut self.next_duty)? {
             if let Err(refusal) = self.execute(&Command::Fulfil(duty), now, rng)? {
                 tracing::debug!(%refusal, "a duty has to wait");
             }

@@ -10,7 +10,7 @@ use crate::{
     report,
     stock::{self, Share},
     table,
-    voucher::{Moved, Token, Voucher, VoucherBody, VoucherKey},
+    voucher::{Token, Voucher, VoucherBody, VoucherKey},
 };
 
 /// Vouchers that one sale can earn: more promotions than that at once help no customer, and they go into one answer.
@@ -19,7 +19,8 @@ const VOUCHERS_PER_SALE_MAX: usize = 64;
 /// A voucher that can be handed out.
 struct Chosen {
     key: VoucherKey,
-    moved: Option<Moved>,
+    /// The places of this shop among the distributors and of the shop that it is for among the redeemers.
+    issuer: u8,
     redeemer: u8,
 }
 
@@ -101,7 +102,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         if (promotion.card_required || promotion.conditions.need_card()) && card.is_none() {
             return Err(Refusal::new(Reason::CardRequired).into());
         }
-        let (key, moved) = self.choose_number(promotion, me, at)?;
+        let key = self.choose_number(promotion, me, at)?;
         let day = at.day(self.alliance.charter().utc_offset_minutes);
         self.check_count(
             table::issued_day(promotion.id, day),
@@ -112,7 +113,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             let key = table::issued_card(promotion.id, card);
             self.check_count(key, promotion.per_card_max, Reason::CardLimitReached)?;
         }
-        Ok(Chosen { key, moved, redeemer })
+        Ok(Chosen { key, issuer: me, redeemer })
     }
 
     /// The place of the shop that a designated voucher will be for: the one asked for, else the first that is still a
@@ -142,12 +143,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
     }
 
     /// A number that this shop owns: one that was never handed out, else one that expiry or revocation freed.
-    fn choose_number(
-        &self,
-        promotion: &Promotion,
-        me: u8,
-        at: UnixMillis,
-    ) -> Decided<(VoucherKey, Option<Moved>)> {
+    fn choose_number(&self, promotion: &Promotion, me: u8, at: UnixMillis) -> Decided<VoucherKey> {
         let mut quota = 0;
         let mut owned = stock::owned_by(self.view, promotion, me)?;
         if hutong_record::planted!(HandOutMoved) {
@@ -165,9 +161,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
                 continue;
             }
             if let Some(number) = self.next_number(promotion, &share)? {
-                let key =
-                    VoucherKey { promotion: promotion.id, distributor: share.distributor, number, round: 0 };
-                return Ok((key, share.by.map(|by| Moved { issuer: me, by })));
+                return Ok(number_of(promotion, &share, number));
             }
         }
         let used_up =
@@ -182,21 +176,29 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         let last: u32 = table::read(self.view, &key)?.unwrap_or_default();
         let next = share.first.max(last.saturating_add(1));
         for number in next..=share.last {
-            let distributor = share.distributor;
-            let key = VoucherKey { promotion: promotion.id, distributor, number, round: 0 };
-            let known: Option<Voucher> = report::voucher(self.view, &key)?;
-            if known.is_none_or(|voucher| voucher.issue.is_none()) || hutong_record::planted!(HandOutMoved) {
+            let key = number_of(promotion, share, number);
+            if !self.is_handed_out(&key)? || hutong_record::planted!(HandOutMoved) {
                 return Ok(Some(number));
             }
         }
         Ok(None)
     }
 
-    fn freed_number(
-        &self,
-        promotion: &Promotion,
-        at: UnixMillis,
-    ) -> Result<Option<(VoucherKey, Option<Moved>)>, ViewError> {
+    /// Whether a voucher was handed out under a number by its owner or, as far as is known here, by one before.
+    fn is_handed_out(&self, number: &VoucherKey) -> Result<bool, ViewError> {
+        let is_issued = |voucher: &Voucher| voucher.issue.is_some();
+        if number.moved_by.is_none() {
+            return Ok(report::voucher(self.view, number)?.as_ref().is_some_and(is_issued));
+        }
+        let mut found = false;
+        table::walk(self.view, &table::vouchers_of_number(number), None, |key, value| {
+            found = is_issued(&table::decode(key, value)?);
+            Ok(!found)
+        })?;
+        Ok(found)
+    }
+
+    fn freed_number(&self, promotion: &Promotion, at: UnixMillis) -> Result<Option<VoucherKey>, ViewError> {
         let mut found: Option<VoucherKey> = None;
         table::walk(self.view, &table::freed_of(promotion.id), None, |key, value| {
             if table::parse_freed(key).is_some_and(|free_from| free_from <= at.min(self.now)) {
@@ -206,10 +208,10 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         })?;
         let Some(before) = found else { return Ok(None) };
         let Some(next) = before.next_round() else { return Ok(None) };
-        let Some(last) = report::voucher(self.view, &before)? else { return Ok(Some((next, None))) };
+        let Some(last) = report::voucher(self.view, &before)? else { return Ok(Some(next)) };
         // Who may have lost its last records may have handed it out again.
         let doubt = doubt::current(self.view)?.filter(|doubt| doubt.covers(last.token.body().issued));
-        Ok(doubt.is_none().then(|| (next, last.token.body().moved)))
+        Ok(doubt.is_none().then_some(next))
     }
 
     pub(super) fn check_count(&self, key: Vec<u8>, limit: u32, reason: Reason) -> Decided<()> {
@@ -231,9 +233,9 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
     ) -> DraftRecord {
         let mut secret = [0; SECRET_BYTES];
         rng.fill_bytes(&mut secret);
-        let Chosen { key, moved, redeemer } = chosen;
+        let Chosen { key, issuer, redeemer } = chosen;
         let (expires, key_epoch) = (promotion.expires(at), self.key_epoch);
-        let body = VoucherBody { key, moved, redeemer, card, issued: at, expires, secret, key_epoch };
+        let body = VoucherBody { key, issuer, redeemer, card, issued: at, expires, secret, key_epoch };
         let token = Token::sign(body, self.key);
         let message = proto::VoucherIssue {
             request: Some(request.message()),
@@ -245,4 +247,10 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         };
         Self::for_parties(Kind::VoucherIssue, [self.me(), holder, promotion.funder], &message)
     }
+}
+
+/// A number of a share, as it is handed out first by the share's owner.
+const fn number_of(promotion: &Promotion, share: &Share, number: u32) -> VoucherKey {
+    let (promotion, distributor, moved_by) = (promotion.id, share.distributor, share.by);
+    VoucherKey { promotion, distributor, number, round: 0, moved_by }
 }

@@ -141,7 +141,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
     /// Whether a voucher is signed in a key epoch of its issuer that has not come here yet.
     fn waits_for_key(&self, body: &VoucherBody) -> Result<bool, ViewError> {
         let found = Promotion::load(self.view, body.key.promotion, self.alliance.charter().currency)?;
-        let issuer = found.and_then(|promotion| promotion.distributor(body.issuer()).map(|d| d.shop));
+        let issuer = found.and_then(|promotion| promotion.distributor(body.issuer).map(|d| d.shop));
         let known = issuer.map(|issuer| self.alliance.key_epoch(issuer));
         Ok(body.key_epoch <= KEY_EPOCH_MAX && known.is_some_and(|known| body.key_epoch > known))
     }
@@ -151,7 +151,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         let body = token.body();
         let found = Promotion::load(self.view, body.key.promotion, self.alliance.charter().currency)?;
         let Some(promotion) = found else { return Ok(None) };
-        let Some(issuer) = promotion.distributor(body.issuer()).map(|d| d.shop) else { return Ok(None) };
+        let Some(issuer) = promotion.distributor(body.issuer).map(|d| d.shop) else { return Ok(None) };
         let stored = report::voucher(self.view, &body.key)?;
         // What is on record was verified when it came.
         if stored.as_ref().is_none_or(|voucher| voucher.token != token) {
@@ -252,7 +252,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
 
     /// Whether its life allows it.
     fn check_state(&self, shown: &Shown, occasion: &Occasion<'_>) -> Decided<()> {
-        let Shown { voucher, issuer, known, .. } = shown;
+        let Shown { promotion, voucher, issuer, known } = shown;
         let body = voucher.token.body();
         let state = voucher.state(occasion.at);
         if matches!(state, VoucherState::Redeemed | VoucherState::AtRisk) {
@@ -281,7 +281,9 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             }
             .into());
         }
-        if !self.gave_back_before(shown)? {
+        // Whoever redeems what it leased has handed it out itself.
+        let is_own = promotion.mode != Mode::Leased || voucher.issue.is_some();
+        if !is_own || voucher.was_passed_on_by(self.me()) || !self.gave_back_before(shown)? {
             return Err(Refusal::new(Reason::VoucherUnknown).into());
         }
         if !self.is_latest_round(shown)? {
@@ -300,7 +302,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
 
     /// Whether a record of its issuer's shows that it was handed out, where its key was revoked since: a thief makes vouchers
     /// without records. Who was passed the right got it by a record.
-    fn check_key_not_revoked(&self, shown: &Shown) -> Decided<()> {
+    pub(super) fn check_key_not_revoked(&self, shown: &Shown) -> Decided<()> {
         let Shown { voucher, issuer, known, .. } = shown;
         let on_record = *known && (voucher.issue.is_some() || voucher.right.step > 0);
         if !on_record && self.alliance.is_revoked(*issuer, voucher.token.body().key_epoch) {

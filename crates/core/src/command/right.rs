@@ -6,6 +6,7 @@ use super::{
     *,
 };
 use crate::{
+    fold,
     promotion::Mode,
     proof, report,
     right::{self, Act, PASSES_MAX, Statement},
@@ -17,6 +18,9 @@ const REVOKE_REASON_CHARS_MAX: usize = 200;
 const RESERVATION_KEY_BYTES_MAX: usize = 64;
 /// A purchase takes minutes; a key that got lost must not block a voucher for longer than a day.
 const RESERVATION_MS_MAX: i64 = 86_400_000;
+/// Room for what a transfer says beside its vouchers, and for what stands before each of these.
+const TRANSFER_FRAME_BYTES: usize = 256;
+const VOUCHER_FRAME_BYTES: usize = 8;
 /// Reservations of one voucher that stand; there are at most as many as uses.
 const RESERVATIONS_MAX: usize = 100;
 
@@ -58,6 +62,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         if keeper != self.me() {
             return Err(self.wrong_shop(shown.voucher.right.holder)?.into());
         }
+        self.check_key_not_revoked(&shown)?;
         let passed = self.pass(&shown, transfer.to)?;
         let request = Some(transfer.request.message());
         Ok(alloc::vec![self.transfer_record(&shown, transfer.to, alloc::vec![passed], request, None)])
@@ -101,6 +106,9 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         let voucher = &shown.voucher;
         if voucher.right.holder == self.me() {
             self.check_nothing_lost(voucher)?;
+        }
+        if voucher.was_passed_on_by(self.me()) {
+            return Err(Refusal::new(Reason::VoucherUnknown).into());
         }
         if !self.is_latest_round(shown)? {
             let expired = voucher.token.body().expires.ms();
@@ -293,6 +301,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         if voucher.uses_free("", self.now) == 0 && !hutong_record::planted!(PassUsedUp) {
             return Err(Refusal::new(Reason::VoucherReserved).into());
         }
+        self.check_key_not_revoked(shown)?;
         let passed = self.pass(shown, to)?;
         Ok(self.transfer_record(shown, to, alloc::vec![passed], None, Some(request)))
     }
@@ -332,7 +341,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             |standing| voucher.uses.iter().find(move |u| u.redeemer == self.me() && u.standing == standing);
         let used = own(UseStanding::AtRisk).ok_or_else(unknown)?;
         let holds = voucher.right.holder == self.me() || hutong_record::planted!(SettleWithoutRight);
-        if !holds || voucher.uses_left() == 0 {
+        if !holds || voucher.uses_left() == 0 || voucher.was_passed_on_by(self.me()) {
             return Err(already_redeemed(voucher).into());
         }
         self.check_nothing_lost(voucher)?;
@@ -350,6 +359,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
     /// Vouchers that will not be redeemed any more: their issuer can hand their numbers out again.
     fn give_back(&self, vouchers: &[VoucherKey]) -> Decided {
         let mut passed = Vec::new();
+        let mut bytes_left = fold::MESSAGE_BYTES_MAX - TRANSFER_FRAME_BYTES;
         let mut to = None;
         for key in vouchers {
             let Some(voucher) = report::voucher(self.view, key)? else { continue };
@@ -357,11 +367,17 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             let first = to.as_ref().is_none_or(|first: &Shown| {
                 (first.issuer, first.promotion.funder) == (shown.issuer, shown.promotion.funder)
             });
-            if !first || shown.voucher.right.holder != self.me() || shown.voucher.uses_left() == 0 {
+            let goes_back = shown.voucher.right.holder == self.me() && shown.issuer != self.me();
+            if !first || !goes_back || shown.voucher.uses_left() == 0 {
                 continue; // another time, or not any more
             }
             match self.pass(&shown, shown.issuer) {
-                Ok(voucher) => passed.push(voucher),
+                Ok(voucher) => {
+                    let bytes = voucher.encoded_len() + VOUCHER_FRAME_BYTES;
+                    let Some(left) = bytes_left.checked_sub(bytes) else { break }; // the others come in a record of theirs
+                    bytes_left = left;
+                    passed.push(voucher);
+                }
                 Err(DecideError::Refused(_)) => continue,
                 Err(error) => return Err(error),
             }

@@ -99,7 +99,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         let currency = self.alliance.charter().currency;
         let promotion = Promotion::load(self.view, key.promotion, currency)?.ok_or_else(unknown)?;
         let used = voucher.use_of(respond.receipt).ok_or(Refusal::new(Reason::RedemptionAlreadyVoided))?;
-        let issuer = promotion.distributor(token.body().issuer()).ok_or_else(unknown)?.shop;
+        let issuer = promotion.distributor(token.body().issuer).ok_or_else(unknown)?.shop;
         match respond.answer {
             A::Concede => self.check_concession(respond.receipt, used)?,
             A::Accept | A::Dispute | A::Withdraw => self.check_response(respond, used)?,

@@ -86,7 +86,8 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
     fn never_issued(&self, promotion: RecordId, share: Share) -> Result<Vec<Share>, ViewError> {
         let mut free = Vec::new();
         let mut first = share.first;
-        let start = VoucherKey { promotion, distributor: share.distributor, number: share.first, round: 0 };
+        let (distributor, number) = (share.distributor, share.first);
+        let start = VoucherKey { promotion, distributor, number, round: 0, moved_by: None };
         let mut issued = Vec::new();
         // The key just before the share's first voucher.
         let before = VoucherKey { number: share.first - 1, round: u16::MAX, ..start };

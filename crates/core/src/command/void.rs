@@ -34,7 +34,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             reason: void.reason.clone(),
             returned: void.returned.map(Into::into),
         };
-        let issuer = promotion.distributor(token.body().issuer()).ok_or_else(unknown)?.shop;
+        let issuer = promotion.distributor(token.body().issuer).ok_or_else(unknown)?.shop;
         let parties = used.parties(issuer, promotion.funder);
         Ok(alloc::vec![Self::for_parties(Kind::RedemptionVoid, parties, &message)])
     }

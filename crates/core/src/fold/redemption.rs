@@ -34,7 +34,8 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         self.check_uses_left(&voucher, &genuine.promotion, &used, right.uses)?;
         if voucher.uses.is_empty() && voucher.token != genuine.token {
             // Of several under one number, the one that is used.
-            voucher.take_over(genuine.token.clone(), self.follow(&genuine, &[])?);
+            let first = self.follow(&genuine, &[])?;
+            self.take_over(&mut voucher, &genuine, first);
         }
         self.adopt(&mut voucher, &genuine, right, &message.passes)?;
         if voucher.used_here(&used) {
@@ -48,6 +49,10 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         self.note_use_elsewhere(&used);
         self.put_used(&voucher, &genuine)?;
         self.expose_risks(&voucher, &genuine.promotion)?;
+        if genuine.promotion.mode == Mode::Leased && voucher.issue.is_none() {
+            // Whoever redeems what it leased has handed it out before, in its own log: this was nobody's number to use.
+            self.charge(self.author(), genuine.promotion.funder, genuine.promotion.worst_minor())?;
+        }
         match standing {
             UseStanding::ByRight => self.book(&genuine, &used, 1, used.at)?,
             UseStanding::AtRisk | UseStanding::Lost => self.count_risk(&genuine.promotion, &used, 1)?,

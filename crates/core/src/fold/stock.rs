@@ -88,6 +88,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
             distributor: share.distributor,
             number: moved.first,
             round: 0,
+            moved_by: None,
         };
         let before = VoucherKey { number: moved.first - 1, round: u16::MAX, ..first };
         let issued = table::collect_while(
@@ -98,8 +99,9 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
                 let voucher: Voucher = table::decode(key, value)?;
                 let body = voucher.token.body();
                 // What another owner handed out before is in another log, and is not this owner's to answer for.
-                let its_own = body.issuer() == share.owner && body.moved.map(|m| m.by) == share.by;
-                Ok((body.key.number <= moved.last).then_some(its_own && voucher.issue.is_some()))
+                let its_own = body.issuer == share.owner && body.key.moved_by == share.by;
+                let is_moved = body.key.number >= moved.first;
+                Ok((body.key.number <= moved.last).then_some(is_moved && its_own && voucher.issue.is_some()))
             },
         )?;
         let count = issued.into_iter().filter(|issued| *issued).count();

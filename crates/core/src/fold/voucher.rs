@@ -36,7 +36,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         let token = Token::parse(bytes).map_err(|_| ignore("token is malformed"))?;
         let promotion = self.promotion_of(token.body().key.promotion)?;
         let issuer =
-            promotion.distributor(token.body().issuer()).ok_or_else(|| ignore("no such distributor"))?.shop;
+            promotion.distributor(token.body().issuer).ok_or_else(|| ignore("no such distributor"))?.shop;
         let stored: Option<Voucher> = table::read(self.view, &table::voucher(&token.body().key))?;
         if stored.is_some_and(|voucher| voucher.token == token) {
             return Ok(Genuine { token, promotion, issuer }); // it was verified when it came
@@ -110,11 +110,12 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         // A receipt may have come first, over other bytes under this number. It must not matter which came first, so
         // the hand-out counts all the same, and the token that was used stays.
         if voucher.uses.is_empty() && voucher.token != *token {
-            voucher.take_over(token.clone(), first);
+            self.take_over(&mut voucher, &genuine, first);
         }
         voucher.issue = Some(self.id());
         self.put_voucher(&voucher);
         self.note_issue(&voucher, promotion, *issuer)?;
+        self.let_go_of_round_before(token, promotion)?;
         let mut changes = Changes::new(self.me());
         if promotion.mode == Mode::Designated {
             changes.deed(*issuer, first.holder, Deed::VoucherGiven);
@@ -122,6 +123,14 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         changes.apply(self.view, &self.source_now())?;
         let tokens = alloc::vec![genuine.token];
         self.answer(&request, Answer::HandedOut { sale: None, tokens })
+    }
+
+    /// A voucher whose number is handed out again does not go back, and its number is not free.
+    fn let_go_of_round_before(&mut self, token: &Token, promotion: &Promotion) -> Handled {
+        let key = token.body().key;
+        let Some(round) = key.round.checked_sub(1) else { return Ok(()) };
+        let before: Option<Voucher> = table::read(self.view, &table::voucher(&VoucherKey { round, ..key }))?;
+        before.map_or(Ok(()), |before| self.note_held(&before, promotion))
     }
 
     /// A leased number is handed out again when its last voucher was not used and cannot be any more: all of that is in
@@ -146,8 +155,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         let body = token.body();
         let (distributor, number) = (body.key.distributor, body.key.number);
         let share = stock::share_with(self.view, promotion, distributor, number, number)?;
-        let by = body.moved.map(|moved| moved.by);
-        let owned = share.is_some_and(|share| share.owner == body.issuer() && share.by == by);
+        let owned = share.is_some_and(|share| share.owner == body.issuer && share.by == body.key.moved_by);
         if owned || hutong_record::planted!(HandOutMoved) {
             return Ok(());
         }
@@ -191,26 +199,42 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
     pub(super) fn note_held(&mut self, voucher: &Voucher, promotion: &Promotion) -> Handled {
         let body = voucher.token.body();
         // Of several under one number, the one that is kept.
-        let issuer = promotion.distributor(body.issuer()).ok_or_else(|| ignore("no such distributor"))?.shop;
+        let issuer = promotion.distributor(body.issuer).ok_or_else(|| ignore("no such distributor"))?.shop;
         let again = body.key.next_round().map(|next| self.view.get(&table::voucher(&next))).transpose()?;
         let latest = again.flatten().is_none();
-        let mine = voucher.right.holder == self.me() && voucher.uses.is_empty() && latest;
-        let expires = body.expires;
-        let (freed, at_once) = (
-            table::freed(&body.key, self.settled_after(voucher, promotion)),
-            table::freed(&body.key, UnixMillis::EPOCH),
-        );
-        let held = table::held(&body.key, expires);
+        let is_held = voucher.right.holder == self.me() && !voucher.was_passed_on_by(self.me());
+        let mine = is_held && voucher.uses.is_empty() && latest;
+        let give_back = Duty::GiveBack(alloc::vec![body.key]);
+        let [freed, at_once, held, given_back] = self.kept_for(voucher, promotion);
         let (freeable, may_go_back) = (issuer == self.me(), voucher.passes.len() < crate::right::PASSES_MAX);
         if freeable {
             self.keep_if(mine && voucher.revoked.is_some(), at_once, &body.key);
             self.keep_if(mine && promotion.reuse_expired && voucher.revoked.is_none(), freed, &body.key);
         } else {
             self.keep_if(mine && promotion.reuse_expired && may_go_back, held, &(body.key, issuer));
-            let give_back = Duty::GiveBack(alloc::vec![body.key]);
-            self.keep_if(mine && voucher.revoked.is_some() && may_go_back, give_back.key(), &give_back);
+            self.keep_if(mine && voucher.revoked.is_some() && may_go_back, given_back, &give_back);
         }
         Ok(())
+    }
+
+    /// Where it is kept that a voucher's number is free from a time on, or at once; and that the voucher goes back when it
+    /// has expired, or at once.
+    fn kept_for(&self, voucher: &Voucher, promotion: &Promotion) -> [Vec<u8>; 4] {
+        let body = voucher.token.body();
+        [
+            table::freed(&body.key, self.settled_after(voucher, promotion)),
+            table::freed(&body.key, UnixMillis::EPOCH),
+            table::held(&body.key, body.expires),
+            Duty::GiveBack(alloc::vec![body.key]).key(),
+        ]
+    }
+
+    /// Puts a voucher in the place of another one under the same number.
+    pub(super) fn take_over(&mut self, voucher: &mut Voucher, by: &Genuine, right: Right) {
+        for key in self.kept_for(voucher, &by.promotion) {
+            self.view.remove(key);
+        }
+        voucher.take_over(by.token.clone(), right);
     }
 
     /// The moment from which nobody can enter a use of an expired voucher any more, at risk or late.
@@ -234,8 +258,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         let mut issued: Issued = table::read(self.view, &table::issued(promotion))?.unwrap_or_default();
         issued.count += 1;
         table::write(self.view, table::issued(promotion), &issued);
-        let by = body.moved.map(|moved| moved.by);
-        let number = table::number(promotion, body.key.distributor, by);
+        let number = table::number(promotion, body.key.distributor, body.key.moved_by);
         let last: u32 = table::read(self.view, &number)?.unwrap_or_default();
         table::write(self.view, number, &last.max(body.key.number));
         self.forget_freed(&body.key)?;

@@ -160,7 +160,7 @@ impl Rows<'_> {
         span::each_voucher(view, span, |voucher| {
             let body = voucher.token.body();
             let Some(promotion) = promotions.of(view, body.key.promotion)? else { return Ok(()) };
-            let issuer = promotion.distributor(body.issuer()).map(|distributor| distributor.shop);
+            let issuer = promotion.distributor(body.issuer).map(|distributor| distributor.shop);
             let me = self.alliance.me();
             let for_me = promotion.redeemers.get(usize::from(body.redeemer)) == Some(&me);
             let key = match (self.group, issuer) {

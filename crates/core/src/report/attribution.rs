@@ -117,7 +117,7 @@ fn redemptions(
         report.redemptions += 1;
         let body = voucher.token.body();
         let promotion = promotions.of(view, body.key.promotion)?;
-        let issuer = promotion.and_then(|promotion| promotion.distributor(body.issuer()));
+        let issuer = promotion.and_then(|promotion| promotion.distributor(body.issuer));
         let hand_out = issuer.map(|issuer| (body.issued, issuer.shop));
         let conversion = Conversion { at: used.at, entered: used.entered, card: used.card, hand_out };
         let trail = evidence::trail(view, alliance, &conversion)?;

@@ -191,6 +191,12 @@ impl Voucher {
         }
     }
 
+    /// Whether a shop passed the right on by a record of its own, so that what it states about it now would contradict that:
+    /// of two vouchers that a cheat made under one number, by what became of the other.
+    pub(crate) fn was_passed_on_by(&self, shop: ShopId) -> bool {
+        self.passed_by.contains(&(shop, self.right.step))
+    }
+
     /// In the place of another voucher under the same number: what was done with that one holds for it alone.
     pub(crate) fn take_over(&mut self, token: Token, right: Right) {
         let (issue, passed_by) = (self.issue, core::mem::take(&mut self.passed_by));

@@ -74,7 +74,8 @@ mod tests {
 
     #[test]
     fn answers_stand_where_their_codes_stood() {
-        let key = |number| VoucherKey { promotion: RecordId::new([1; 32]), distributor: 0, number, round: 0 };
+        let promotion = RecordId::new([1; 32]);
+        let key = |number| VoucherKey { promotion, distributor: 0, number, round: 0, moved_by: None };
         let qualified = |number| Qualified {
             voucher: Some(key(number)),
             title: String::new(),

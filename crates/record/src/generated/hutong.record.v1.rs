@@ -1525,6 +1525,10 @@ pub struct VoucherId {
     pub number: u32,
     #[prost(uint32, tag = "4")]
     pub round: u32,
+    /// The QuotaMove record that brought the number to the shop that handed it out, 32 bytes; absent: it was that shop's from
+    /// the beginning. What two shops hand out under one number, as a cheat may bring about, are two vouchers.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub move_id: ::prost::bytes::Bytes,
 }
 /// What an issuer states by a token's signature. It can be shown to anyone, and tells neither card nor secret.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -45,7 +45,7 @@ impl World {
                 && !checks.risk.was_accepted(key)
         };
         let offer = self.offers.iter().find(|offer| offer.id == Some(body.key.promotion))?;
-        let home = *offer.distributors.get(usize::from(body.issuer()))?;
+        let home = *offer.distributors.get(usize::from(body.issuer))?;
         let sound = |shop: &ShopNumber| self.is_sound(*shop);
         let expires_ms = body.expires.ms_since(self.clock(home));
         if !untouched(&body.key) || expires_ms < HOUR_MS || !sound(&home) {

@@ -278,7 +278,7 @@ impl World {
     /// Whether a voucher's home, which passes the right on when it is asked to, runs in two copies: while they cannot hear of
     /// each other, each may pass it on.
     fn may_copies_pass_on(&self, offer: &Offer, token: &Token) -> bool {
-        let home = offer.distributors.get(usize::from(token.body().issuer()));
+        let home = offer.distributors.get(usize::from(token.body().issuer));
         offer.mode == Mode::Anywhere && home.is_some_and(|shop| self.shops[*shop].nodes.len() > 1)
     }
 

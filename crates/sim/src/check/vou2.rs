@@ -14,7 +14,8 @@ const UTC_OFFSET_MINUTES: i32 = 480;
 /// Vouchers that tills were given, by promotion and shop.
 #[derive(Debug, Default)]
 pub(crate) struct HandedOut {
-    by_key: BTreeMap<VoucherKey, (ShopNumber, Token)>,
+    /// By number and round, whoever owned the number.
+    by_number: BTreeMap<VoucherKey, (ShopNumber, Token)>,
     counts: BTreeMap<(RecordId, ShopNumber), Count>,
     by_day: BTreeMap<(RecordId, ShopNumber, i64), BTreeSet<VoucherKey>>,
     by_card: BTreeMap<(RecordId, ShopNumber, CardId), BTreeSet<VoucherKey>>,
@@ -48,7 +49,7 @@ impl HandedOut {
         dealt_double: bool,
     ) -> Checked {
         let body = token.body();
-        let before = match self.by_key.entry(body.key) {
+        let before = match self.by_number.entry(number(body.key)) {
             Entry::Occupied(before) => before.into_mut(),
             Entry::Vacant(place) => {
                 self.counts.entry((body.key.promotion, shop)).or_default().add(body.key);
@@ -95,7 +96,10 @@ impl HandedOut {
     /// A voucher is used: its number is not to have been handed out again.
     pub(super) fn used(&mut self, key: VoucherKey) -> Checked {
         let again = key.round.checked_add(1).map(|round| VoucherKey { round, ..key });
-        match again.filter(|again| self.by_key.contains_key(again)) {
+        let is_out = |key: &VoucherKey| {
+            self.by_number.get(&number(*key)).is_some_and(|(_, token)| token.body().key == *key)
+        };
+        match again.filter(is_out) {
             Some(again) => self.oversell(format!("{key:?} was used, and {again:?} is handed out")),
             None => Ok(()),
         }
@@ -103,7 +107,7 @@ impl HandedOut {
 
     /// Vouchers handed out.
     pub(crate) fn count(&self) -> u64 {
-        self.by_key.len() as u64
+        self.by_number.len() as u64
     }
 
     /// Vouchers of a promotion that a shop handed out.
@@ -119,13 +123,18 @@ impl HandedOut {
 
     /// The vouchers.
     pub(super) fn tokens(&self) -> impl Iterator<Item = Token> {
-        self.by_key.values().map(|(_, token)| token.clone())
+        self.by_number.values().map(|(_, token)| token.clone())
     }
 
     /// Vouchers past a quota, or under a number that was not free.
     pub(crate) const fn oversold(&self) -> u64 {
         self.oversold
     }
+}
+
+/// A number of a round, however it came to its owner.
+const fn number(key: VoucherKey) -> VoucherKey {
+    VoucherKey { moved_by: None, ..key }
 }
 
 /// A voucher that was honoured lies within its shop's quota.

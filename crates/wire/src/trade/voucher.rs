@@ -16,7 +16,7 @@ pub fn token_message(token: &Token, promotion: &Promotion) -> merchant::Voucher 
     let body = token.body();
     let designated =
         promotion.redeemers.get(usize::from(body.redeemer)).filter(|_| promotion.mode == Mode::Designated);
-    let issuer = promotion.distributor(body.issuer());
+    let issuer = promotion.distributor(body.issuer);
     merchant::Voucher {
         id: body.key.to_string(),
         promotion_id: promotion.id.to_string(),
@@ -73,7 +73,7 @@ pub fn voucher_message(
     me: ShopId,
     at: UnixMillis,
 ) -> merchant::Voucher {
-    let issuer = promotion.distributor(voucher.token.body().issuer());
+    let issuer = promotion.distributor(voucher.token.body().issuer);
     let base = if issuer.is_some_and(|d| d.shop == me) {
         handed_out_message(&voucher.token, promotion)
     } else {
@@ -181,11 +181,12 @@ mod tests {
     }
 
     fn token(redeemer: u8) -> Token {
-        let key = VoucherKey { promotion: RecordId::new([9; 32]), distributor: 0, number: 4, round: 1 };
+        let promotion = RecordId::new([9; 32]);
+        let key = VoucherKey { promotion, distributor: 0, number: 4, round: 1, moved_by: None };
         let (issued, expires) = (at(10), at(100_010));
         let body = VoucherBody {
             key,
-            moved: None,
+            issuer: 0,
             redeemer,
             card: None,
             issued,
