@@ -221,3 +221,76 @@ fn a_proof_that_is_shown_again_and_again_takes_no_more_room() {
     assert_eq!((street.line_count(4, 1), street.booked(1, 4)), (lines, before));
     street.check_agreement("shown again");
 }
+
+/// A leased number's redeemer sees its hand-out in its own log, and so does the funder: where there is none, nobody was to
+/// have the voucher, in whatever round.
+#[test]
+fn leased_vouchers_that_were_never_handed_out_are_their_redeemers_own_loss() {
+    let mut street = Street::new(250, 3);
+    let terms = street.leased(&[(1, 1), (2, 0)]);
+    let promotion = street.publish(0, terms).unwrap();
+    street.meet();
+    let sold = street.issue(1, promotion, None).unwrap();
+    for round in 1..4 {
+        let key = VoucherKey { round, ..sold.body().key };
+        let token = Token::sign(VoucherBody { key, ..sold.body().clone() }, &street.shops[1].keys.signing);
+        let refused = street.redeem(1, &token.qr_text(), None).unwrap_err();
+        assert_eq!(refused.reason, Reason::VoucherUnknown, "its own node does not help");
+        let money = |yuan_: i64| Some(proto::Money::from(yuan(yuan_)));
+        let tag = street.request();
+        let receipt = proto::Redemption {
+            request: Some(proto::Request { id: tag.id, hash: tag.hash.to_vec().into() }),
+            token: token.bytes().to_vec().into(),
+            redeemed_unix_ms: street.now.ms(),
+            purchase: money(40),
+            discount: money(3),
+            bounty: money(0),
+            credited_id: street.bytes(1),
+            touched_unix_ms: token.body().issued.ms(),
+            ..Default::default()
+        };
+        street.plant(1, Kind::Redemption, &[0, 1], &receipt);
+    }
+    street.come_to_rest();
+    // Three times 3 yuan for the discount, less 4 yuan, which is all that one use can cost.
+    assert_eq!(street.balance(1, 0), 3 * (300 - 400));
+    street.check_agreement("never handed out");
+}
+
+/// Two vouchers under one number for one shop: the first is revoked and goes back before the second is handed out.
+#[test]
+fn who_gave_a_voucher_back_does_not_take_another_one_under_its_number() {
+    let mut street = Street::new(251, 4);
+    let terms = street.terms(&[1], 2);
+    let promotion = street.publish(3, terms).unwrap();
+    street.meet();
+    let genuine = street.issue(1, promotion, None).unwrap();
+    let [first, second] = [7, 8].map(|secret| {
+        let key = VoucherKey { number: 2, ..genuine.body().key };
+        let body = VoucherBody { key, secret: [secret; 10], ..genuine.body().clone() };
+        Token::sign(body, &street.shops[1].keys.signing)
+    });
+    let mut request = || {
+        let tag = street.request();
+        Some(proto::Request { id: tag.id, hash: tag.hash.to_vec().into() })
+    };
+    let (one, other) = (request(), request());
+    let revocation = proto::VoucherRevocation {
+        request: one,
+        token: first.bytes().to_vec().into(),
+        revoked_unix_ms: street.now.ms(),
+        reason: String::new(),
+    };
+    street.plant(1, Kind::VoucherRevocation, &[1, 2, 3], &revocation);
+    street.come_to_rest();
+    let issue = proto::VoucherIssue { request: other, token: second.bytes().to_vec().into() };
+    street.plant(1, Kind::VoucherIssue, &[1, 2, 3], &issue);
+    street.come_to_rest();
+    for _ in 0..2 {
+        let refused = street.redeem(2, &second.qr_text(), None).unwrap_err();
+        assert_eq!(refused.reason, Reason::VoucherUnknown);
+    }
+    street.come_to_rest();
+    assert_eq!(street.liable(0), [street.id(1)]);
+    street.check_agreement("given back");
+}

@@ -8,7 +8,7 @@ use hutong_core::{
     stock,
     voucher::{Token, VoucherKey, VoucherState},
 };
-use hutong_record::{Currency, proto};
+use hutong_record::{CardId, Currency, proto};
 
 use crate::street::{DAY_MS, Street};
 
@@ -225,4 +225,30 @@ fn a_leased_number_is_free_when_its_voucher_expired() {
     street.redeem(1, &second.qr_text(), None).unwrap();
     street.come_to_rest();
     street.check_agreement("again");
+}
+
+/// What comes with a voucher that was passed on makes a record of many of them too long.
+#[test]
+fn many_vouchers_go_back_in_as_many_records_as_they_need() {
+    const VOUCHERS: usize = 33;
+    let mut street = Street::new(252, 5);
+    let terms = proto::Promotion { reuse_expired: true, ..street.anywhere(1, &[2, 3]) };
+    let promotion = street.publish(4, terms).unwrap();
+    street.meet();
+    let card = |n: usize| Some(CardId::new([u8::try_from(n).unwrap(); 16]));
+    let tokens: Vec<_> = (0..VOUCHERS).map(|n| street.issue(1, promotion, card(n)).unwrap()).collect();
+    street.meet();
+    for token in &tokens {
+        street.transfer(1, token, 2).unwrap();
+    }
+    street.meet();
+    street.pass(30 * DAY_MS);
+    street.come_to_rest();
+    for token in &tokens {
+        assert_eq!(street.voucher(1, token).right.holder, street.id(1));
+    }
+    let head = street.shops[2].ledger.head(street.id(2));
+    street.come_to_rest();
+    assert_eq!(street.shops[2].ledger.head(street.id(2)), head, "each goes back once");
+    street.check_agreement("all are back");
 }
