@@ -3558,7 +3558,8 @@ pub struct Money {
 /// then, so that a repeat gets the same answer; fields that they cannot tell are absent.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Voucher {
-    /// Text id: promotion, distributor whose number it is from the beginning, number, and round unless it is the first.
+    /// Text id: promotion, distributor whose number it is from the beginning, number, and round unless it is the first; where the
+    /// number was moved, round and the move's record.
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
     /// Hex.
