@@ -84,6 +84,16 @@ macro_rules! reasons {
                     $((Self::$name, Language::Chinese) => $zh, (Self::$name, Language::English) => $en),*
                 }
             }
+
+            /// The facts that its texts name, each once.
+            pub fn fact_names(self) -> Vec<&'static str> {
+                let templates = [Language::Chinese, Language::English].map(|language| self.template(language));
+                let named = templates.into_iter().flat_map(|text| text.split('{').skip(1));
+                let mut names: Vec<_> = named.filter_map(|rest| Some(rest.split_once('}')?.0)).collect();
+                names.sort_unstable();
+                names.dedup();
+                names
+            }
         }
     };
 }
@@ -390,5 +400,7 @@ mod tests {
         assert_eq!(refusal.text(Language::English), "the quota of 40 vouchers is used up");
         assert_eq!(refusal.text(Language::Chinese), "配额已发完（40 张）");
         assert_eq!(refusal.fact("quota"), Some("40"));
+        assert_eq!(Reason::LineOverLimit.fact_names(), ["ally", "owed", "stop"]);
+        assert!(Reason::Busy.fact_names().is_empty());
     }
 }
