@@ -10,6 +10,7 @@ use super::{
     Globals,
     output::{Answer, fields},
     problem::Problem,
+    resolve::{full_id, resolve_id},
     right,
     sale::RequestIdArg,
     session::Session,
@@ -155,7 +156,7 @@ pub(crate) struct QualifyArgs {
 /// Which redemption.
 #[derive(Debug, Args)]
 pub(crate) struct VoidArgs {
-    /// The redemption's id, as `redeem` printed it.
+    /// The redemption's id, as `redeem` printed it, or its beginning.
     redemption: String,
     /// Why, at most 200 characters.
     #[arg(long, default_value = "")]
@@ -329,12 +330,20 @@ async fn qualify(session: &Session, args: QualifyArgs) -> anyhow::Result<Answer>
     Ok(Answer::new(vouchers.iter().map(show::qualified_json).collect(), show::qualified_text(&vouchers)))
 }
 
+async fn redemption_id(session: &Session, text: &str) -> anyhow::Result<String> {
+    if let Some(id) = full_id(text) {
+        return Ok(id);
+    }
+    let lines = session.client.all_bookings(&session.alliance_id, None, None).await?;
+    Ok(resolve_id("redemption", text, lines.into_iter().map(|line| line.redemption_id))?)
+}
+
 async fn void(session: &Session, args: VoidArgs) -> anyhow::Result<Answer> {
     let request_id = args.request.or_random();
     let request = proto::VoidRedemptionRequest {
         alliance_id: session.alliance_id.clone(),
         request_id: request_id.clone(),
-        redemption_id: args.redemption,
+        redemption_id: redemption_id(session, &args.redemption).await?,
         reason: args.reason,
         returned: session.money(args.returned).await?,
         void_time: args.time,
