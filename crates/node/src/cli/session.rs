@@ -116,6 +116,19 @@ impl Session {
         announced_until(&self.client, alliance_id, &shop_id).await
     }
 
+    /// The text in the caller's language.
+    pub(crate) fn say<'a>(&self, en: &'a str, zh: &'a str) -> &'a str {
+        match self.language {
+            Language::En => en,
+            Language::Zh => zh,
+        }
+    }
+
+    /// The request id that a call was made by, for repeating it.
+    pub(crate) fn request_hint(&self, request_id: &str) -> String {
+        format!("{} {request_id}", self.say("request id", "请求号"))
+    }
+
     /// The id of a receipt in the books of this shop with any other, as typed.
     pub(crate) async fn receipt(&self, text: &str) -> anyhow::Result<String> {
         if let Some(id) = full_id(text) {

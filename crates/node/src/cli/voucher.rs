@@ -17,6 +17,9 @@ use super::{
     show, value,
 };
 
+/// Where a list was cut at its limit.
+pub(super) const MORE_EN: &str = "There are more: raise --limit.";
+pub(super) const MORE_ZH: &str = "还有更多：请调高 --limit。";
 /// The largest page that a node gives.
 const PAGE_SIZE_MAX: usize = 1_000;
 
@@ -253,7 +256,7 @@ async fn issue(session: &Session, args: IssueArgs) -> anyhow::Result<Answer> {
     if args.qr {
         text = format!("{text}\n\n{}", qr(&voucher.qr_text)?);
     }
-    Ok(Answer::new(with_request_id(&request_id, &voucher), text).hint(format!("request id {request_id}")))
+    Ok(Answer::new(with_request_id(&request_id, &voucher), text).hint(session.request_hint(&request_id)))
 }
 
 /// A QR code of half blocks, light on dark as terminals mostly are.
@@ -300,9 +303,12 @@ async fn redeem(session: &Session, args: RedeemArgs) -> anyhow::Result<Answer> {
         ("uses left", if answer.uses_left > 0 { answer.uses_left.to_string() } else { String::new() }),
     ]);
     let told = Answer::new(show::redemption_json(&request_id, &answer), text)
-        .hint(format!("request id {request_id}"));
+        .hint(session.request_hint(&request_id));
     Ok(match answer.at_risk {
-        true => told.hint("Taken at this shop's own risk: the home is asked when it can be reached."),
+        true => told.hint(session.say(
+            "Taken at this shop's own risk: the home is asked when it can be reached.",
+            "本店自担风险受理：能连上发券店时会向其确认。",
+        )),
         false => told,
     })
 }
@@ -354,7 +360,7 @@ async fn void(session: &Session, args: VoidArgs) -> anyhow::Result<Answer> {
     json["discount"] = show::money_json(answer.discount.as_ref());
     let taken_off = fields([("takes off", show::money(answer.discount.as_ref()))]);
     let text = format!("{}\n{taken_off}", show::voucher_text(&voucher, &session.names().await));
-    Ok(Answer::new(json, text).hint(format!("request id {request_id}")))
+    Ok(Answer::new(json, text).hint(session.request_hint(&request_id)))
 }
 
 async fn list(session: &Session, limit: usize, filter: &str) -> anyhow::Result<Answer> {
@@ -382,7 +388,7 @@ async fn list(session: &Session, limit: usize, filter: &str) -> anyhow::Result<A
         vouchers.iter().map(show::voucher_json).collect(),
         show::vouchers_text(&vouchers, &session.names().await),
     );
-    Ok(if page_token.is_empty() { answer } else { answer.hint("There are more: raise --limit.") })
+    Ok(if page_token.is_empty() { answer } else { answer.hint(session.say(MORE_EN, MORE_ZH)) })
 }
 
 async fn touch(session: &Session, args: TouchArgs) -> anyhow::Result<Answer> {
@@ -404,7 +410,7 @@ async fn touch(session: &Session, args: TouchArgs) -> anyhow::Result<Answer> {
     };
     let answer = session.client.record_touch(request).await?;
     let json = json!({ "request_id": request_id, "touch_id": answer.touch_id });
-    Ok(Answer::new(json, format!("touch {}", answer.touch_id)).hint(format!("request id {request_id}")))
+    Ok(Answer::new(json, format!("touch {}", answer.touch_id)).hint(session.request_hint(&request_id)))
 }
 
 #[cfg(test)]

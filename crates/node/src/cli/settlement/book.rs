@@ -158,5 +158,5 @@ async fn send_response(session: &Session, request: proto::RespondToReceiptReques
         Language::En => format!("on record as {record_id}"),
         Language::Zh => format!("已记录：{record_id}"),
     };
-    Ok(Answer::new(json, text).hint(format!("request id {request_id}")))
+    Ok(Answer::new(json, text).hint(session.request_hint(&request_id)))
 }

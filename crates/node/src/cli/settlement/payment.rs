@@ -76,7 +76,7 @@ pub(super) async fn pay(session: &Session, args: PayArgs) -> anyhow::Result<Answ
         Language::En => format!("payment {payment_id}: booked when the ally confirms it"),
         Language::Zh => format!("付款 {payment_id}：对方确认后入账"),
     };
-    Ok(Answer::new(json, text).hint(format!("request id {request_id}")))
+    Ok(Answer::new(json, text).hint(session.request_hint(&request_id)))
 }
 
 pub(super) async fn carry_over(session: &Session, args: CarryOverArgs) -> anyhow::Result<Answer> {
@@ -100,7 +100,7 @@ pub(super) async fn carry_over(session: &Session, args: CarryOverArgs) -> anyhow
         (Language::Zh, false) => format!("{}：{ally} 确认后本店欠其 {amount}", payment.id),
     };
     let json = json!({ "request_id": request_id, "payment": payment_json(&payment) });
-    Ok(Answer::new(json, text).hint(format!("request id {request_id}")))
+    Ok(Answer::new(json, text).hint(session.request_hint(&request_id)))
 }
 
 fn payment_state(payment: &proto::SettlementPayment) -> String {
@@ -139,7 +139,7 @@ pub(super) async fn confirm(session: &Session, args: ConfirmArgs) -> anyhow::Res
         (Language::Zh, true) => "已否认：不入账",
         (Language::Zh, false) => "已确认：双方入账",
     };
-    Ok(Answer::new(json, text).hint(format!("request id {request_id}")))
+    Ok(Answer::new(json, text).hint(session.request_hint(&request_id)))
 }
 
 async fn payment_id(session: &Session, text: &str) -> anyhow::Result<String> {
