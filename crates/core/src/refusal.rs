@@ -84,6 +84,16 @@ macro_rules! reasons {
                     $((Self::$name, Language::Chinese) => $zh, (Self::$name, Language::English) => $en),*
                 }
             }
+
+            /// The facts that its texts name, each once.
+            pub fn fact_names(self) -> Vec<&'static str> {
+                let templates = [Language::Chinese, Language::English].map(|language| self.template(language));
+                let named = templates.into_iter().flat_map(|text| text.split('{').skip(1));
+                let mut names: Vec<_> = named.filter_map(|rest| Some(rest.split_once('}')?.0)).collect();
+                names.sort_unstable();
+                names.dedup();
+                names
+            }
         }
     };
 }
@@ -134,7 +144,7 @@ reasons! {
     /// The shop that handed a voucher out signed it with a new key, of which nothing has come here.
     IssuerKeyUnknown, "ISSUER_KEY_UNKNOWN", Later, "发券店已换密钥，本店尚未收到消息，请联网后再试", "the shop that gave it has a new key, and the news has not come here: try again once linked";
     /// The node is in no such alliance.
-    AllianceUnknown, "ALLIANCE_UNKNOWN", NotFound, "本店不在这个联盟", "this node is in no such alliance";
+    AllianceUnknown, "ALLIANCE_UNKNOWN", NotFound, "本店不在这个联盟（用 hutong alliance list 查看；用 hutong alliance create 创建，或凭邀请链接 hutong alliance join 加入）", "this node is in no such alliance: see hutong alliance list; found one with hutong alliance create, or join one by its link with hutong alliance join";
     /// The node is in several alliances, and the request names none.
     AllianceUnnamed, "ALLIANCE_UNNAMED", Invalid, "本店在多个联盟，请指明一个", "this node is in several alliances: name one";
     /// The node is in the alliance already.
@@ -289,8 +299,8 @@ reasons! {
     ConsentGiven, "CONSENT_GIVEN", State, "本店已同意该期的另一次轧差", "this shop has consented to another run of that period";
     /// The run takes other balances than both shops disclosed.
     BalanceDiffers, "BALANCE_DIFFERS", State, "轧差所用余额与双方公布的不符", "the run takes other balances than were disclosed";
-    /// The shop offers no credit line, or none any more.
-    LineUnknown, "LINE_UNKNOWN", NotFound, "对方没有提供信用额度", "that shop offers no credit line";
+    /// The shop offers no credit line, or none any more; or this shop has given no word on one that it could take back.
+    LineUnknown, "LINE_UNKNOWN", NotFound, "与这家店之间没有这样的信用额度", "there is no such credit line with that shop";
     /// A word on the credit line is missing, past its time, or leaves too little.
     LineNotOpen, "LINE_NOT_OPEN", State, "与 {ally} 之间的信用额度未获双方同意、已到期或余额不足", "the credit line with {ally} is not agreed to by both, past its time, or too small by now";
     /// By the credit line an ally would come to owe more than this shop's limit.
@@ -325,6 +335,10 @@ reasons! {
     BundleTruncated, "BUNDLE_TRUNCATED", Invalid, "记录包不完整；断开之前的记录已保留（新 {new} 条）", "the bundle is cut off; the records before that are kept ({new} were new)";
     /// The bundle's bytes are not what was written.
     BundleDamaged, "BUNDLE_DAMAGED", Invalid, "记录包已损坏；损坏处之前的记录已保留（新 {new} 条）", "the bundle is damaged; the records before that are kept ({new} were new)";
+    /// What is done between two shops was asked for with this shop itself.
+    OwnShop, "OWN_SHOP", Invalid, "不能对本店自己这样做", "that is this shop itself: name another one";
+    /// The statement after the last agreed one is for a period that has not ended.
+    PeriodNotOver, "PERIOD_NOT_OVER", State, "下一期对账单的期间尚未结束（可用 --end 提前截止）", "the period of the next statement is not over; an earlier end can be named";
 }
 
 impl Refusal {
@@ -390,5 +404,7 @@ mod tests {
         assert_eq!(refusal.text(Language::English), "the quota of 40 vouchers is used up");
         assert_eq!(refusal.text(Language::Chinese), "配额已发完（40 张）");
         assert_eq!(refusal.fact("quota"), Some("40"));
+        assert_eq!(Reason::LineOverLimit.fact_names(), ["ally", "owed", "stop"]);
+        assert!(Reason::Busy.fact_names().is_empty());
     }
 }

@@ -24,7 +24,10 @@ use age::secrecy::SecretString;
 use hutong_record::AllianceId;
 use zeroize::Zeroizing;
 
-use crate::data_folder::{DataFolder, DataFolderError, Secrecy, create_secret_folder, write_new};
+use crate::{
+    data_folder::{DataFolder, DataFolderError, Secrecy, create_secret_folder, output_failed, write_new},
+    whole_file,
+};
 
 const TITLE: &[u8] = b"hutong backup v1\n";
 const HASH_CONTEXT: &str = "hutong 2026 v1 backup";
@@ -114,7 +117,7 @@ impl Passphrase {
 /// # Errors
 /// A file cannot be read or written; nothing is left under the name then.
 pub fn write(data: &DataFolder, file: &Path, passphrase: &Passphrase) -> Result<Contents, BackupError> {
-    write_new(file, b"", Secrecy::Secret)?;
+    whole_file::write_new(file, b"", Secrecy::Secret).map_err(|error| output_failed(file, error))?;
     let written = fill(data, file, passphrase).and_then(|written| {
         let mut read = Contents::default();
         open(file, passphrase, &mut |name, _, bytes| read.count(name, bytes))?;
@@ -416,7 +419,9 @@ mod tests {
         let words = passphrase("correct horse battery\n");
         let contents = write(&data, &file, &words).unwrap();
         assert_eq!(contents, Contents { files: 6, bytes: 200_010 + 7 + 8 + 12 + 11, alliances: 1 });
-        assert!(matches!(write(&data, &file, &words), Err(BackupError::Folder(DataFolderError::Exists(_)))));
+        let again = write(&data, &file, &words).unwrap_err();
+        assert!(matches!(again, BackupError::Folder(DataFolderError::OutputExists(_))));
+        assert!(again.to_string().contains("--output"), "{again}");
         let restored = DataFolder::new(temporary.path().join("restored"));
         assert_eq!(restore(&file, &words, &restored).unwrap(), contents);
         for name in names(&data).unwrap() {

@@ -36,6 +36,9 @@ pub enum DataFolderError {
     /// A node was set up here already.
     #[error("{0} exists already: choose another folder with --data, nothing was changed")]
     Exists(PathBuf),
+    /// The file that was to be written is there.
+    #[error("{0} exists already: choose another --output, nothing was changed")]
+    OutputExists(PathBuf),
     /// Others than the owner may read or write a secret.
     #[error(
         "{path} can be read or written by others (mode {mode:03o}): run `chmod 600 {path}`, and if others use \
@@ -321,6 +324,14 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8], secrecy: Secrecy) -> Result<(
         io::ErrorKind::AlreadyExists => DataFolderError::Exists(path.to_owned()),
         _ => DataFolderError::Io { path: path.to_owned(), source },
     })
+}
+
+/// The failure to make a file that was asked for by name: one that is there is not written over.
+pub(crate) fn output_failed(path: &Path, source: io::Error) -> DataFolderError {
+    match source.kind() {
+        io::ErrorKind::AlreadyExists => DataFolderError::OutputExists(path.to_owned()),
+        _ => DataFolderError::Io { path: path.to_owned(), source },
+    }
 }
 
 /// Puts a file in the place of another, whole or not at all, and waits until it is on the disk.

@@ -30,6 +30,9 @@ const ATTEMPT_LIMIT_MIN: Duration = Duration::from_secs(3);
 /// How long an answer to a join waits for the first exchange of records.
 const FIRST_SYNC_WAIT: Duration = Duration::from_secs(5);
 
+/// A fact of a peer's refusal, characters: an id in hex has 64, a shop's name fewer.
+const FACT_CHARS_MAX: usize = 200;
+
 /// What founders choose; the rest of a charter follows.
 #[derive(Debug, Clone)]
 pub(crate) struct Founding {
@@ -213,17 +216,43 @@ fn unreached(why: &(impl std::fmt::Display + ?Sized)) -> Refusal {
     Refusal::new(Reason::InviterUnreachable).with("why", why)
 }
 
-/// The inviting shop's refusal, passed on.
+/// The inviting shop's refusal, passed on with the facts that its text names. They are a peer's words: no more of them,
+/// nothing long, and nothing that moves a terminal's cursor.
 fn refusal_of(status: &tonic::Status) -> Refusal {
     let info = status.get_error_details().error_info().cloned();
-    match info.as_ref().and_then(|info| Reason::from_code(&info.reason)) {
-        Some(reason) => Refusal::new(reason),
-        None => unreached(status.message()),
-    }
+    let Some((info, reason)) = info.and_then(|info| Reason::from_code(&info.reason).map(|r| (info, r)))
+    else {
+        return unreached(status.message());
+    };
+    let told = |name: &str| match info.metadata.get(name) {
+        Some(value) => value.chars().filter(|c| !c.is_control()).take(FACT_CHARS_MAX).collect(),
+        None => "?".to_owned(),
+    };
+    let names = reason.fact_names().into_iter();
+    names.fold(Refusal::new(reason), |refusal, name| refusal.with(name, told(name)))
 }
 
 fn random<const N: usize>() -> Result<[u8; N], Refusal> {
     let mut bytes = [0; N];
     SysRng.try_fill_bytes(&mut bytes).map_err(|error| internal(&error))?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use hutong_core::refusal::Language;
+    use hutong_wire::status::refused;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_of_the_inviting_shop_comes_with_the_facts_that_its_text_names() {
+        let shop_id = "ab".repeat(32);
+        let refusal = Refusal::new(Reason::ShopContinued).with("shop_id", &shop_id).with("other", "x");
+        let passed_on = refusal_of(&refused(&refusal, Language::English));
+        assert_eq!(passed_on, Refusal::new(Reason::ShopContinued).with("shop_id", &shop_id));
+        let rude = Refusal::new(Reason::CategoryTaken).with("category", "茶\x1b[2J".repeat(1_000));
+        let text = refusal_of(&refused(&rude, Language::English)).text(Language::English);
+        assert!(text.chars().count() < 300 && !text.contains(['\x1b', '{']), "{text}");
+    }
 }

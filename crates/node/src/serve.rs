@@ -69,6 +69,7 @@ pub async fn run(data: DataFolder, config: Config, log: LogFilter) -> anyhow::Re
     let asked_to_stop = asked_to_stop();
     let hung_up = signal(SignalKind::hangup());
     let reload = Arc::new(Reload { data: data.clone(), at_start, merchant: controls, log });
+    let settings = reload.clone();
     if let Some(listener) = metrics_listener {
         data.write_metrics_address(listener.local_addr()?)?;
         let sampler = Arc::new(Sampler::new(node.clone(), exposition));
@@ -100,6 +101,9 @@ pub async fn run(data: DataFolder, config: Config, log: LogFilter) -> anyhow::Re
     });
     if stopped.await.is_err() {
         tracing::warn!("some calls did not finish in time");
+    }
+    if tokio::time::timeout(GRACE, settings.merchant.close()).await.is_err() {
+        tracing::warn!("the audit log did not reach the disk in time");
     }
     outcome
 }

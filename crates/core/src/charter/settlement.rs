@@ -50,6 +50,12 @@ impl SettlementRules {
         UnixMillis::new(start_ms.clamp(0, now.ms())).unwrap_or(UnixMillis::EPOCH)
     }
 
+    /// The end of the settlement period that a moment lies in.
+    pub fn next_period_end(&self, utc_offset_minutes: i32, now: UnixMillis) -> UnixMillis {
+        let period_ms = i64::from(self.period_days) * DAY_MS;
+        self.period_end(utc_offset_minutes, now.saturating_add_ms(period_ms))
+    }
+
     /// Whether a dispute of one moment is in time for a receipt of another.
     pub fn in_time(&self, receipt: UnixMillis, dispute: UnixMillis) -> bool {
         dispute.ms_since(receipt) <= i64::from(self.dispute_days) * DAY_MS

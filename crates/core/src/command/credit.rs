@@ -126,6 +126,9 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
                 words.push(Self::word(line, 0, None));
             }
         }
+        if words.is_empty() {
+            return Err(Refusal::new(Reason::LineUnknown).into());
+        }
         Ok(words)
     }
 

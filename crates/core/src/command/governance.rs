@@ -237,8 +237,11 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
 
     pub(super) fn remove(&self, shop: ShopId, last: Option<u64>, held: u64, reason: &str) -> Decided {
         self.check_voice()?;
+        if shop == self.me() {
+            return Err(Refusal::new(Reason::OwnShop).into());
+        }
         let member = self.alliance.roster().shop(shop).ok_or(Refusal::new(Reason::MemberUnknown))?;
-        if member.standing == Standing::Removed || shop == self.me() {
+        if member.standing == Standing::Removed {
             return Err(Refusal::new(Reason::MemberUnknown).with("shop_id", shop).into());
         }
         let proposed = match last {

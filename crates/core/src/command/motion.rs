@@ -68,7 +68,9 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             return Ok(());
         }
         self.alliance.own_membership()?;
-        Err(Refusal::new(Reason::AdmissionOpen))
+        let until = self.alliance.roster().shop(self.me()).and_then(|member| member.since);
+        let refusal = Refusal::new(Reason::AdmissionOpen);
+        Err(until.map_or(refusal.clone(), |until| refusal.with("until_unix_ms", until.ms())))
     }
 
     fn bar(&self) -> Option<BarCause> {

@@ -165,7 +165,10 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
     pub(super) fn check_ally(&self, ally: ShopId) -> Result<(), Refusal> {
         self.alliance.own_membership()?;
         let known = self.alliance.roster().shop(ally).is_some_and(crate::roster::Member::was_admitted);
-        if known && ally != self.me() {
+        if ally == self.me() {
+            return Err(Refusal::new(Reason::OwnShop));
+        }
+        if known {
             return Ok(());
         }
         Err(Refusal::new(Reason::MemberUnknown).with("shop_id", ally))
@@ -242,10 +245,20 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         let end = sign.end.unwrap_or_else(|| self.period_end());
         let last = before.last().and_then(|case| case.agreed.as_ref());
         let start = last.map_or(UnixMillis::EPOCH, |agreed| agreed.content.end);
+        if sign.end.is_none() && end <= start {
+            return Err(self.period_not_over(start));
+        }
         if end > self.now || end <= start {
             return Err(Refusal::field("period_end_time", "is not after the last statement's, or not over"));
         }
         Ok(end)
+    }
+
+    /// When the statement after that of a moment is due by itself.
+    fn period_not_over(&self, start: UnixMillis) -> Refusal {
+        let charter = self.alliance.charter();
+        let end = charter.settlement.next_period_end(charter.utc_offset_minutes, self.now);
+        Refusal::new(Reason::PeriodNotOver).with("from_unix_ms", start.ms()).with("until_unix_ms", end.ms())
     }
 
     pub(super) fn pay(&self, pay: &PayCommand) -> Decided {
@@ -335,6 +348,10 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             }
             for (field, minor) in [("warn", limit.warn_minor), ("stop", limit.stop_minor)] {
                 bounds::number(field, minor.unwrap_or_default(), 0..=hutong_record::MINOR_MAX)?;
+            }
+            if limit.warn_minor.zip(limit.stop_minor).is_some_and(|(warn, stop)| stop < warn) {
+                let why = "is below the limit for warnings: there would be none before hand-outs stop";
+                return Err(Refusal::field("stop", why).into());
             }
         }
         let message = proto::SettlementSetting { setting: Some(setting.clone()) };

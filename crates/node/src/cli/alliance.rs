@@ -227,7 +227,7 @@ pub(crate) async fn run(globals: &Globals, command: AllianceCommand) -> anyhow::
         AllianceCommand::Show => {
             let request =
                 proto::GetAllianceRequest { alliance_id: session.alliance_id.clone(), read_mask: None };
-            alliance_answer(session.client.get_alliance(request).await?.alliance)
+            alliance_answer(&session, session.client.get_alliance(request).await?.alliance).await
         }
         AllianceCommand::Invite(args) => invite(globals, &session, args).await,
         AllianceCommand::Join { link, continues } => join(globals, &session, link, &continues).await,
@@ -246,9 +246,11 @@ pub(crate) async fn run(globals: &Globals, command: AllianceCommand) -> anyhow::
     }
 }
 
-fn alliance_answer(alliance: Option<proto::Alliance>) -> anyhow::Result<Answer> {
+async fn alliance_answer(session: &Session, alliance: Option<proto::Alliance>) -> anyhow::Result<Answer> {
     let alliance = alliance.ok_or(Problem::Answer("alliance"))?;
-    Ok(Answer::new(show::alliance_json(&alliance), show::alliance_text(&alliance)))
+    let announced = session.announced_until(&alliance.id).await;
+    let text = show::alliance_text(&alliance, announced.as_ref());
+    Ok(Answer::new(show::alliance_json(&alliance), text))
 }
 
 fn member_answer(member: Option<proto::Member>) -> anyhow::Result<Answer> {
@@ -287,8 +289,11 @@ async fn create(session: &Session, args: CreateArgs) -> anyhow::Result<Answer> {
         origin,
         category: args.category,
     };
-    let answer = alliance_answer(session.client.create_alliance(request).await?.alliance)?;
-    Ok(answer.hint("Next: `hutong alliance invite` makes a link for a neighbour."))
+    let answer = alliance_answer(session, session.client.create_alliance(request).await?.alliance).await?;
+    Ok(answer.hint(match session.language {
+        Language::En => "Next: `hutong alliance invite` makes a link for a neighbour.",
+        Language::Zh => "下一步：用 `hutong alliance invite` 为邻店生成邀请链接。",
+    }))
 }
 
 /// The alliance that the new one goes on from.
@@ -311,16 +316,19 @@ async fn origin(
 
 async fn list(session: &Session) -> anyhow::Result<Answer> {
     let alliances = session.client.all_alliances().await?;
-    let row = |alliance: &proto::Alliance| {
-        [
+    let mut rows = Vec::with_capacity(alliances.len());
+    for alliance in &alliances {
+        let announced = session.announced_until(&alliance.id).await;
+        rows.push([
             show::short(&alliance.id),
             alliance.name.clone(),
-            show::member_state(alliance.own_state()),
+            announced
+                .map_or_else(|| show::member_state(alliance.own_state()), |until| show::announced(&until)),
             alliance.member_count.to_string(),
             alliance.currency_code.clone(),
-        ]
-    };
-    let text = table(["id", "name", "this shop", "members", "currency"], alliances.iter().map(row).collect());
+        ]);
+    }
+    let text = table(["id", "name", "this shop", "members", "currency"], rows);
     Ok(Answer::new(alliances.iter().map(show::alliance_json).collect(), text))
 }
 
@@ -349,7 +357,10 @@ async fn invite(globals: &Globals, session: &Session, args: InviteArgs) -> anyho
         text = format!("{text}\n\n{drawn}");
     }
     let answer = Answer::new(json, text);
-    let answer = answer.hint("The neighbour runs `hutong alliance join LINK`.");
+    let answer = answer.hint(match globals.language() {
+        Language::En => "The neighbour runs `hutong alliance join LINK`.",
+        Language::Zh => "请邻店执行 `hutong alliance join 链接`。",
+    });
     if through.is_empty() {
         return Ok(answer);
     }
@@ -383,14 +394,20 @@ async fn join(
     let alliance = session.client.join_alliance(request).await?.alliance;
     let (own_state, votes) =
         alliance.as_ref().map(|a| (a.own_state(), a.admission_votes)).unwrap_or_default();
-    let answer = alliance_answer(alliance)?;
-    Ok(match (own_state, votes) {
+    let answer = alliance_answer(session, alliance).await?;
+    Ok(match (own_state, votes, session.language) {
         // The inviting shop's vote is enough; its records are on their way.
-        (proto::MemberState::Pending, 0..=1) => {
+        (proto::MemberState::Pending, 0..=1, Language::En) => {
             answer.hint("Admitted; the node is catching up: `hutong alliance show` tells when it has.")
         }
-        (proto::MemberState::Pending, _) => {
+        (proto::MemberState::Pending, 0..=1, Language::Zh) => {
+            answer.hint("已接纳，正在同步记录：完成与否见 `hutong alliance show`。")
+        }
+        (proto::MemberState::Pending, _, Language::En) => {
             answer.hint("The core members have to vote: `hutong alliance show` tells when they have.")
+        }
+        (proto::MemberState::Pending, _, Language::Zh) => {
+            answer.hint("须由核心成员表决：结果见 `hutong alliance show`。")
         }
         _ => answer,
     })

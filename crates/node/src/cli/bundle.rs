@@ -17,7 +17,7 @@ use super::{Globals, doctor, output::Answer, session, show};
 use crate::{
     clock,
     config::Config,
-    data_folder::DataFolder,
+    data_folder::{DataFolder, output_failed},
     format::{self, Written},
     identity_file,
     metrics::process,
@@ -177,7 +177,7 @@ fn tail(log: &Path) -> io::Result<String> {
 
 fn write(path: &Path, entries: Vec<(String, String)>, redaction: &Redaction) -> anyhow::Result<()> {
     let file = fs::File::options().write(true).create_new(true).open(path);
-    let file = file.with_context(|| path.display().to_string())?;
+    let file = file.map_err(|error| output_failed(path, error))?;
     let mut tar = tar::Builder::new(file);
     for (name, text) in entries {
         let text = redaction.apply(&text);

@@ -105,7 +105,7 @@ pub(crate) async fn run(globals: &Globals, command: ChannelCommand) -> anyhow::R
             };
             session.client.set_staff_card(request).await?;
             let json = json!({ "request_id": request_id, "staff": !remove });
-            Ok(Answer::new(json, "noted").hint(format!("request id {request_id}")))
+            Ok(Answer::new(json, session.say("noted", "已登记")).hint(session.request_hint(&request_id)))
         }
     }
 }
@@ -133,7 +133,7 @@ async fn create(session: &Session, args: CreateArgs) -> anyhow::Result<Answer> {
         text = format!("{text}\n\n{}", qr(&channel.link)?);
     }
     let json = json!({ "request_id": request_id, "channel": json(&channel) });
-    Ok(Answer::new(json, text).hint(format!("request id {request_id}")))
+    Ok(Answer::new(json, text).hint(session.request_hint(&request_id)))
 }
 
 async fn list(session: &Session) -> anyhow::Result<Answer> {
@@ -169,7 +169,7 @@ async fn scan(session: &Session, args: ScanArgs) -> anyhow::Result<Answer> {
         "channel": scan.channel,
     });
     let text = fields([("touch", scan.touch_id), ("channel", scan.channel), ("sent to", to)]);
-    Ok(Answer::new(json, text).hint(format!("request id {request_id}")))
+    Ok(Answer::new(json, text).hint(session.request_hint(&request_id)))
 }
 
 fn json(channel: &proto::Channel) -> Value {

@@ -8,7 +8,7 @@ use hutong_record::{AllianceId, Continuation, ContinuationError, RecoverySeed, S
 use prost::Message as _;
 use serde_json::json;
 
-use super::{Globals, output::Answer, phrase, problem::Problem, session::Session, show};
+use super::{Globals, output::Answer, phrase, problem::Problem, resolve::full_id, session::Session, show};
 use crate::identity_file;
 
 /// Of which shop, and its words.
@@ -34,9 +34,9 @@ pub(crate) struct ContinueArgs {
 /// Who is said to continue whom when this shop asks to be let in.
 #[derive(Debug, Args)]
 pub(crate) struct JoinContinues {
-    /// This shop continues one whose log is closed for good, by the id of that one, 64 hexadecimal digits; the members see it
-    /// before they vote.
-    #[arg(long, value_name = "SHOP_ID", requires = "phrase_file")]
+    /// This shop continues one whose log is closed for good, by the full id of that one, 64 hexadecimal digits; the members
+    /// see it before they vote.
+    #[arg(long, value_name = "SHOP_ID", requires = "phrase_file", value_parser = old_shop)]
     continues: Option<ShopId>,
     /// With --continues: a file with the 24 words of the old shop's recovery phrase; -: standard input.
     #[arg(long, value_name = "FILE", requires = "continues")]
@@ -51,6 +51,16 @@ impl JoinContinues {
             _ => Ok(Vec::new()),
         }
     }
+}
+
+/// This node is not in yet, and has no list of members to look a name or a beginning up in.
+fn old_shop(text: &str) -> Result<ShopId, String> {
+    let wrong = || {
+        "the full id is needed, 64 hexadecimal digits: `hutong status` tells it at the old shop, `hutong alliance members --json` \
+         at any member"
+            .to_owned()
+    };
+    full_id(text).and_then(|id| id.parse().ok()).ok_or_else(wrong)
 }
 
 /// The old shop's words never leave this process: what the node gets is what they signed.
@@ -101,5 +111,13 @@ mod tests {
         assert_eq!(*read.recovery_key_hash(), seed.recovery_key_hash());
         assert!(!bytes.windows(32).any(|part| part == seed.reveal()));
         assert_eq!(order(&seed, alliance, new, new), Err(ContinuationError::Itself));
+    }
+
+    #[test]
+    fn a_shop_that_nobody_here_lists_is_named_by_its_full_id() {
+        assert_eq!(old_shop(&"0A".repeat(32)), Ok(ShopId::new([10; 32])));
+        for short in ["0a0a", "老茶馆", ""] {
+            assert!(old_shop(short).unwrap_err().contains("full id"), "{short}");
+        }
     }
 }

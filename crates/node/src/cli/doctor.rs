@@ -8,9 +8,9 @@ mod folder;
 mod machine;
 mod network;
 
-use std::process::ExitCode;
+use std::{collections::BTreeMap, process::ExitCode};
 
-use hutong_client::{Language, proto};
+use hutong_client::{Language, Timestamp, proto};
 use serde_json::{Value, json};
 
 use super::{Globals, output::Answer, session, show};
@@ -172,10 +172,12 @@ async fn examine(data: &DataFolder, language: Language) -> Findings {
     let mut findings = Findings::new(language);
     folder::check(&mut findings, data);
     let config = folder::check_config(&mut findings, data);
-    let status = check_node(&mut findings, data).await;
+    let (status, announced) = check_node(&mut findings, data).await.unzip();
     machine::check(&mut findings, data, config.as_ref(), status.as_ref());
     match &status {
-        Some(status) => alliance::check(&mut findings, status, clock::now()),
+        Some(status) => {
+            alliance::check(&mut findings, status, &announced.unwrap_or_default(), clock::now());
+        }
         None => network::check_ports(&mut findings, config.as_ref()),
     }
     if let Some(config) = &config {
@@ -187,7 +189,13 @@ async fn examine(data: &DataFolder, language: Language) -> Findings {
     findings
 }
 
-async fn check_node(findings: &mut Findings, data: &DataFolder) -> Option<proto::GetStatusResponse> {
+/// The alliances, by id, in which the admission of this shop is open to objections, and until when.
+type Announced = BTreeMap<String, Timestamp>;
+
+async fn check_node(
+    findings: &mut Findings,
+    data: &DataFolder,
+) -> Option<(proto::GetStatusResponse, Announced)> {
     if !data.is_set_up() {
         return None;
     }
@@ -205,7 +213,13 @@ async fn check_node(findings: &mut Findings, data: &DataFolder) -> Option<proto:
             let found = findings.say("running since", "运行中，启动于");
             findings.ok("node", format!("{found} {since}"));
             check_version(findings, &status.version);
-            Some(status)
+            let mut announced = Announced::new();
+            for alliance in &status.alliances {
+                let id = &alliance.alliance_id;
+                let until = session::announced_until(&client, id, &status.shop_id).await;
+                announced.extend(until.map(|until| (id.clone(), until)));
+            }
+            Some((status, announced))
         }
         Err(error) => {
             let advice = findings.say("look at its log; restart it", "查看日志；重新启动");

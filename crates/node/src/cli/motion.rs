@@ -1,7 +1,7 @@
 //! `hutong motion`: how an alliance decides about itself.
 
 use clap::{Args, Subcommand, ValueEnum};
-use hutong_client::{Duration, Timestamp, proto};
+use hutong_client::{Duration, Language, Timestamp, proto};
 use serde_json::json;
 
 use super::{
@@ -40,7 +40,9 @@ pub(crate) enum MotionCommand {
     },
     /// Change the rules.
     #[command(
-        after_help = "Example:\n  hutong motion amend --dormancy 30 --objection-period 7d --reason '假期多'"
+        after_help = "Examples:\n  hutong motion amend --dormancy 30 --objection-period 7d --reason '假期多'
+  hutong motion amend --objection-period 0
+\nWhat is left out stays as it is: `hutong motion rules` tells how."
     )]
     Amend(Box<AmendArgs>),
     /// Propose a shop again whose admission was objected to, or another trade for a member.
@@ -168,40 +170,40 @@ impl State {
 /// Rules that votes can amend; the charter may begin with them.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct RulesArgs {
-    /// Core members' votes that change the rules [default: as many as admit or remove, whichever are more].
+    /// Core members' votes that change the rules [at the founding: as many as admit or remove, whichever are more].
     #[arg(long, value_name = "COUNT")]
     amendment_votes: Option<u32>,
-    /// Share of the core members who are awake that must be for it, 0 to 100 [default: 50].
+    /// Share of the core members who are awake that must be for it, 0 to 100 [at the founding: 50].
     #[arg(long, value_name = "PERCENT")]
     amendment_percent: Option<u32>,
-    /// Members, core or not, who must vouch for a newcomer [default: 0].
+    /// Members, core or not, who must vouch for a newcomer [at the founding: 0].
     #[arg(long, value_name = "COUNT")]
     sponsors: Option<u32>,
-    /// How long an admission is open to objections, at most 90d [default: not at all].
-    #[arg(long, value_name = "DURATION", value_parser = value::duration)]
+    /// How long an admission is open to objections, at most 90d; 0: not at all [at the founding: not at all].
+    #[arg(long, value_name = "DURATION", value_parser = value::duration_or_zero)]
     objection_period: Option<Duration>,
-    /// Objections of core members that stop an admission [default: 1].
+    /// Objections of core members that stop an admission [at the founding: 1].
     #[arg(long, value_name = "COUNT")]
     objection_votes: Option<u32>,
-    /// Days of silence after which a core member is not waited for, 7 to 3650; 0: never [default: 0].
+    /// Days of silence after which a core member is not waited for, 7 to 3650; 0: never [at the founding: 0].
     #[arg(long, value_name = "DAYS")]
     dormancy: Option<u32>,
-    /// Members of one trade; 0: as many as come [default: 0].
+    /// Members of one trade; 0: as many as come [at the founding: 0].
     #[arg(long, value_name = "COUNT")]
     category_shops: Option<u32>,
-    /// Core members' votes that give or annul a strike [default: as many as remove].
+    /// Core members' votes that give or annul a strike [at the founding: as many as remove].
     #[arg(long, value_name = "COUNT")]
     strike_votes: Option<u32>,
-    /// Strikes that suspend a member [default: 3].
+    /// Strikes that suspend a member [at the founding: 3].
     #[arg(long, value_name = "COUNT")]
     strike_limit: Option<u32>,
-    /// Days for which a strike counts [default: 365].
+    /// Days for which a strike counts [at the founding: 365].
     #[arg(long, value_name = "DAYS")]
     strike_days: Option<u32>,
-    /// Days for which a member is suspended [default: 30].
+    /// Days for which a member is suspended [at the founding: 30].
     #[arg(long, value_name = "DAYS")]
     suspension_days: Option<u32>,
-    /// Days within which a member can appeal [default: 14].
+    /// Days within which a member can appeal [at the founding: 14].
     #[arg(long, value_name = "DAYS")]
     appeal_days: Option<u32>,
 }
@@ -355,9 +357,12 @@ async fn answer(session: &Session, motion: Option<proto::Motion>) -> anyhow::Res
     let names = session.names().await;
     let answer = Answer::new(motion_json(&motion), motions_text(std::slice::from_ref(&motion), &names));
     Ok(match motion.state() {
-        proto::MotionState::Open => {
-            answer.hint("It waits for votes: others run `hutong motion vote` with the beginning of its id.")
-        }
+        proto::MotionState::Open => answer.hint(match session.language {
+            Language::En => {
+                "It waits for votes: others run `hutong motion vote` with the beginning of its id."
+            }
+            Language::Zh => "等待表决：请其他核心成员执行 `hutong motion vote`，写动议编号的开头即可。",
+        }),
         _ => answer,
     })
 }
@@ -391,8 +396,15 @@ async fn vote(session: &Session, motion: &str, against: bool) -> anyhow::Result<
 async fn list(session: &Session, state: Option<State>) -> anyhow::Result<Answer> {
     let mut motions = session.client.all_motions(&session.alliance_id).await?;
     motions.retain(|motion| state.is_none_or(|state| motion.state() == state.to_proto()));
+    in_order_of_time(&mut motions);
     let names = session.names().await;
     Ok(Answer::new(motions.iter().map(motion_json).collect(), motions_text(&motions, &names)))
+}
+
+/// The oldest first, as they were proposed; those of one moment by id.
+fn in_order_of_time(motions: &mut [proto::Motion]) {
+    let proposed = |motion: &proto::Motion| motion.propose_time.map(|time| (time.seconds, time.nanos));
+    motions.sort_by(|one, other| (proposed(one), &one.id).cmp(&(proposed(other), &other.id)));
 }
 
 async fn rules(session: &Session) -> anyhow::Result<Answer> {
@@ -404,11 +416,13 @@ async fn rules(session: &Session) -> anyhow::Result<Answer> {
 async fn go_on(session: &Session, season: u32, goes_on: bool) -> anyhow::Result<Answer> {
     let request = proto::ChooseSeasonRequest { alliance_id: session.alliance_id.clone(), season, goes_on };
     let season = session.client.choose_season(request).await?.season;
-    let does = if goes_on { "goes on in" } else { "stays behind at the beginning of" };
-    Ok(Answer::new(
-        json!({ "season": season, "goes_on": goes_on }),
-        format!("this shop {does} season {season}"),
-    ))
+    let text = match (session.language, goes_on) {
+        (Language::En, true) => format!("this shop goes on in season {season}"),
+        (Language::En, false) => format!("this shop stays behind at the beginning of season {season}"),
+        (Language::Zh, true) => format!("本店参加第 {season} 届"),
+        (Language::Zh, false) => format!("本店不参加第 {season} 届"),
+    };
+    Ok(Answer::new(json!({ "season": season, "goes_on": goes_on }), text))
 }
 
 async fn depart(
@@ -429,9 +443,12 @@ async fn depart(
     let request = proto::DepartAllianceRequest { alliance_id, next_alliance_id, split_id, reason };
     let departed = session.client.depart_alliance(request).await?.departure_time;
     let text = fields([("left", time(departed.as_ref()))]);
-    Ok(Answer::new(json!({ "departure_time": time_json(departed.as_ref()) }), text).hint(
-        "Keep the node running until its vouchers are used or past their time and its debts are settled.",
-    ))
+    Ok(Answer::new(json!({ "departure_time": time_json(departed.as_ref()) }), text).hint(match session.language {
+        Language::En => {
+            "Keep the node running until its vouchers are used or past their time and its debts are settled."
+        }
+        Language::Zh => "请让节点继续运行，直到本店的券用完或过期、账目结清。",
+    }))
 }
 
 async fn alliance_id(session: &Session, text: &str) -> anyhow::Result<String> {
@@ -451,4 +468,21 @@ pub(crate) async fn motion_id(session: &Session, text: &str) -> anyhow::Result<S
     let motions = session.client.all_motions(&session.alliance_id).await?;
     let known: Vec<_> = motions.into_iter().map(|m| Named { id: m.id, name: String::new() }).collect();
     Ok(resolve("motion", text, &known)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn motions_are_listed_in_the_order_in_which_they_were_proposed() {
+        let motion = |id: &str, seconds, nanos| proto::Motion {
+            id: id.to_owned(),
+            propose_time: Some(Timestamp { seconds, nanos }),
+            ..Default::default()
+        };
+        let mut motions = [motion("a", 3, 0), motion("c", 1, 5), motion("d", 1, 1), motion("b", 1, 5)];
+        in_order_of_time(&mut motions);
+        assert_eq!(motions.map(|motion| motion.id).concat(), "dbca");
+    }
 }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use hutong_client::{Language, proto};
+use hutong_client::{Language, Timestamp, proto};
 use serde_json::json;
 
 use super::{
@@ -11,7 +11,7 @@ use super::{
     output::{Answer, fields, table},
     problem::Problem,
     scrub::damage_line,
-    session::Session,
+    session::{Session, announced_until},
     show,
 };
 
@@ -50,18 +50,19 @@ pub(crate) async fn status(globals: &Globals) -> anyhow::Result<Answer> {
         ("memory", if status.memory_bytes == 0 { String::new() } else { show::bytes(status.memory_bytes) }),
     ]);
     for alliance in &status.alliances {
-        text = format!("{text}\n\n{}", alliance_text(alliance));
+        let announced = announced_until(&session.client, &alliance.alliance_id, &status.shop_id).await;
+        text = format!("{text}\n\n{}", alliance_text(alliance, announced.as_ref()));
     }
     Ok(Answer::new(show::status_json(&status), text))
 }
 
-fn alliance_text(alliance: &proto::AllianceStatus) -> String {
+fn alliance_text(alliance: &proto::AllianceStatus, announced: Option<&Timestamp>) -> String {
     let head = fields([
         ("alliance", show::label(&alliance.name, &alliance.alliance_id)),
         ("records", alliance.record_count.to_string()),
         ("not folded yet", alliance.unfolded_count.to_string()),
         ("signing", show::signing(&alliance.signing_doubt, Language::En).to_owned()),
-        ("standing", alliance.own_standing.clone()),
+        ("standing", announced.map_or_else(|| alliance.own_standing.clone(), show::announced)),
         ("key epoch", alliance.key_epoch.to_string()),
         ("vouchers in doubt until", show::time(alliance.doubtful_until_time.as_ref())),
         ("journal", show::bytes(alliance.journal_bytes)),
@@ -119,7 +120,12 @@ pub(crate) async fn federation(globals: &Globals, command: FederationCommand) ->
     let session = Session::open(globals).await?;
     let paused = matches!(command, FederationCommand::Pause);
     let answer = session.client.set_federation(proto::SetFederationRequest { paused }).await?;
-    let text = if answer.paused { "links to other nodes are paused" } else { "links to other nodes are on" };
+    let text = match (session.language, answer.paused) {
+        (Language::En, true) => "links to other nodes are paused",
+        (Language::En, false) => "links to other nodes are on",
+        (Language::Zh, true) => "与其他节点的连接已暂停",
+        (Language::Zh, false) => "与其他节点的连接已开启",
+    };
     Ok(Answer::new(json!({ "paused": answer.paused }), text))
 }
 

@@ -1,7 +1,7 @@
 //! `hutong promotion`.
 
 use clap::{Args, Subcommand};
-use hutong_client::proto;
+use hutong_client::{Language, proto};
 use serde_json::json;
 
 use super::{
@@ -98,7 +98,8 @@ pub(crate) async fn run(globals: &Globals, command: PromotionCommand) -> anyhow:
                 proto::ConsentToFundingRequest { alliance_id, request_id: request_id.clone(), promotion_id };
             let consent_id = session.client.consent_to_funding(request).await?.consent_id;
             let json = json!({ "request_id": request_id, "consent_id": consent_id });
-            Ok(Answer::new(json, format!("agreed: {consent_id}")).hint(format!("request id {request_id}")))
+            Ok(Answer::new(json, format!("{} {consent_id}", session.say("agreed:", "已同意：")))
+                .hint(session.request_hint(&request_id)))
         }
         PromotionCommand::Shares { promotion } => {
             let shares =
@@ -124,7 +125,11 @@ async fn move_quota(session: &Session, args: MoveQuotaArgs) -> anyhow::Result<An
     };
     let moved = session.client.move_quota(request).await?.moved_count;
     let json = json!({ "request_id": request_id, "moved_count": moved });
-    Ok(Answer::new(json, format!("{moved} numbers moved")).hint(format!("request id {request_id}")))
+    let text = match session.language {
+        Language::En => format!("{moved} numbers moved"),
+        Language::Zh => format!("已转移 {moved} 张"),
+    };
+    Ok(Answer::new(json, text).hint(session.request_hint(&request_id)))
 }
 
 async fn promotion_answer(session: &Session, promotion: Option<proto::Promotion>) -> anyhow::Result<Answer> {
@@ -154,7 +159,7 @@ async fn create(session: &Session, args: CreateArgs) -> anyhow::Result<Answer> {
     });
     let answer = Answer::new(json, show::promotion_text(&promotion, &session.names().await));
     Ok(match validate_only {
-        true => answer.hint("Checked only: nothing was published."),
-        false => answer.hint(format!("request id {request_id}")),
+        true => answer.hint(session.say("Checked only: nothing was published.", "仅作检查，未发布。")),
+        false => answer.hint(session.request_hint(&request_id)),
     })
 }

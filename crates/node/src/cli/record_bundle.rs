@@ -17,7 +17,10 @@ use super::{
     output::{Answer, fields},
     session::Session,
 };
-use crate::bundle::{BundleError, CHUNK_BYTES_MAX, Entry, Reader};
+use crate::{
+    bundle::{BundleError, CHUNK_BYTES_MAX, Entry, Reader},
+    data_folder::output_failed,
+};
 
 /// What to do with a bundle.
 #[derive(Debug, Subcommand)]
@@ -72,7 +75,7 @@ struct Written {
 
 async fn export(session: &Session, path: &Path, language: Language) -> anyhow::Result<Answer> {
     // The name is taken first, so that nothing which is there is ever written over.
-    File::create_new(path).with_context(|| path.display().to_string())?;
+    File::create_new(path).map_err(|error| output_failed(path, error))?;
     let beside = beside(path);
     let written = write_whole(session, path, &beside).await;
     if written.is_err() {

@@ -1,5 +1,7 @@
 //! From what people type to ids: a full id, the beginning of one, or a name.
 
+use std::collections::BTreeSet;
+
 use super::problem::Problem;
 
 /// Hex digits of a full id.
@@ -40,6 +42,17 @@ pub(crate) fn resolve(kind: &'static str, text: &str, known: &[Named]) -> Result
             Err(Problem::Ambiguous { kind, text, candidates: several.iter().map(|one| label(one)).collect() })
         }
     }
+}
+
+/// As [`resolve`], of what has ids alone. One that is listed several times is one.
+pub(crate) fn resolve_id(
+    kind: &'static str,
+    text: &str,
+    ids: impl IntoIterator<Item = String>,
+) -> Result<String, Problem> {
+    let ids: BTreeSet<_> = ids.into_iter().filter(|id| !id.is_empty()).collect();
+    let known: Vec<_> = ids.into_iter().map(|id| Named { id, name: String::new() }).collect();
+    resolve(kind, text, &known)
 }
 
 fn is_hex(text: &str) -> bool {
@@ -91,6 +104,15 @@ mod tests {
         street[0].name = id.clone();
         assert_eq!(resolve("shop", &id.to_uppercase(), &street).unwrap(), id);
         assert_eq!(resolve("shop", &"9".repeat(64), &[]).unwrap(), "9".repeat(64));
+    }
+
+    #[test]
+    fn an_id_that_is_listed_twice_is_one() {
+        let listed = || ["abcd1", "abcd1", "abef"].map(|start| named(start, "").id);
+        let ids = || listed().into_iter().chain([String::new()]);
+        assert_eq!(resolve_id("receipt", "abcd", ids()).unwrap(), named("abcd1", "").id);
+        let unknown = resolve_id("receipt", "ffff", ids());
+        assert!(matches!(unknown, Err(Problem::Unknown { candidates, .. }) if candidates.len() == 2));
     }
 
     #[test]

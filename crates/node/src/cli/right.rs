@@ -108,9 +108,10 @@ pub(crate) async fn request(session: &Session, args: RequestArgs) -> anyhow::Res
     let word = show::word(state.as_str_name(), "RIGHT_REQUEST_STATE_");
     let answer = Answer::new(json!({ "state": word }), word.clone());
     Ok(match state {
-        proto::RightRequestState::Waiting => {
-            answer.hint("Its home has not answered yet; the request stands. Ask again to hear of it.")
-        }
+        proto::RightRequestState::Waiting => answer.hint(session.say(
+            "Its home has not answered yet; the request stands. Ask again to hear of it.",
+            "发券店尚未答复，请求仍有效。请稍后再查。",
+        )),
         _ => answer,
     })
 }
@@ -159,5 +160,5 @@ async fn tell(
 ) -> anyhow::Result<Answer> {
     let voucher = required(voucher)?;
     let text = show::voucher_text(&voucher, &session.names().await);
-    Ok(Answer::new(with_request_id(request_id, &voucher), text).hint(format!("request id {request_id}")))
+    Ok(Answer::new(with_request_id(request_id, &voucher), text).hint(session.request_hint(request_id)))
 }

@@ -107,5 +107,5 @@ pub(crate) async fn run(globals: &Globals, command: SaleCommand) -> anyhow::Resu
     let text =
         format!("sale {}\n{}", answer.sale_id, show::vouchers_text(&answer.vouchers, &session.names().await));
     let json = json!({ "request_id": request_id, "sale_id": answer.sale_id, "vouchers": vouchers });
-    Ok(Answer::new(json, text).hint(format!("request id {request_id}")))
+    Ok(Answer::new(json, text).hint(session.request_hint(&request_id)))
 }

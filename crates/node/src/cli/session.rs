@@ -1,17 +1,20 @@
 //! A running node, reached through the data folder.
 
 use anyhow::Context as _;
-use hutong_client::{Client, Language, Token, proto};
+use hutong_client::{Client, Language, Timestamp, Token, proto};
 use hutong_record::Currency;
 
 use super::{
     Globals,
     problem::Problem,
-    resolve::{Named, full_id, resolve},
-    show::Names,
+    resolve::{Named, full_id, resolve, resolve_id},
+    show::{self, Names},
     value::MoneyArg,
 };
-use crate::data_folder::{DataFolder, DataFolderError};
+use crate::{
+    clock,
+    data_folder::{DataFolder, DataFolderError},
+};
 
 /// The node, and the alliance that the command is about.
 #[derive(Debug)]
@@ -72,7 +75,8 @@ impl Session {
         Ok(Books { currency, utc_offset_minutes, language: self.language })
     }
 
-    /// The ids of shops as typed, looked up only where they are not ids already. Removed shops can be named by id only.
+    /// The ids of shops as typed, looked up only where they are not ids already, for what begins anew: removed
+    /// shops can be named by id only.
     pub(crate) async fn shops<const N: usize>(&self, shops: [&str; N]) -> anyhow::Result<[String; N]> {
         let ids = self.shop_list(&shops).await?;
         ids.try_into().map_err(|_| Problem::Answer("members").into())
@@ -96,6 +100,48 @@ impl Session {
             return Ok(id);
         }
         Ok(resolve_closed(text, self.client.all_members(&self.alliance_id).await?)?)
+    }
+
+    /// The id of a shop that this one has dealt with, as typed: one that is in goes before a removed one of its name.
+    pub(crate) async fn ally(&self, text: &str) -> anyhow::Result<String> {
+        if let Some(id) = full_id(text) {
+            return Ok(id);
+        }
+        Ok(resolve_ally(text, self.client.all_members(&self.alliance_id).await?)?)
+    }
+
+    /// Until when this shop's admission to an alliance is open to objections; none: it is not, or nobody can tell.
+    pub(crate) async fn announced_until(&self, alliance_id: &str) -> Option<Timestamp> {
+        let shop_id = self.client.get_status(proto::GetStatusRequest {}).await.ok()?.shop_id;
+        announced_until(&self.client, alliance_id, &shop_id).await
+    }
+
+    /// The text in the caller's language.
+    pub(crate) fn say<'a>(&self, en: &'a str, zh: &'a str) -> &'a str {
+        match self.language {
+            Language::En => en,
+            Language::Zh => zh,
+        }
+    }
+
+    /// The request id that a call was made by, for repeating it.
+    pub(crate) fn request_hint(&self, request_id: &str) -> String {
+        format!("{} {request_id}", self.say("request id", "请求号"))
+    }
+
+    /// The id of a receipt in the books of this shop with any other, as typed.
+    pub(crate) async fn receipt(&self, text: &str) -> anyhow::Result<String> {
+        if let Some(id) = full_id(text) {
+            return Ok(id);
+        }
+        let mut receipts = Vec::new();
+        for exposure in self.client.all_exposures(&self.alliance_id).await? {
+            if !exposure.ally_id.is_empty() {
+                let lines = self.client.all_book_lines(&self.alliance_id, &exposure.ally_id, None, None);
+                receipts.extend(lines.await?.into_iter().map(|line| line.receipt_id));
+            }
+        }
+        Ok(resolve_id("receipt", text, receipts)?)
     }
 
     /// Names of the shops, for people to read. Without them ids are shown: what was done must be told in any case.
@@ -122,6 +168,20 @@ fn named(member: proto::Member) -> Named {
     Named { id: member.shop_id, name: member.name }
 }
 
+fn resolve_ally(text: &str, members: Vec<proto::Member>) -> Result<String, Problem> {
+    let (open, removed): (Vec<_>, Vec<_>) = members.into_iter().partition(is_named);
+    let mut known: Vec<Named> = open.into_iter().map(named).collect();
+    let has_name = known.iter().any(|one| one.name == text);
+    match resolve("shop", text, &known) {
+        // The beginning of an id may be that of a removed shop, too.
+        Ok(_) if !has_name => {}
+        Err(Problem::Unknown { .. }) => {}
+        found => return found,
+    }
+    known.extend(removed.into_iter().map(named));
+    resolve("shop", text, &known)
+}
+
 fn resolve_closed(text: &str, members: Vec<proto::Member>) -> Result<String, Problem> {
     let is_closed = |member: &proto::Member| {
         matches!(member.state(), proto::MemberState::Removed | proto::MemberState::Frozen)
@@ -135,6 +195,13 @@ fn resolve_closed(text: &str, members: Vec<proto::Member>) -> Result<String, Pro
         }
         found => found,
     }
+}
+
+/// As [`Session::announced_until`], of a shop whose id is known.
+pub(crate) async fn announced_until(client: &Client, alliance_id: &str, shop_id: &str) -> Option<Timestamp> {
+    let members = client.all_members(alliance_id).await.ok()?;
+    let own = members.iter().find(|member| member.shop_id == shop_id)?;
+    show::announced_until(own, clock::now()).copied()
 }
 
 /// Where the node of a data folder answers.
@@ -187,6 +254,24 @@ mod tests {
         assert_eq!(found("老茶馆").unwrap(), "bbbb");
         assert_eq!(found("鞋店").unwrap(), "cccc");
         assert_eq!(found("面馆").unwrap(), "dddd", "that its log is open, the node says");
+        assert!(matches!(found("布店"), Err(Problem::Unknown { candidates, .. }) if candidates.len() == 4));
+    }
+
+    #[test]
+    fn a_removed_shop_is_an_ally_still_and_one_of_its_name_that_is_in_goes_before_it() {
+        use proto::MemberState::{Member, Removed};
+        let members = vec![
+            member("aaaa1", "茶馆", Removed),
+            member("aaaa2", "面馆", Member),
+            member("bbbb", "鞋店", Member),
+            member("cccc", "鞋店", Removed),
+        ];
+        let found = |text: &str| resolve_ally(text, members.clone()).map(|id| id[..5].to_owned());
+        assert_eq!(found("茶馆").unwrap(), "aaaa1");
+        assert_eq!(found("cccc").unwrap(), "cccc0");
+        assert_eq!(found("鞋店").unwrap(), "bbbb0");
+        assert_eq!(found("aaaa2").unwrap(), "aaaa2");
+        assert!(matches!(found("aaaa"), Err(Problem::Ambiguous { .. })), "one of them is removed");
         assert!(matches!(found("布店"), Err(Problem::Unknown { candidates, .. }) if candidates.len() == 4));
     }
 }

@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 
 use hutong_client::{Duration, Language, Timestamp, proto};
-use hutong_record::Currency;
+use hutong_record::{Currency, UnixMillis};
 use serde_json::{Value, json};
 
 use super::output::{fields, table};
+use crate::clock;
 
 pub(crate) mod motion;
 mod promotion;
@@ -136,8 +137,8 @@ fn attribution_json(rules: &proto::AttributionRules) -> Value {
     })
 }
 
-/// An alliance, all of it.
-pub(crate) fn alliance_text(alliance: &proto::Alliance) -> String {
+/// An alliance, all of it; `announced_until`: this shop's admission is open to objections until then.
+pub(crate) fn alliance_text(alliance: &proto::Alliance, announced_until: Option<&Timestamp>) -> String {
     fields([
         ("alliance", alliance.name.clone()),
         ("id", alliance.id.clone()),
@@ -151,7 +152,7 @@ pub(crate) fn alliance_text(alliance: &proto::Alliance) -> String {
         ("settled every", days(alliance.settlement.map(|rules| rules.period_days))),
         ("disputes within", days(alliance.settlement.map(|rules| rules.dispute_days))),
         ("founded", time(alliance.create_time.as_ref())),
-        ("this shop", member_state(alliance.own_state())),
+        ("this shop", announced_until.map_or_else(|| member_state(alliance.own_state()), announced)),
         ("members", alliance.member_count.to_string()),
     ])
 }
@@ -183,8 +184,24 @@ pub(crate) fn member_json(member: &proto::Member) -> Value {
     })
 }
 
+/// Until when a member's admission is open to objections; none: it is not, or not any more.
+pub(crate) fn announced_until(member: &proto::Member, now: UnixMillis) -> Option<&Timestamp> {
+    let is_ahead = |until: &&Timestamp| {
+        until.seconds.saturating_mul(1_000).saturating_add(i64::from(until.nanos / 1_000_000)) > now.ms()
+    };
+    member.effective_time.as_ref().filter(|_| member.state() == proto::MemberState::Member).filter(is_ahead)
+}
+
+/// How a shop stands whose admission is open to objections.
+pub(crate) fn announced(until: &Timestamp) -> String {
+    format!("announced, open to objections until {}", time(Some(until)))
+}
+
 /// How a member stands, with what keeps it from beginning anything new.
-fn member_standing(member: &proto::Member) -> String {
+fn member_standing(member: &proto::Member, now: UnixMillis) -> String {
+    if let Some(until) = announced_until(member, now) {
+        return announced(until);
+    }
     let state = member_state(member.state());
     match (member.bar(), member.dormant) {
         (proto::MemberBar::Unspecified, false) => state,
@@ -223,12 +240,13 @@ pub(crate) fn continuations_text(language: Language, members: &[proto::Member]) 
 
 /// Shops, a line each.
 pub(crate) fn members_text(members: &[proto::Member]) -> String {
+    let now = clock::now();
     let row = |member: &proto::Member| {
         [
             short(&member.shop_id),
             member.name.clone(),
             member.category.clone(),
-            member_standing(member),
+            member_standing(member, now),
             if member.core { "yes" } else { "" }.to_owned(),
             if member.votes == 0 { String::new() } else { member.votes.to_string() },
             member.record_count.to_string(),

@@ -66,6 +66,23 @@ fn members_show_whom_they_continue_in_both_languages() {
 }
 
 #[test]
+fn a_shop_that_can_be_objected_to_is_announced_until_then() {
+    let member = |seconds| proto::Member {
+        state: proto::MemberState::Member.into(),
+        effective_time: Some(Timestamp { seconds, nanos: 0 }),
+        ..Default::default()
+    };
+    let now = UnixMillis::new(5_000).unwrap();
+    let told = member_standing(&member(6), now);
+    assert_eq!(told, "announced, open to objections until 1970-01-01T00:00:06Z");
+    assert_eq!(member_standing(&member(5), now), "member");
+    let removed = proto::Member { state: proto::MemberState::Removed.into(), ..member(6) };
+    assert_eq!(member_standing(&removed, now), "removed");
+    let alliance = alliance_text(&proto::Alliance::default(), Some(&Timestamp { seconds: 6, nanos: 0 }));
+    assert!(alliance.contains("announced, open to objections until"), "{alliance}");
+}
+
+#[test]
 fn json_has_the_fields_of_the_protos() {
     let promotion = proto::Promotion { benefit: Some(Benefit::AmountOff(cny(500))), ..Default::default() };
     let promotion = promotion_json(&promotion);

@@ -12,6 +12,7 @@ use super::{
     problem::Problem,
     session::{Session, node_endpoint},
     show, value,
+    voucher::{MORE_EN, MORE_ZH},
 };
 
 /// Entries of one page of the audit log.
@@ -224,7 +225,7 @@ async fn audit(session: &Session, limit: usize, filter: &str) -> anyhow::Result<
     let text =
         table(["time", "who", "call", "answer", "denied for", "from"], entries.iter().map(row).collect());
     let answer = Answer::new(entries.iter().map(entry_json).collect(), text);
-    Ok(if page_token.is_empty() { answer } else { answer.hint("There are more: raise --limit.") })
+    Ok(if page_token.is_empty() { answer } else { answer.hint(session.say(MORE_EN, MORE_ZH)) })
 }
 
 fn entry_json(entry: &proto::AuditEntry) -> Value {

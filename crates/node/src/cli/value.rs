@@ -86,6 +86,17 @@ impl MoneyArg {
 
 /// A duration such as `14d`, `72h`, `30m`, `45s` or `1d12h`; more than zero, at most ten years.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    match duration_or_zero(text)? {
+        Duration { seconds: 0, .. } => Err("the duration is zero".to_owned()),
+        more => Ok(more),
+    }
+}
+
+/// As [`duration`]; `0`, or zero of any unit, is one, too.
+pub(crate) fn duration_or_zero(text: &str) -> Result<Duration, String> {
+    if text == "0" {
+        return Ok(Duration { seconds: 0, nanos: 0 });
+    }
     let wrong = || "a duration is a number with d, h, m or s, such as 14d, 72h or 30m".to_owned();
     let (mut seconds, mut rest, mut unit_above) = (0_i64, text, i64::MAX);
     while !rest.is_empty() {
@@ -106,8 +117,8 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         rest = &rest[end + 1..];
     }
     match seconds {
-        1..=DURATION_SECONDS_MAX => Ok(Duration { seconds, nanos: 0 }),
-        0 => Err(wrong()),
+        _ if text.is_empty() => Err(wrong()),
+        0..=DURATION_SECONDS_MAX => Ok(Duration { seconds, nanos: 0 }),
         _ => Err("the duration is longer than ten years".to_owned()),
     }
 }

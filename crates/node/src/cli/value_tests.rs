@@ -51,6 +51,10 @@ fn what_is_no_amount_is_refused() {
 
 #[test]
 fn durations_are_counts_of_units() {
+    for zero in ["0", "0s", "0d0h"] {
+        assert_eq!((duration_or_zero(zero).unwrap().seconds, duration(zero).is_err()), (0, true), "{zero}");
+    }
+    assert!(duration_or_zero("").is_err() && duration_or_zero("0x").is_err());
     assert_eq!(duration("14d").unwrap().seconds, 14 * 86_400);
     assert_eq!(duration("72h").unwrap().seconds, 72 * 3_600);
     assert_eq!(duration("30m").unwrap().seconds, 1_800);

@@ -10,12 +10,16 @@ use super::{
     Globals,
     output::{Answer, fields},
     problem::Problem,
+    resolve::{full_id, resolve_id},
     right,
     sale::RequestIdArg,
     session::Session,
     show, value,
 };
 
+/// Where a list was cut at its limit.
+pub(super) const MORE_EN: &str = "There are more: raise --limit.";
+pub(super) const MORE_ZH: &str = "还有更多：请调高 --limit。";
 /// The largest page that a node gives.
 const PAGE_SIZE_MAX: usize = 1_000;
 
@@ -155,7 +159,7 @@ pub(crate) struct QualifyArgs {
 /// Which redemption.
 #[derive(Debug, Args)]
 pub(crate) struct VoidArgs {
-    /// The redemption's id, as `redeem` printed it.
+    /// The redemption's id, as `redeem` printed it, or its beginning.
     redemption: String,
     /// Why, at most 200 characters.
     #[arg(long, default_value = "")]
@@ -252,7 +256,7 @@ async fn issue(session: &Session, args: IssueArgs) -> anyhow::Result<Answer> {
     if args.qr {
         text = format!("{text}\n\n{}", qr(&voucher.qr_text)?);
     }
-    Ok(Answer::new(with_request_id(&request_id, &voucher), text).hint(format!("request id {request_id}")))
+    Ok(Answer::new(with_request_id(&request_id, &voucher), text).hint(session.request_hint(&request_id)))
 }
 
 /// A QR code of half blocks, light on dark as terminals mostly are.
@@ -299,9 +303,12 @@ async fn redeem(session: &Session, args: RedeemArgs) -> anyhow::Result<Answer> {
         ("uses left", if answer.uses_left > 0 { answer.uses_left.to_string() } else { String::new() }),
     ]);
     let told = Answer::new(show::redemption_json(&request_id, &answer), text)
-        .hint(format!("request id {request_id}"));
+        .hint(session.request_hint(&request_id));
     Ok(match answer.at_risk {
-        true => told.hint("Taken at this shop's own risk: the home is asked when it can be reached."),
+        true => told.hint(session.say(
+            "Taken at this shop's own risk: the home is asked when it can be reached.",
+            "本店自担风险受理：能连上发券店时会向其确认。",
+        )),
         false => told,
     })
 }
@@ -329,12 +336,20 @@ async fn qualify(session: &Session, args: QualifyArgs) -> anyhow::Result<Answer>
     Ok(Answer::new(vouchers.iter().map(show::qualified_json).collect(), show::qualified_text(&vouchers)))
 }
 
+async fn redemption_id(session: &Session, text: &str) -> anyhow::Result<String> {
+    if let Some(id) = full_id(text) {
+        return Ok(id);
+    }
+    let lines = session.client.all_bookings(&session.alliance_id, None, None).await?;
+    Ok(resolve_id("redemption", text, lines.into_iter().map(|line| line.redemption_id))?)
+}
+
 async fn void(session: &Session, args: VoidArgs) -> anyhow::Result<Answer> {
     let request_id = args.request.or_random();
     let request = proto::VoidRedemptionRequest {
         alliance_id: session.alliance_id.clone(),
         request_id: request_id.clone(),
-        redemption_id: args.redemption,
+        redemption_id: redemption_id(session, &args.redemption).await?,
         reason: args.reason,
         returned: session.money(args.returned).await?,
         void_time: args.time,
@@ -345,7 +360,7 @@ async fn void(session: &Session, args: VoidArgs) -> anyhow::Result<Answer> {
     json["discount"] = show::money_json(answer.discount.as_ref());
     let taken_off = fields([("takes off", show::money(answer.discount.as_ref()))]);
     let text = format!("{}\n{taken_off}", show::voucher_text(&voucher, &session.names().await));
-    Ok(Answer::new(json, text).hint(format!("request id {request_id}")))
+    Ok(Answer::new(json, text).hint(session.request_hint(&request_id)))
 }
 
 async fn list(session: &Session, limit: usize, filter: &str) -> anyhow::Result<Answer> {
@@ -373,7 +388,7 @@ async fn list(session: &Session, limit: usize, filter: &str) -> anyhow::Result<A
         vouchers.iter().map(show::voucher_json).collect(),
         show::vouchers_text(&vouchers, &session.names().await),
     );
-    Ok(if page_token.is_empty() { answer } else { answer.hint("There are more: raise --limit.") })
+    Ok(if page_token.is_empty() { answer } else { answer.hint(session.say(MORE_EN, MORE_ZH)) })
 }
 
 async fn touch(session: &Session, args: TouchArgs) -> anyhow::Result<Answer> {
@@ -395,7 +410,7 @@ async fn touch(session: &Session, args: TouchArgs) -> anyhow::Result<Answer> {
     };
     let answer = session.client.record_touch(request).await?;
     let json = json!({ "request_id": request_id, "touch_id": answer.touch_id });
-    Ok(Answer::new(json, format!("touch {}", answer.touch_id)).hint(format!("request id {request_id}")))
+    Ok(Answer::new(json, format!("touch {}", answer.touch_id)).hint(session.request_hint(&request_id)))
 }
 
 #[cfg(test)]

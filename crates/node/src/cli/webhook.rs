@@ -119,7 +119,11 @@ pub(crate) async fn run(globals: &Globals, command: WebhookCommand) -> anyhow::R
         WebhookCommand::Remove { id } => {
             let request = proto::DeleteWebhookRequest { webhook_id: id.clone() };
             session.client.delete_webhook(request).await?;
-            Ok(Answer::new(json!({ "id": id, "removed": true }), format!("{id} is removed")))
+            let text = match session.language {
+                Language::En => format!("{id} is removed"),
+                Language::Zh => format!("已删除 {id}"),
+            };
+            Ok(Answer::new(json!({ "id": id, "removed": true }), text))
         }
         WebhookCommand::Test { id } => test(&session, id).await,
         WebhookCommand::Dead { id } => dead(&session, &id).await,
@@ -223,9 +227,9 @@ fn webhook_json(webhook: &proto::Webhook) -> Value {
 async fn test(session: &Session, id: String) -> anyhow::Result<Answer> {
     let answer = session.client.test_webhook(proto::TestWebhookRequest { webhook_id: id.clone() }).await?;
     let text = if answer.delivered {
-        format!("the receiver took it ({})", answer.http_status)
+        format!("{} ({})", session.say("the receiver took it", "对方已接收"), answer.http_status)
     } else {
-        format!("not taken: {}", answer.error)
+        format!("{} {}", session.say("not taken:", "对方未接收："), answer.error)
     };
     let json = json!({
         "id": id,

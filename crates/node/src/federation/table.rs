@@ -7,6 +7,11 @@ use std::{
 
 use hutong_record::{ShopId, UnixMillis};
 
+/// So long after a link came up, a record from before may still be on its way.
+const SETTLING_MS: i64 = 5 * 60 * 1_000;
+/// For so long the offset of a clock stands against one that is less: a clock may be set meanwhile.
+const OFFSET_MS_MAX: i64 = 10 * 60 * 1_000;
+
 /// How this node stands with one member.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LinkState {
@@ -22,6 +27,10 @@ pub struct LinkState {
     pub logs_behind: u64,
     /// How far its clock is ahead of this node's, milliseconds, as a record that it had just made tells.
     pub clock_offset_ms: Option<i64>,
+    /// When the last link to it came up.
+    connected_at: Option<UnixMillis>,
+    /// When the record came that the offset was read from.
+    offset_at: Option<UnixMillis>,
 }
 
 /// How this node stands with every member it has tried or heard.
@@ -58,6 +67,8 @@ impl LinkTable {
             version,
             logs_behind: 0,
             clock_offset_ms: None,
+            connected_at: Some(at),
+            offset_at: None,
         };
         self.lock().insert(shop, state);
     }
@@ -66,9 +77,18 @@ impl LinkTable {
         self.lock().entry(shop).or_default().last_heard = Some(at);
     }
 
-    /// A record that a member had just made.
+    /// A record of its own that a member pushed, which should be one that it had just made. An older one, which came with
+    /// the catching up, would make its clock look slow: none can make it look fast.
     pub(super) fn made(&self, shop: ShopId, record_time: UnixMillis, at: UnixMillis) {
-        self.lock().entry(shop).or_default().clock_offset_ms = Some(record_time.ms_since(at));
+        let (mut states, offset_ms) = (self.lock(), record_time.ms_since(at));
+        let state = states.entry(shop).or_default();
+        let is_settled =
+            state.connected_at.is_none_or(|up| at.ms_since(up) >= SETTLING_MS || record_time >= up);
+        let is_fresh = state.offset_at.is_some_and(|before| at.ms_since(before) < OFFSET_MS_MAX);
+        let is_less = state.clock_offset_ms.is_some_and(|known| offset_ms < known);
+        if is_settled && !(is_fresh && is_less) {
+            (state.clock_offset_ms, state.offset_at) = (Some(offset_ms), Some(at));
+        }
     }
 
     pub(super) fn behind(&self, shop: ShopId, logs: u64) {
@@ -112,5 +132,31 @@ mod tests {
         table.disconnected(other);
         table.failed(other, "gone".into());
         assert_eq!((table.is_cut_off(), table.last_heard()), (true, Some(at(30))));
+    }
+
+    #[test]
+    fn an_old_record_that_is_caught_up_on_says_nothing_about_a_clock() {
+        let (shop, start_ms) = (ShopId::new([1; 32]), 1_000_000_000);
+        let at = |seconds: i64| UnixMillis::new(start_ms + seconds * 1_000).unwrap();
+        let table = LinkTable::default();
+        let offset = || table.snapshot()[&shop].clock_offset_ms;
+        table.connected(shop, None, at(0));
+        table.made(shop, at(-70), at(1));
+        assert_eq!(offset(), None, "it is from before the link");
+        table.made(shop, at(9), at(10));
+        assert_eq!(offset(), Some(-1_000));
+        table.made(shop, at(2), at(20));
+        assert_eq!(offset(), Some(-1_000), "one that waited");
+        table.made(shop, at(25), at(21));
+        assert_eq!(offset(), Some(4_000), "a clock that is ahead is seen at once");
+        table.made(shop, at(630), at(700));
+        assert_eq!(offset(), Some(-70_000), "its clock was set");
+        table.connected(shop, None, at(1_000));
+        table.made(shop, at(-6_000), at(1_301));
+        assert_eq!(
+            offset(),
+            Some(-7_301_000),
+            "a clock that is far behind is seen once the link has settled"
+        );
     }
 }

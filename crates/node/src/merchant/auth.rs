@@ -131,6 +131,11 @@ impl Gate {
         }
     }
 
+    /// Ends the audit log; what is heard later is not in it.
+    pub(super) async fn close(&self) {
+        self.audit.close().await;
+    }
+
     /// Begins a call's entry in the audit log: it is noted even if its caller does not wait for the answer.
     fn begin(&self, pass: Option<&Pass>, path: &str, caller: Option<IpAddr>) -> Noting {
         let (token, name) = pass.map(Pass::label).unwrap_or_default();

@@ -112,6 +112,11 @@ impl Controls {
         self.doorway.set(settings, tls);
         self.gate.set_owner(owner_token);
     }
+
+    /// Ends the audit log with everything noted until now on the disk.
+    pub async fn close(&self) {
+        self.gate.close().await;
+    }
 }
 
 /// Serves the merchant port until the node stops; whoever shows the owner's token may do everything. Other machines'
@@ -134,8 +139,7 @@ pub fn serve(
     let controls = Controls { doorway: doorway.clone(), gate: gate.clone() };
     let cors = cors(node.config());
     let hooks = webhooks.clone();
-    let port =
-        MerchantPort { node: node.clone(), guesses: Arc::default(), book, audit: audit.clone(), webhooks };
+    let port = MerchantPort { node: node.clone(), guesses: Arc::default(), book, audit, webhooks };
     macro_rules! service {
         ($server:ident) => {
             $server::new(port.clone()).max_decoding_message_size(REQUEST_BYTES_MAX)
@@ -186,7 +190,6 @@ pub fn serve(
         let stop = node.stop().clone().cancelled_owned();
         let served = router.serve_with_incoming_shutdown(doorway.open(listener), stop).await;
         hooks.finish().await;
-        audit.flush().await;
         served
     };
     Ok((controls, serving))

@@ -86,7 +86,10 @@ impl MerchantPort {
         let ally = trade::shop("ally_id", ally_id)?;
         let alliance = hosted.alliance();
         let known = alliance.roster().shop(ally).is_some_and(|member| member.was_admitted());
-        if !known || ally == hosted.me() {
+        if ally == hosted.me() {
+            return Err(Refusal::new(Reason::OwnShop));
+        }
+        if !known {
             return Err(Refusal::new(Reason::MemberUnknown).with("shop_id", ally));
         }
         let sides = Sides { me: hosted.me(), ally, currency: alliance.charter().currency };
@@ -176,7 +179,7 @@ impl MerchantPort {
     ) -> Result<CompareStatementResponse, Refusal> {
         let (hosted, sides) = self.between(&request.alliance_id, &request.ally_id)?;
         let cases = hosted.query(move |view| statement::cases(view, sides.me, sides.ally)).await?;
-        let case = pick(cases, request.number)?;
+        let case = compared(cases, request.number)?;
         if case.agreed.is_some() {
             return Ok(CompareStatementResponse { equal: true, ..Default::default() });
         }
@@ -408,6 +411,15 @@ fn pick(cases: Vec<Case>, number: u32) -> Result<Case, Refusal> {
     let wanted = |case: &Case| number == 0 || case.number == number;
     let unknown = || Refusal::field("number", "no such statement");
     cases.into_iter().rev().find(wanted).ok_or_else(unknown)
+}
+
+/// The statement to compare: where none is named and nobody has signed the next one, the last agreed.
+fn compared(mut cases: Vec<Case>, number: u32) -> Result<Case, Refusal> {
+    let is_begun = |case: &Case| !case.own.is_empty() || !case.theirs.is_empty();
+    if number == 0 && cases.len() > 1 && !cases.last().is_some_and(is_begun) {
+        cases.pop();
+    }
+    pick(cases, number)
 }
 
 /// How a statement stands; where nobody has signed it, what this shop would sign.

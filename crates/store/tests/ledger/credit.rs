@@ -147,7 +147,9 @@ fn no_debt_arises_without_the_words_and_consents_of_both() {
         let run = street.find_run(id);
         // One of the two takes its word back, and consents all the same, as no honest node does.
         assert!(street.take_back(absent, 4 - absent));
-        assert!(!street.take_back(absent, 4 - absent), "once");
+        let (ally, side) = (street.id(4 - absent), None);
+        let again = street.line_command(absent, LineCommand::Withdraw { ally, side }).unwrap_err();
+        assert_eq!(again.reason, Reason::LineUnknown, "once");
         street.meet();
         assert_eq!(street.consent(absent, id).unwrap_err().reason, Reason::LineNotOpen);
         let drawing = |shop: &Street| proto::LineDrawing {
@@ -293,7 +295,7 @@ fn bad_words_are_refused_and_do_not_count() {
     let usd = Money::new("USD".parse().unwrap(), 100).unwrap();
     let command = LineCommand::Offer { debtor: street.id(1), limit: usd, until: None };
     assert_eq!(street.line_command(3, command).unwrap_err().reason, Reason::CurrencyMismatch);
-    assert_eq!(street.offer(3, 3, LIMIT).unwrap_err().reason, Reason::MemberUnknown);
+    assert_eq!(street.offer(3, 3, LIMIT).unwrap_err().reason, Reason::OwnShop);
     let word = proto::CreditLine {
         creditor_id: street.bytes(3),
         debtor_id: street.bytes(1),
@@ -334,7 +336,8 @@ fn lines_are_listed_page_by_page_and_withdrawn_by_side() {
     assert_eq!(credit::lines(&*views, None, None, 2).unwrap(), all[..2]);
     assert_eq!(credit::lines(&*views, Some(street.id(3)), None, 9).unwrap().len(), 2);
     let (ally, side) = (street.id(3), Some(LineSide::Debtor));
-    assert!(!street.line_command(1, LineCommand::Withdraw { ally, side }).unwrap(), "1 has accepted nothing");
+    let nothing = street.line_command(1, LineCommand::Withdraw { ally, side }).unwrap_err();
+    assert_eq!(nothing.reason, Reason::LineUnknown, "1 has accepted nothing");
     let side = Some(LineSide::Creditor);
     assert!(street.line_command(1, LineCommand::Withdraw { ally, side }).unwrap());
     street.meet();

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use hutong_core::{
-    command::{Command, Confirmation, GovernCommand, MoveQuotaCommand, RedeemCommand},
+    command::{Command, Confirmation, GovernCommand, MoveQuotaCommand, RedeemCommand, SignCommand},
     refusal::{Reason, Refusal},
     settlement::clearing,
 };
@@ -171,6 +171,18 @@ fn settle(heard: &mut Heard) {
     heard.refused(street.respond(1, receipt, Dispute)); // too late
     heard.refused(street.publish_balance(1, 3)); // nothing is agreed
     heard.refused(street.answer_payment(1, receipt, true)); // no payment
+    heard.refused(street.pay(3, 3, 5, "")); // to itself
+    let usual = |street: &Street, ally| {
+        Command::SignStatement(SignCommand { ally: street.id(ally), end: None, listed_day: None })
+    };
+    let mut street_of_two = with_a_receipt(96).0;
+    for (shop, ally) in [(2, 3), (3, 2)] {
+        let sign = usual(&street_of_two, ally);
+        street_of_two.run(shop, &sign).unwrap();
+        street_of_two.meet();
+    }
+    let again = usual(&street_of_two, 3);
+    heard.refused(street_of_two.run(2, &again)); // its period is not over
     let payment = street.pay(3, 1, 5, "").unwrap();
     street.meet();
     street.answer_payment(1, payment, true).unwrap();

@@ -223,11 +223,22 @@ fn what_was_signed_is_not_signed_twice_and_a_period_must_be_over() {
     assert_eq!((refused.reason, refused.fact("field")), (Reason::FieldInvalid, Some("period_end_time")));
     let myself = SignCommand { ally: street.id(1), end: None, listed_day: None };
     let refused = street.run(1, &Command::SignStatement(myself)).unwrap_err();
-    assert_eq!(refused.reason, Reason::MemberUnknown);
+    assert_eq!(refused.reason, Reason::OwnShop);
     // Without an end named it is the charter's latest, which lies before the redemption.
     let usual = SignCommand { ally: street.id(3), end: None, listed_day: None };
     street.run(2, &Command::SignStatement(usual)).unwrap();
     assert_eq!(street.cases(2, 3)[0].own[0].content.line_count, 0);
+    // Once that is agreed, the next one is told with the days that it is for.
+    street.meet();
+    let usual = SignCommand { ally: street.id(2), end: None, listed_day: None };
+    street.run(3, &Command::SignStatement(usual)).unwrap();
+    street.meet();
+    let refused = street.run(3, &Command::SignStatement(usual)).unwrap_err();
+    let ms = |name| refused.fact(name).unwrap().parse::<i64>().unwrap();
+    let (from_ms, until_ms) = (ms("from_unix_ms"), ms("until_unix_ms"));
+    assert_eq!(refused.reason, Reason::PeriodNotOver);
+    assert_eq!(until_ms - from_ms, i64::from(street.charter.settlement.period_days) * DAY_MS);
+    assert!((from_ms..until_ms).contains(&street.now.ms()));
 }
 
 #[test]
@@ -408,7 +419,7 @@ fn a_payment_is_booked_when_both_have_signed() {
     assert_eq!(found.outcome, Outcome::Denied("没有到账".into()));
     assert_eq!(payment::list(&*views, street.id(3), None, None, 10).unwrap().len(), 2);
     assert_eq!(street.pay(3, 1, 0, "").unwrap_err().reason, Reason::FieldInvalid);
-    assert_eq!(street.pay(3, 3, 5, "").unwrap_err().reason, Reason::MemberUnknown);
+    assert_eq!(street.pay(3, 3, 5, "").unwrap_err().reason, Reason::OwnShop);
 }
 
 #[test]
@@ -482,6 +493,11 @@ fn a_limit_for_all_counts_where_an_ally_has_none_of_its_own() {
     let negative = proto::ExposureLimit { stop_minor: Some(-1), ..Default::default() };
     let refused = street.run(1, &Command::SetSettlement(Setting::ExposureLimit(negative))).unwrap_err();
     assert_eq!(refused.fact("field"), Some("stop"));
+    let ally_id = street.bytes(2);
+    let crossed = proto::ExposureLimit { ally_id, warn_minor: Some(300), stop_minor: Some(100) };
+    let refused = street.run(1, &Command::SetSettlement(Setting::ExposureLimit(crossed))).unwrap_err();
+    assert_eq!(refused.fact("field"), Some("stop"));
+    street.limit(1, 2, Some(300), Some(300));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use hutong_client::{Timestamp, proto};
 use hutong_record::UnixMillis;
 
-use super::Findings;
+use super::{Announced, Findings};
 use crate::{
     cli::{scrub::damage_line, show},
     transport::DialError,
@@ -29,10 +29,21 @@ const FROZEN_EN: &str = "stop every copy of this node; its log stays closed, and
                          --phrase-file -` with this shop's id and phrase";
 const FROZEN_ZH: &str = "停掉本店节点的所有副本；日志不再解冻，本店须另立新店接续：在新目录执行 `hutong init`，再用本店的编号和恢复词执行 \
                          `hutong alliance join 链接 --continues 店铺编号 --phrase-file -`";
+/// The way back of a shop that was voted out.
+const REMOVED_EN: &str = "vouchers and debts up to the seal stand; talk to the core members. If they let it in again, the shop comes \
+                          back as a new one that continues this one: `hutong init` in a new folder, then `hutong alliance \
+                          join LINK --continues SHOP_ID --phrase-file -` with this shop's id and phrase";
+const REMOVED_ZH: &str = "封存点之前的券与账仍有效；请联系核心成员。若其同意重新接纳，本店须另立新店接续：在新目录执行 `hutong init`，再用本店的\
+                          编号和恢复词执行 `hutong alliance join 链接 --continues 店铺编号 --phrase-file -`";
 /// Of those that concern many, so many are named.
 const NAMED_MAX: usize = 5;
 
-pub(super) fn check(findings: &mut Findings, status: &proto::GetStatusResponse, now: UnixMillis) {
+pub(super) fn check(
+    findings: &mut Findings,
+    status: &proto::GetStatusResponse,
+    announced: &Announced,
+    now: UnixMillis,
+) {
     if status.federation_paused {
         let advice =
             findings.say("go on with `hutong federation resume`", "用 `hutong federation resume` 恢复");
@@ -42,7 +53,7 @@ pub(super) fn check(findings: &mut Findings, status: &proto::GetStatusResponse, 
     }
     check_peer_versions(findings, status);
     for alliance in &status.alliances {
-        check_membership(findings, alliance);
+        check_membership(findings, alliance, announced.get(&alliance.alliance_id));
         check_signing(findings, alliance);
         check_key_epoch(findings, status.key_epoch, alliance);
         check_storage(findings, alliance);
@@ -69,10 +80,25 @@ fn named<'a>(links: impl Iterator<Item = &'a proto::Link>) -> String {
     if more == 0 { text } else { format!("{text}, +{more}") }
 }
 
-fn check_membership(findings: &mut Findings, alliance: &proto::AllianceStatus) {
+fn check_membership(
+    findings: &mut Findings,
+    alliance: &proto::AllianceStatus,
+    announced: Option<&Timestamp>,
+) {
     let name = name(alliance);
     match alliance.own_standing.as_str() {
-        "member" => findings.ok("membership", name),
+        "member" => match announced {
+            None => findings.ok("membership", name),
+            Some(until) => {
+                let open = findings.say("admitted, open to objections until", "已公示，异议期至");
+                let found = format!("{name}: {open} {}", show::time(Some(until)));
+                let advice = findings.say(
+                    "nothing: unless core members object, this shop may sell and sign from then on",
+                    "无须处理：若核心成员没有异议，届时即可交易和签发",
+                );
+                findings.warn("membership", found, advice);
+            }
+        },
         "" | "pending" => {
             let found = format!("{name}: {}", findings.say("not admitted yet", "尚未接纳"));
             let advice = findings.say(
@@ -83,10 +109,7 @@ fn check_membership(findings: &mut Findings, alliance: &proto::AllianceStatus) {
         }
         "removed" => {
             let found = format!("{name}: {}", findings.say("voted out", "已被除名"));
-            let advice = findings.say(
-                "vouchers and debts up to the seal stand; talk to the core members",
-                "封存点之前的券与账仍有效；请联系核心成员",
-            );
+            let advice = findings.say(REMOVED_EN, REMOVED_ZH);
             findings.fail("membership", found, advice);
         }
         _ => {
@@ -290,7 +313,10 @@ pub(super) fn check_links(findings: &mut Findings, alliance: &proto::AllianceSta
     let errors: Vec<_> =
         errors.take(3).map(|link| format!("{}: {}", link.shop_name, link.last_error)).collect();
     let refused = DialError::Refused.to_string();
-    let advice = if alliance.links.iter().any(|link| link.last_error.contains(&refused)) {
+    let advice = if matches!(alliance.own_standing.as_str(), "removed" | "frozen") {
+        findings
+            .say("members let this shop in no more: see membership", "成员已不再接受本店连接：见 membership")
+    } else if alliance.links.iter().any(|link| link.last_error.contains(&refused)) {
         findings.say(
             "members let this shop in no more: it was voted out, or its log is frozen. Which of them, a member's bundle tells \
              (`hutong bundle export` there, `hutong bundle import` here)",

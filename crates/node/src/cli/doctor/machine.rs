@@ -103,10 +103,14 @@ pub(super) fn check_peers(findings: &mut Findings, status: &proto::GetStatusResp
     let mut offsets: Vec<_> = by_shop.collect::<BTreeMap<_, _>>().into_values().collect();
     offsets.sort_unstable();
     let Some(median_ms) = offsets.get(offsets.len() / 2) else { return };
+    let compared = if *median_ms < 0 {
+        findings.say("allies' clocks are behind this one by", "盟店时钟比本机慢")
+    } else {
+        findings.say("allies' clocks are ahead of this one by", "盟店时钟比本机快")
+    };
     let found = format!(
-        "{} {} s ({} {})",
-        findings.say("allies' clocks are ahead of this one by", "盟店时钟比本机快"),
-        median_ms / 1_000,
+        "{compared} {} s ({} {})",
+        median_ms.unsigned_abs() / 1_000,
         findings.say("median, allies heard:", "中位数，参与比较的盟店数："),
         offsets.len()
     );

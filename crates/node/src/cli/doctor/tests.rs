@@ -66,7 +66,7 @@ fn sound() -> proto::AllianceStatus {
 fn alliance(name: &str, change: impl Fn(&mut proto::AllianceStatus)) -> Verdict {
     let mut changed = sound();
     change(&mut changed);
-    verdict(name, |findings| alliance::check(findings, &status(changed.clone()), now()))
+    verdict(name, |findings| alliance::check(findings, &status(changed.clone()), &Announced::new(), now()))
 }
 
 fn link(change: impl Fn(&mut proto::Link)) -> impl Fn(&mut proto::AllianceStatus) {
@@ -172,7 +172,7 @@ fn troubles() -> Vec<(&'static str, Verdict)> {
             verdict("reachable", |f| network::judge_reachable(f, "a:1", Some(&DialError::OtherKey))),
         ),
         ("version", verdict("version", |f| check_version(f, "9.9.9"))),
-        ("federation", verdict("federation", |f| alliance::check(f, &paused, now()))),
+        ("federation", verdict("federation", |f| alliance::check(f, &paused, &Announced::new(), now()))),
         ("membership", alliance("membership", |a| a.own_standing = "removed".to_owned())),
         ("signing", alliance("signing", |a| a.signing_doubt = "SHARED".to_owned())),
         ("key-epoch", alliance("key-epoch", |a| a.key_epoch = 1)),
@@ -253,7 +253,7 @@ async fn an_empty_folder_fails_with_advice_in_the_caller_s_language() {
 #[test]
 fn a_sound_node_has_nothing_to_complain_of() {
     let sound_status = status(sound());
-    let found = judge(|f| alliance::check(f, &sound_status, now()));
+    let found = judge(|f| alliance::check(f, &sound_status, &Announced::new(), now()));
     assert!(found.iter().all(|(_, verdict)| *verdict == Ok), "{found:?}");
     assert!(found.len() >= 13);
     let found = judge(|f| {
@@ -388,4 +388,34 @@ fn a_clock_that_was_set_by_network_time_is_said_to_be() {
     std::fs::write(folder.path().join("synchronized"), "").unwrap();
     machine::check_synced(&mut found, folder.path());
     assert_eq!(found.checks[0].verdict, Ok);
+}
+
+#[test]
+fn a_shop_that_can_be_objected_to_is_told_until_when() {
+    let announced = Announced::from([(String::new(), Timestamp { seconds: 1, nanos: 0 })]);
+    assert_eq!(verdict("membership", |f| alliance::check(f, &status(sound()), &announced, now())), Warn);
+}
+
+#[test]
+fn a_removed_shop_is_told_the_way_back_and_is_not_sent_to_ask_whether_it_was_removed() {
+    let removed = proto::AllianceStatus {
+        own_standing: "removed".to_owned(),
+        links: vec![proto::Link { last_error: DialError::Refused.to_string(), ..Default::default() }],
+        ..sound()
+    };
+    for language in [Language::En, Language::Zh] {
+        let mut findings = Findings::new(language);
+        alliance::check(&mut findings, &status(removed.clone()), &Announced::new(), now());
+        let advice = |name| &findings.checks.iter().find(|check| check.name == name).unwrap().advice;
+        assert!(advice("membership").contains("--continues"), "{}", advice("membership"));
+        assert!(!advice("links").contains("bundle") && advice("links").contains("membership"));
+    }
+}
+
+#[test]
+fn allies_whose_clocks_are_behind_are_told_so() {
+    let mut findings = Findings::new(Language::En);
+    let told = status(proto::AllianceStatus { links: clocks(&[-70_000]), ..sound() });
+    machine::check_peers(&mut findings, &told);
+    assert!(findings.checks[0].found.contains("behind this one by 70 s"), "{:?}", findings.checks);
 }

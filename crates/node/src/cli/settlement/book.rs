@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-use hutong_client::{Timestamp, proto};
+use hutong_client::{Language, Timestamp, proto};
 use serde_json::{Value, json};
 
 use crate::cli::{
@@ -31,7 +31,7 @@ pub(crate) struct BookArgs {
 /// Which receipt.
 #[derive(Debug, Args)]
 pub(crate) struct ReceiptArgs {
-    /// The receipt's id, as the book tells it.
+    /// The receipt's id, as the book tells it, or its beginning.
     receipt: String,
     #[command(flatten)]
     request: RequestIdArg,
@@ -40,7 +40,7 @@ pub(crate) struct ReceiptArgs {
 /// Why a receipt is disputed.
 #[derive(Debug, Args)]
 pub(crate) struct DisputeArgs {
-    /// The receipt's id, as the book tells it.
+    /// The receipt's id, as the book tells it, or its beginning.
     receipt: String,
     /// Why.
     #[arg(long, value_enum)]
@@ -48,7 +48,7 @@ pub(crate) struct DisputeArgs {
     /// In own words, at most 500 characters.
     #[arg(long, default_value = "")]
     text: String,
-    /// The id of a record that speaks for it.
+    /// The id of a record that speaks for it, in full.
     #[arg(long, default_value = "")]
     evidence: String,
     /// A document that speaks for it, at most 4096 bytes.
@@ -75,7 +75,7 @@ enum Reason {
 }
 
 pub(super) async fn book(session: &Session, args: BookArgs) -> anyhow::Result<Answer> {
-    let [ally_id] = session.shops([args.ally.as_str()]).await?;
+    let ally_id = session.ally(&args.ally).await?;
     let alliance_id = &session.alliance_id;
     let lines = session.client.all_book_lines(alliance_id, &ally_id, args.from, args.until).await?;
     let names = session.names().await;
@@ -117,7 +117,7 @@ pub(super) async fn respond(
     let request = proto::RespondToReceiptRequest {
         alliance_id: session.alliance_id.clone(),
         request_id: args.request.or_random(),
-        receipt_id: args.receipt,
+        receipt_id: session.receipt(&args.receipt).await?,
         answer: answer.into(),
         ..Default::default()
     };
@@ -140,7 +140,7 @@ pub(super) async fn dispute(session: &Session, args: DisputeArgs) -> anyhow::Res
     let request = proto::RespondToReceiptRequest {
         alliance_id: session.alliance_id.clone(),
         request_id: args.request.or_random(),
-        receipt_id: args.receipt,
+        receipt_id: session.receipt(&args.receipt).await?,
         answer: proto::ReceiptAnswer::Dispute.into(),
         reason: reason.into(),
         text: args.text,
@@ -154,5 +154,9 @@ async fn send_response(session: &Session, request: proto::RespondToReceiptReques
     let request_id = request.request_id.clone();
     let record_id = session.client.respond_to_receipt(request).await?.record_id;
     let json = json!({ "request_id": request_id, "record_id": record_id });
-    Ok(Answer::new(json, format!("on record as {record_id}")).hint(format!("request id {request_id}")))
+    let text = match session.language {
+        Language::En => format!("on record as {record_id}"),
+        Language::Zh => format!("已记录：{record_id}"),
+    };
+    Ok(Answer::new(json, text).hint(session.request_hint(&request_id)))
 }

@@ -39,7 +39,7 @@ pub(super) async fn exposure(session: &Session, command: ExposureCommand) -> any
     let shown = match command {
         ExposureCommand::Set { ally, warn, stop } => {
             let ally_id = match ally.as_deref() {
-                Some(ally) => session.shops([ally]).await?.concat(),
+                Some(ally) => session.ally(ally).await?,
                 None => String::new(),
             };
             let (warn, stop) = (session.money(warn).await?, session.money(stop).await?);

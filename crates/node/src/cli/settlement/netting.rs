@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Subcommand, ValueEnum};
-use hutong_client::{Timestamp, proto};
+use hutong_client::{Language, Timestamp, proto};
 use serde_json::{Value, json};
 
 use crate::cli::{
     output::{Answer, fields, table},
     output_file,
     problem::Problem,
+    resolve::{full_id, resolve_id},
     session::Session,
     show::{Names, money, money_json, time, time_json},
     value,
@@ -26,12 +27,12 @@ pub(crate) enum NetCommand {
     },
     /// Agree to a run.
     Consent {
-        /// The run's id.
+        /// The run's id, or its beginning.
         run: String,
     },
     /// A run: its debts, what is left of them, and who has consented.
     Show {
-        /// The run's id.
+        /// The run's id, or its beginning.
         run: String,
     },
     /// All runs.
@@ -43,7 +44,7 @@ pub(crate) enum NetCommand {
 
 For a run with credit lines, add --lines lines.csv to both.")]
     Export {
-        /// The run's id.
+        /// The run's id, or its beginning.
         run: String,
         /// Where the debts go, as CSV.
         #[arg(long, value_name = "FILE")]
@@ -79,7 +80,12 @@ pub(super) async fn publish(session: &Session, ally: &str) -> anyhow::Result<Ans
         "balance": money_json(told.balance.as_ref()),
         "period_end_time": time_json(told.period_end_time.as_ref()),
     });
-    Ok(Answer::new(json, format!("disclosed: {} owed to us", money(told.balance.as_ref()))))
+    let balance = money(told.balance.as_ref());
+    let text = match session.language {
+        Language::En => format!("disclosed: {balance} owed to us"),
+        Language::Zh => format!("已公布：对方欠本店 {balance}"),
+    };
+    Ok(Answer::new(json, text))
 }
 
 pub(super) async fn net(session: &Session, command: NetCommand) -> anyhow::Result<Answer> {
@@ -90,13 +96,14 @@ pub(super) async fn net(session: &Session, command: NetCommand) -> anyhow::Resul
             session.client.propose_netting(request).await?.run
         }
         NetCommand::Consent { run } => {
-            let request = proto::ConsentToNettingRequest { alliance_id, run_id: run };
+            let run_id = run_id(session, &run).await?;
+            let request = proto::ConsentToNettingRequest { alliance_id, run_id };
             session.client.consent_to_netting(request).await?.run
         }
-        NetCommand::Show { run } => find(session, run).await?,
+        NetCommand::Show { run } => find(session, &run).await?,
         NetCommand::Export { run, debts, lines, result } => {
-            let run = find(session, run).await?.ok_or(Problem::Answer("run"))?;
-            return export(&run, &debts, lines.as_deref(), &result);
+            let run = find(session, &run).await?.ok_or(Problem::Answer("run"))?;
+            return export(&run, &debts, lines.as_deref(), &result, session.language);
         }
         NetCommand::List => {
             let runs = session.client.all_nettings(&alliance_id).await?;
@@ -108,8 +115,12 @@ pub(super) async fn net(session: &Session, command: NetCommand) -> anyhow::Resul
             let consent_by_itself = rule == Switch::On;
             let request = proto::SetNettingRuleRequest { alliance_id, consent_by_itself };
             session.client.set_netting_rule(request).await?;
-            let text =
-                if consent_by_itself { "the node consents by itself" } else { "consents are given by hand" };
+            let text = match (session.language, consent_by_itself) {
+                (Language::En, true) => "the node consents by itself",
+                (Language::En, false) => "consents are given by hand",
+                (Language::Zh, true) => "节点将自动同意轧差",
+                (Language::Zh, false) => "轧差须手动同意",
+            };
             return Ok(Answer::new(json!({ "consent_by_itself": consent_by_itself }), text));
         }
     };
@@ -117,7 +128,16 @@ pub(super) async fn net(session: &Session, command: NetCommand) -> anyhow::Resul
     Ok(Answer::new(run_json(&run), run_text(&run, &session.names().await)))
 }
 
-async fn find(session: &Session, run_id: String) -> anyhow::Result<Option<proto::NettingRun>> {
+async fn run_id(session: &Session, text: &str) -> anyhow::Result<String> {
+    if let Some(id) = full_id(text) {
+        return Ok(id);
+    }
+    let runs = session.client.all_nettings(&session.alliance_id).await?;
+    Ok(resolve_id("netting run", text, runs.into_iter().map(|run| run.id))?)
+}
+
+async fn find(session: &Session, run: &str) -> anyhow::Result<Option<proto::NettingRun>> {
+    let run_id = run_id(session, run).await?;
     let request = proto::GetNettingRequest { alliance_id: session.alliance_id.clone(), run_id };
     Ok(session.client.get_netting(request).await?.run)
 }
@@ -128,6 +148,7 @@ fn export(
     debts: &Path,
     lines: Option<&Path>,
     result: &Path,
+    language: Language,
 ) -> anyhow::Result<Answer> {
     if lines.is_none() && !run.lines.is_empty() {
         return Err(
@@ -148,7 +169,11 @@ fn export(
         output_file::write(file, content.as_bytes())?;
     }
     let lines = lines.map(|(file, _)| file);
-    let text = format!("{} debts written to {} and {}", run.debts.len(), debts.display(), result.display());
+    let (count, debts_at, result_at) = (run.debts.len(), debts.display(), result.display());
+    let text = match language {
+        Language::En => format!("{count} debts written to {debts_at} and {result_at}"),
+        Language::Zh => format!("已将 {count} 笔欠款写入 {debts_at} 和 {result_at}"),
+    };
     Ok(Answer::new(json!({ "debts": debts, "lines": lines, "result": result }), text))
 }
 
@@ -286,7 +311,7 @@ mod tests {
     fn an_exported_run_is_what_netting_verify_reads() {
         let folder = tempfile::tempdir().unwrap();
         let (debts, result) = (folder.path().join("debts.csv"), folder.path().join("netting.json"));
-        export(&run(), &debts, None, &result).unwrap();
+        export(&run(), &debts, None, &result, Language::En).unwrap();
         let text = |file: &PathBuf| file.to_str().unwrap().to_owned();
         let verified = verify_files(&text(&debts), None, &text(&result)).unwrap();
         assert_eq!(verified.json()["cleared"], 600);
@@ -310,9 +335,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let [debts, lines, result] =
             ["debts.csv", "lines.csv", "netting.json"].map(|name| folder.path().join(name));
-        let error = export(&run, &debts, None, &result).unwrap_err();
+        let error = export(&run, &debts, None, &result, Language::En).unwrap_err();
         assert!(matches!(error.downcast_ref(), Some(Problem::Usage(_))) && !debts.exists(), "{error}");
-        export(&run, &debts, Some(&lines), &result).unwrap();
+        export(&run, &debts, Some(&lines), &result, Language::Zh).unwrap();
         let [debts, lines, result] = [debts, lines, result].map(|file| file.to_str().unwrap().to_owned());
         assert_eq!(verify_files(&debts, Some(&lines), &result).unwrap().json()["drawn"], 200);
         let text = run_text(&run, &Names::default());

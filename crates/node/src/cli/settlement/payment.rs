@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::cli::{
     output::{Answer, table},
     problem::Problem,
+    resolve::{full_id, resolve_id},
     sale::RequestIdArg,
     session::Session,
     show::{money, money_json, time, time_json, word},
@@ -46,7 +47,7 @@ pub(crate) struct CarryOverArgs {
 /// Which payment.
 #[derive(Debug, Args)]
 pub(crate) struct ConfirmArgs {
-    /// The payment's id.
+    /// The payment's id, or its beginning.
     payment: String,
     /// It did not come.
     #[arg(long)]
@@ -59,7 +60,7 @@ pub(crate) struct ConfirmArgs {
 }
 
 pub(super) async fn pay(session: &Session, args: PayArgs) -> anyhow::Result<Answer> {
-    let [ally_id] = session.shops([args.ally.as_str()]).await?;
+    let ally_id = session.ally(&args.ally).await?;
     let request_id = args.request.or_random();
     let request = proto::RecordPaymentRequest {
         alliance_id: session.alliance_id.clone(),
@@ -71,8 +72,11 @@ pub(super) async fn pay(session: &Session, args: PayArgs) -> anyhow::Result<Answ
     };
     let payment_id = session.client.record_payment(request).await?.payment_id;
     let json = json!({ "request_id": request_id, "payment_id": payment_id });
-    let text = format!("payment {payment_id}: booked when the ally confirms it");
-    Ok(Answer::new(json, text).hint(format!("request id {request_id}")))
+    let text = match session.language {
+        Language::En => format!("payment {payment_id}: booked when the ally confirms it"),
+        Language::Zh => format!("付款 {payment_id}：对方确认后入账"),
+    };
+    Ok(Answer::new(json, text).hint(session.request_hint(&request_id)))
 }
 
 pub(super) async fn carry_over(session: &Session, args: CarryOverArgs) -> anyhow::Result<Answer> {
@@ -96,7 +100,7 @@ pub(super) async fn carry_over(session: &Session, args: CarryOverArgs) -> anyhow
         (Language::Zh, false) => format!("{}：{ally} 确认后本店欠其 {amount}", payment.id),
     };
     let json = json!({ "request_id": request_id, "payment": payment_json(&payment) });
-    Ok(Answer::new(json, text).hint(format!("request id {request_id}")))
+    Ok(Answer::new(json, text).hint(session.request_hint(&request_id)))
 }
 
 fn payment_state(payment: &proto::SettlementPayment) -> String {
@@ -123,19 +127,32 @@ pub(super) async fn confirm(session: &Session, args: ConfirmArgs) -> anyhow::Res
     let request = proto::ConfirmPaymentRequest {
         alliance_id: session.alliance_id.clone(),
         request_id: request_id.clone(),
-        payment_id: args.payment,
+        payment_id: payment_id(session, &args.payment).await?,
         denied: args.deny,
         reason: args.reason,
     };
     let record_id = session.client.confirm_payment(request).await?.record_id;
     let json = json!({ "request_id": request_id, "record_id": record_id });
-    let text = if args.deny { "denied: nothing is booked" } else { "confirmed: both book it" };
-    Ok(Answer::new(json, text).hint(format!("request id {request_id}")))
+    let text = match (session.language, args.deny) {
+        (Language::En, true) => "denied: nothing is booked",
+        (Language::En, false) => "confirmed: both book it",
+        (Language::Zh, true) => "已否认：不入账",
+        (Language::Zh, false) => "已确认：双方入账",
+    };
+    Ok(Answer::new(json, text).hint(session.request_hint(&request_id)))
+}
+
+async fn payment_id(session: &Session, text: &str) -> anyhow::Result<String> {
+    if let Some(id) = full_id(text) {
+        return Ok(id);
+    }
+    let payments = session.client.all_payments(&session.alliance_id, "").await?;
+    Ok(resolve_id("payment", text, payments.into_iter().map(|payment| payment.id))?)
 }
 
 pub(super) async fn payments(session: &Session, ally: Option<String>) -> anyhow::Result<Answer> {
     let ally_id = match ally.as_deref() {
-        Some(ally) => session.shops([ally]).await?.concat(),
+        Some(ally) => session.ally(ally).await?,
         None => String::new(),
     };
     let all = session.client.all_payments(&session.alliance_id, &ally_id).await?;

@@ -1,7 +1,7 @@
 //! Statements: shown, signed, compared.
 
 use clap::Subcommand;
-use hutong_client::{Timestamp, proto};
+use hutong_client::{Language, Timestamp, proto};
 use serde_json::{Value, json};
 
 use crate::cli::{
@@ -59,12 +59,12 @@ pub(super) async fn statement(session: &Session, command: StatementCommand) -> a
     let alliance_id = session.alliance_id.clone();
     match command {
         StatementCommand::Show { ally, number, end } => {
-            let [ally_id] = session.shops([ally.as_str()]).await?;
+            let ally_id = session.ally(&ally).await?;
             let request = proto::GetStatementRequest { alliance_id, ally_id, number, period_end_time: end };
             tell(session, session.client.get_statement(request).await?.statement).await
         }
         StatementCommand::List { ally } => {
-            let [ally_id] = session.shops([ally.as_str()]).await?;
+            let ally_id = session.ally(&ally).await?;
             let all = session.client.all_statements(&alliance_id, &ally_id).await?;
             let header = ["number", "until", "state", "opening", "lines", "closing", "disputed"];
             let text = table(header, all.iter().map(statement_row).collect());
@@ -77,9 +77,9 @@ pub(super) async fn statement(session: &Session, command: StatementCommand) -> a
             tell(session, session.client.sign_statement(request).await?.statement).await
         }
         StatementCommand::Compare { ally, number } => {
-            let [ally_id] = session.shops([ally.as_str()]).await?;
+            let ally_id = session.ally(&ally).await?;
             let request = proto::CompareStatementRequest { alliance_id, ally_id, number };
-            Ok(differences(&session.client.compare_statement(request).await?))
+            Ok(differences(&session.client.compare_statement(request).await?, session.language))
         }
     }
 }
@@ -102,10 +102,14 @@ async fn tell(session: &Session, statement: Option<proto::Statement>) -> anyhow:
     ]);
     let answer = Answer::new(statement_json(&statement), text);
     Ok(match statement.state() {
-        proto::StatementState::Differs => {
-            answer.hint("The ally signed something else: see `hutong settlement statement compare`.")
-        }
-        proto::StatementState::Offered => answer.hint("The ally has signed; sign it, too, to agree."),
+        proto::StatementState::Differs => answer.hint(match session.language {
+            Language::En => "The ally signed something else: see `hutong settlement statement compare`.",
+            Language::Zh => "对方所签不同：见 `hutong settlement statement compare`。",
+        }),
+        proto::StatementState::Offered => answer.hint(match session.language {
+            Language::En => "The ally has signed; sign it, too, to agree.",
+            Language::Zh => "对方已签；本店也签即达成一致。",
+        }),
         _ => answer,
     })
 }
@@ -146,7 +150,8 @@ fn statement_json(statement: &proto::Statement) -> Value {
     })
 }
 
-fn differences(found: &proto::CompareStatementResponse) -> Answer {
+fn differences(found: &proto::CompareStatementResponse, language: Language) -> Answer {
+    let say = |en: &'static str, zh: &'static str| if language == Language::Zh { zh } else { en };
     let line = |line: &proto::LineDifference| {
         json!({
             "record_id": line.record_id,
@@ -162,20 +167,25 @@ fn differences(found: &proto::CompareStatementResponse) -> Answer {
         "days": found.days,
     });
     if found.equal {
-        return Answer::new(json, "both have signed the same");
+        return Answer::new(json, say("both have signed the same", "双方所签一致"));
     }
     let row = |line: &proto::LineDifference| {
         let own = |money_of: Option<&proto::Money>| money_of.map_or("-".to_owned(), |m| money(Some(m)));
         [line.record_id.clone(), own(line.own.as_ref()), own(line.ally.as_ref())]
     };
     let lines = table(["record", "ours", "theirs"], found.lines.iter().map(row).collect());
-    let text = format!("differ: {}\n\n{lines}", found.fields.join(", "));
+    let text = format!("{} {}\n\n{lines}", say("differ:", "不一致："), found.fields.join(", "));
     let answer = Answer::new(json, text);
     if found.days.is_empty() {
         return answer;
     }
     let days = found.days.join(", ");
-    answer.hint(format!("Days that differ: {days}. Have both sign again with --list-day to see their lines."))
+    answer.hint(match language {
+        Language::En => {
+            format!("Days that differ: {days}. Have both sign again with --list-day to see their lines.")
+        }
+        Language::Zh => format!("不一致的日期：{days}。请双方加 --list-day 重签，即可看到当日明细。"),
+    })
 }
 
 #[cfg(test)]
@@ -199,7 +209,7 @@ mod tests {
             }],
             days: vec!["2026-05-01".to_owned()],
         };
-        let answer = differences(&found);
+        let answer = differences(&found, Language::En);
         assert!(answer.text().contains(&"ab".repeat(32)) && answer.text().contains("1.00"));
         assert_eq!(answer.json()["lines"][0]["ally"], Value::Null);
         assert_eq!(answer.json()["days"][0], "2026-05-01");

@@ -167,7 +167,8 @@ fn says(content: &proto::motion::Content, names: &Names) -> String {
         Content::CategoryLimit(m) => format!("let {} shops of {} in", m.shops_max, m.category),
         Content::Strike(m) => {
             let cause = word(m.cause().as_str_name(), "STRIKE_CAUSE_");
-            format!("strike {} ({cause}): {}", shop(&m.shop_id), m.reason)
+            let appeal = if m.appeal.is_empty() { String::new() } else { format!("; appeal: {}", m.appeal) };
+            format!("strike {} ({cause}): {}{appeal}", shop(&m.shop_id), m.reason)
         }
         Content::Annulment(m) => format!("annul strike {}", short(&m.strike_id)),
         Content::Renewal(m) => format!("season {} until {}", m.season, time(m.end_time.as_ref())),

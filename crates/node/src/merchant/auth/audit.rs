@@ -71,6 +71,8 @@ enum Job {
     Note(Box<Entry>),
     /// Answered when all entries before it are in the file.
     Flush(oneshot::Sender<()>),
+    /// Answered when all entries before it are on the disk; nothing is written after it.
+    Close(oneshot::Sender<()>),
 }
 
 /// Where entries go. Clones write the same log.
@@ -118,6 +120,15 @@ impl Audit {
     pub(crate) async fn flush(&self) {
         let (done, written) = oneshot::channel();
         if self.jobs.send(Job::Flush(done)).await.is_ok() {
+            let _ = written.await;
+        }
+    }
+
+    /// Waits until everything noted so far is on the disk, and ends the log. Must be called before the runtime ends,
+    /// which would take the writer away under what waits for it.
+    pub(crate) async fn close(&self) {
+        let (done, written) = oneshot::channel();
+        if self.jobs.send(Job::Close(done)).await.is_ok() {
             let _ = written.await;
         }
     }
@@ -174,24 +185,32 @@ impl Drop for Noting {
                 let jobs = self.jobs.clone();
                 runtime.spawn(async move { jobs.send(job).await });
             }
-            (Err(_), _) => tracing::error!("the audit log has stopped"),
+            (Err(_), _) => tracing::warn!("a call was cut off after the audit log's end, and is not in it"),
         }
     }
 }
 
-/// Writes what comes, in groups, until nobody can send any more.
+/// Writes what comes, in groups, until the log is closed or nobody can send any more.
 async fn write_all(mut writer: LogWriter, mut queue: mpsc::Receiver<Job>) {
     let mut jobs = Vec::with_capacity(GROUP_MAX);
     loop {
         let idle = tokio::time::timeout(SYNC_EVERY, queue.recv_many(&mut jobs, GROUP_MAX)).await;
-        let ended = matches!(idle, Ok(0));
+        let ended = matches!(idle, Ok(0)) || jobs.iter().any(|job| matches!(job, Job::Close(_)));
         let mut group = std::mem::take(&mut jobs);
+        if ended {
+            queue.close();
+            while let Some(job) = queue.recv().await {
+                group.push(job);
+            }
+        }
         let written = tokio::task::spawn_blocking(move || {
             writer.write(&mut group, idle.is_err() || ended);
             writer
         });
         writer = match written.await {
             Ok(writer) => writer,
+            // The runtime ended first, as it does where the node cannot start.
+            Err(error) if error.is_cancelled() => return,
             Err(error) => {
                 tracing::error!(%error, "the audit log has stopped");
                 return;
@@ -247,7 +266,7 @@ impl LogWriter {
                     }
                     lines.push(b'\n');
                 }
-                Job::Flush(done) => flushed.push(done),
+                Job::Flush(done) | Job::Close(done) => flushed.push(done),
             }
         }
         if let Err(error) = self.append(&lines, idle) {
@@ -388,6 +407,24 @@ mod tests {
         let audit = Audit::open(folder.path().to_owned()).unwrap();
         note(&audit, entry("owner", "OK")).await;
         assert_eq!(sequences(&audit.newest(u64::MAX, 10, |_| true).await.unwrap()), [4, 3, 2, 1]);
+    }
+
+    #[test]
+    fn a_log_that_is_closed_keeps_all_entries_though_the_runtime_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let audit = runtime.block_on(async {
+            let audit = Audit::open(folder.path().to_owned()).unwrap();
+            for _ in 0..WAITING_MAX / 2 {
+                drop(audit.begin(entry("till", "CANCELLED")));
+            }
+            audit.close().await;
+            audit.close().await;
+            audit
+        });
+        drop(runtime);
+        assert_eq!(read_file(&file(folder.path(), 0)).unwrap().len(), WAITING_MAX / 2);
+        assert!(audit.jobs.is_closed());
     }
 
     #[tokio::test]
