@@ -188,7 +188,7 @@ impl Alliance {
             Offence::NumberTwice | Offence::PassedTwice => promotion.worst_minor(),
             Offence::PastQuota | Offence::RiskLost => 0,
         };
-        let mut subject = Vec::from(voucher.to_bytes());
+        let mut subject = voucher.to_bytes();
         subject.push(offence as u8);
         subject.extend(step.to_be_bytes());
         subject.extend(liable.as_bytes());
