@@ -320,7 +320,6 @@ impl World {
                 }
                 Notice::Roster => {
                     self.members(node);
-                    self.spread_proofs(node);
                 }
                 Notice::Show(link, shop, from_sequence) => self.replicate(node, |replica, now| {
                     let _asked = replica.want_exact(link, shop, from_sequence, now);
@@ -333,7 +332,7 @@ impl World {
         }
     }
 
-    /// Tells the replica whose logs are wanted, and closes links with those who are not in any more.
+    /// Tells the replica whose logs are wanted and which are forked, and closes links with those who are not in any more.
     pub(crate) fn members(&mut self, node: NodeNumber) {
         let Some(ledger) = self.nodes[node].ledger() else { return };
         let (roster, reader) = (ledger.alliance().roster(), ledger.reader());
@@ -355,6 +354,7 @@ impl World {
             }
         };
         self.replicate(node, |replica, now| replica.members_changed(shops, now));
+        self.spread_proofs(node);
         for link in strangers {
             self.replicate(node, |replica, now| replica.close(link, GoodbyeReason::Membership, now));
         }

@@ -443,7 +443,7 @@ impl<V: Views> Writer<V> {
     ) -> Result<(), LedgerError> {
         let mut show = None;
         for run in runs {
-            match self.ledger.examine_branch(run, now, rng) {
+            match self.ledger.examine_branch(run.clone(), now, rng) {
                 Ok(Examined::Settled) => {
                     tracing::warn!(
                         shop = shop.short(),
@@ -457,6 +457,12 @@ impl<V: Views> Writer<V> {
                     break;
                 }
                 Ok(Examined::Later(from_sequence)) => show = Some(from_sequence),
+                Ok(Examined::Supersede) => {
+                    if let Err(error) = self.ingest_run(run, &mut Taken::default(), now, tell)? {
+                        tracing::debug!(shop = shop.short(), %error, "a later incarnation was refused");
+                        return Ok(());
+                    }
+                }
                 Err(ExecuteError::Refused(refusal)) => {
                     tracing::warn!(%refusal, "a fork could not be published");
                 }

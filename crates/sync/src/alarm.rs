@@ -50,6 +50,12 @@ impl Replica {
         self.ask(now);
     }
 
+    /// Whether a log's records are asked for. Those of a log that ends at a proven fork are if the one held parts from it before:
+    /// the others may have gone on from there in a later incarnation.
+    pub(crate) fn is_wanted(&self, shop: &ShopId) -> bool {
+        self.wanted.contains(shop) || self.partings.contains_key(shop)
+    }
+
     /// A peer that was not asked yet, and from where on; it counts as asked.
     pub(crate) fn next_to_show(&mut self, shop: &ShopId) -> Option<(LinkId, u64)> {
         let parting = self.partings.get_mut(shop)?;

@@ -246,7 +246,7 @@ impl Replica {
         match error {
             SpanError::Fault(fault) => return Err(fault),
             SpanError::Malformed => self.goodbye(id, GoodbyeReason::Record, "a header is malformed"),
-            SpanError::Newer if self.wanted.contains(&shop) => {
+            SpanError::Newer if self.is_wanted(&shop) => {
                 self.held_back.insert(id, shop, now);
             }
             SpanError::Newer => {}
@@ -262,7 +262,7 @@ impl Replica {
         let (tail_sequence, tail_rank) = tail.map_or((0, (0, 0)), |head| (head.sequence, head.rank()));
         self.review.insert(shop);
         let later = span.last.incarnation > tail_rank.0 && tail.is_some();
-        let useless = !self.wanted.contains(&shop)
+        let useless = !self.is_wanted(&shop)
             || span.last.rank() <= tail_rank
             || span.first > tail_sequence.saturating_add(1)
             || intake.is_some_and(|intake| intake.broken || later);

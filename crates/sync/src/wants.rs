@@ -104,7 +104,7 @@ impl Replica {
             self.send_want(link, shop, from_sequence, WANT_BYTES, Purpose::Evidence, now);
             return Attempt::Done;
         }
-        if !self.wanted.contains(&shop) {
+        if !self.is_wanted(&shop) {
             return Attempt::Done;
         }
         // What the ladder has before it is taken for held, so that the line does not rest while the disk works. Should it

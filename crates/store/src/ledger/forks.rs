@@ -1,5 +1,7 @@
 //! Finding forks of other shops' logs, proving them, and taking in proofs that others found.
 
+use std::cmp::Ordering;
+
 use hutong_core::{
     command::DraftRecord,
     fold,
@@ -34,6 +36,9 @@ pub enum Examined {
     Earlier(u64),
     /// As far as they go they are the records held: show me from this place on.
     Later(u64),
+    /// They leave the log held in a later incarnation, and are to be taken in: of a log that ends at a proven fork no others are
+    /// asked for.
+    Supersede,
 }
 
 /// What became of a proof that a peer brought.
@@ -181,9 +186,16 @@ impl<V: Views> Ledger<V> {
                 Err(JournalError::Damaged { .. }) => return Ok(Examined::Nothing),
                 ours => ours.map_err(LedgerError::from)?,
             };
-            let Some(proof) = self.proof(&ours, &theirs[place..]) else { continue };
-            self.publish_proof(&proof, now, rng)?;
-            return Ok(Examined::Settled);
+            if let Some(proof) = self.proof(&ours, &theirs[place..]) {
+                self.publish_proof(&proof, now, rng)?;
+                return Ok(Examined::Settled);
+            }
+            let held = ours.first().map_or(0, |record| record.header().incarnation);
+            match record.header().incarnation.cmp(&held) {
+                Ordering::Greater => return Ok(Examined::Supersede),
+                Ordering::Less => return Ok(Examined::Nothing), // what is held supersedes it
+                Ordering::Equal => {}
+            }
         }
         let end = theirs[theirs.len() - 1].header().sequence;
         let same = self.held_id(shop, end)? == Some(theirs[theirs.len() - 1].id());
