@@ -7,7 +7,7 @@ use hutong_core::{command::Command, ingest::IngestError, report, roster::Standin
 use hutong_record::{KEY_EPOCH_MAX, Record, RecordId, ShopId, proto};
 use hutong_store::{
     journal::Lsn,
-    ledger::{Patience, Signing},
+    ledger::{Examined, Patience, Signing},
     views::MemViews,
 };
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
@@ -85,6 +85,21 @@ fn superseded_records_are_refused_where_the_later_incarnation_is_known() {
     // From the end of the new branch alone it cannot be told where it leaves the old one.
     let tail = street.shops[1].log(street.id(1), 2);
     assert_eq!(street.shops[3].take(&tail, street.now), Err(IngestError::Earlier(3)));
+}
+
+/// As a node does that looks for the place where the log that it holds parts from a proven fork's: it must come to an end.
+#[test]
+fn a_branch_of_a_later_incarnation_that_is_shown_as_evidence_is_to_be_taken_in() {
+    let mut street = restored(104);
+    let branch = |at: usize| -> Vec<_> {
+        street.shops[at].log(street.id(1), 1).iter().map(Record::to_message).collect()
+    };
+    let (old, new) = (branch(3), branch(1));
+    street.carry(1, 0);
+    let Street { shops, rng, now, .. } = &mut street;
+    for (shop, branch, expected) in [(3, new, Examined::Supersede), (0, old, Examined::Nothing)] {
+        assert_eq!(shops[shop].ledger.examine_branch(branch, *now, rng).unwrap(), expected, "shop {shop}");
+    }
 }
 
 #[test]
