@@ -90,11 +90,12 @@ pub fn due_after(
     let mut last = None;
     table::walk(view, &[table::DUTY], place.as_deref(), |key, value| {
         duties.push(table::decode(key, value)?);
-        last = Some(key.to_vec());
-        Ok(duties.len() < most)
+        let is_full = duties.len() >= most;
+        last = is_full.then(|| key.to_vec());
+        Ok(!is_full)
     })?;
-    *place = last.filter(|_| duties.len() >= most);
-    if duties.len() < most {
+    *place = last;
+    if place.is_none() {
         duties.extend(expired(view, now.saturating_add_ms(-late_entry_ms))?);
     }
     Ok(duties)

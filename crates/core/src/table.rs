@@ -195,10 +195,14 @@ pub(crate) fn voucher(voucher: &VoucherKey) -> Vec<u8> {
     key(VOUCHER, &[&voucher.to_bytes()])
 }
 
-/// All vouchers under a voucher's number, of all rounds and whoever handed them out.
-pub(crate) fn vouchers_of_number(voucher: &VoucherKey) -> Vec<u8> {
-    let VoucherKey { promotion, distributor, number, .. } = voucher;
-    key(VOUCHER, &[promotion.as_bytes(), &[*distributor], &number.to_be_bytes()])
+/// All vouchers under a distributor's numbers.
+pub(crate) fn vouchers_of(promotion: RecordId, distributor: u8) -> Vec<u8> {
+    key(VOUCHER, &[promotion.as_bytes(), &[distributor]])
+}
+
+/// All vouchers under one number, of all rounds and whoever handed them out; before them all, after those of lower ones.
+pub(crate) fn vouchers_of_number(promotion: RecordId, distributor: u8, number: u32) -> Vec<u8> {
+    key(VOUCHER, &[promotion.as_bytes(), &[distributor], &number.to_be_bytes()])
 }
 
 pub(crate) fn code(secret: &[u8; SECRET_BYTES]) -> Vec<u8> {

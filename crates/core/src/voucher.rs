@@ -53,8 +53,17 @@ impl VoucherKey {
     }
 
     /// The voucher under the same number after this one; none: there have been too many.
-    pub(crate) fn next_round(self) -> Option<Self> {
+    pub fn next_round(self) -> Option<Self> {
         Some(Self { round: self.round.checked_add(1)?, ..self })
+    }
+
+    /// The voucher under the same number before this one; none: it is the first.
+    pub fn round_before(self) -> Option<Self> {
+        Some(Self { round: self.round.checked_sub(1)?, ..self })
+    }
+
+    fn move_id(self) -> bytes::Bytes {
+        self.moved_by.map_or_else(Default::default, |by| copy(by.as_bytes()))
     }
 
     pub(crate) fn message(self) -> proto::VoucherId {
@@ -63,7 +72,7 @@ impl VoucherKey {
             distributor: self.distributor.into(),
             number: self.number,
             round: self.round.into(),
-            move_id: self.moved_by.map_or_else(Default::default, |by| copy(by.as_bytes())),
+            move_id: self.move_id(),
         }
     }
 
@@ -163,7 +172,7 @@ impl VoucherBody {
             round: self.key.round.into(),
             redeemer: self.redeemer.into(),
             issuer: if self.key.moved_by.is_some() { self.issuer.into() } else { 0 },
-            move_id: self.key.message().move_id,
+            move_id: self.key.move_id(),
             key_epoch: self.key_epoch,
         }
     }
@@ -173,7 +182,7 @@ impl VoucherBody {
         let claim = proto::VoucherClaim {
             voucher: Some(self.key.message()),
             issuer: self.issuer.into(),
-            move_id: self.key.message().move_id,
+            move_id: self.key.move_id(),
             body_hash: copy(&voucher_body_hash(encoded)),
             key_epoch: self.key_epoch,
         };

@@ -191,7 +191,8 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             return Ok(report::voucher(self.view, number)?.as_ref().is_some_and(is_issued));
         }
         let mut found = false;
-        table::walk(self.view, &table::vouchers_of_number(number), None, |key, value| {
+        let same_number = table::vouchers_of_number(number.promotion, number.distributor, number.number);
+        table::walk(self.view, &same_number, None, |key, value| {
             found = is_issued(&table::decode(key, value)?);
             Ok(!found)
         })?;

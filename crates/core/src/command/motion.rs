@@ -68,9 +68,11 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             return Ok(());
         }
         self.alliance.own_membership()?;
-        let until = self.alliance.roster().shop(self.me()).and_then(|member| member.since);
         let refusal = Refusal::new(Reason::AdmissionOpen);
-        Err(until.map_or(refusal.clone(), |until| refusal.with("until_unix_ms", until.ms())))
+        Err(match self.alliance.roster().shop(self.me()).and_then(|member| member.since) {
+            Some(until) => refusal.with("until_unix_ms", until.ms()),
+            None => refusal,
+        })
     }
 
     fn bar(&self) -> Option<BarCause> {

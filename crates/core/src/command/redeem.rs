@@ -314,11 +314,11 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
     /// A number of which this shop alone redeems the vouchers is handed out again only after it gave the last one back.
     fn gave_back_before(&self, shown: &Shown) -> Result<bool, ViewError> {
         let key = shown.voucher.token.body().key;
-        let Some(round) = key.round.checked_sub(1) else { return Ok(true) };
+        let Some(before) = key.round_before() else { return Ok(true) };
         if shown.promotion.mode != Mode::Designated || shown.promotion.redeemers.len() > 1 {
             return Ok(true);
         }
-        let before = report::voucher(self.view, &crate::voucher::VoucherKey { round, ..key })?;
+        let before = report::voucher(self.view, &before)?;
         Ok(before.is_some_and(|before| before.right.holder != self.me()))
     }
 

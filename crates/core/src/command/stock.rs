@@ -8,7 +8,6 @@ use crate::{
     promotion::{self, Promotion},
     stock::{self, Share},
     table,
-    voucher::VoucherKey,
 };
 
 /// Records of one request: each moves consecutive numbers.
@@ -86,13 +85,10 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
     fn never_issued(&self, promotion: RecordId, share: Share) -> Result<Vec<Share>, ViewError> {
         let mut free = Vec::new();
         let mut first = share.first;
-        let (distributor, number) = (share.distributor, share.first);
-        let start = VoucherKey { promotion, distributor, number, round: 0, moved_by: None };
         let mut issued = Vec::new();
-        // The key just before the share's first voucher.
-        let before = VoucherKey { number: share.first - 1, round: u16::MAX, ..start };
-        let prefix = &table::voucher(&start)[..34];
-        self.view.scan(prefix, Some(&table::voucher(&before)), &mut |key, _| {
+        let prefix = table::vouchers_of(promotion, share.distributor);
+        let start = table::vouchers_of_number(promotion, share.distributor, share.first);
+        self.view.scan(&prefix, Some(&start), &mut |key, _| {
             let number = key.get(34..38).and_then(|n| n.try_into().ok()).map(u32::from_be_bytes);
             issued.extend(number);
             number.is_some_and(|number| number <= share.last)

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     answer::Answer,
     stock::{self, Move, Share},
-    voucher::{Voucher, VoucherKey},
+    voucher::Voucher,
 };
 
 impl<R: Reader + ?Sized> Folding<'_, '_, R> {
@@ -83,25 +83,16 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         if reclaimed || self.author() == funder || ![self.author(), funder].contains(&self.me()) {
             return Ok(());
         }
-        let first = VoucherKey {
-            promotion: promotion.id,
-            distributor: share.distributor,
-            number: moved.first,
-            round: 0,
-            moved_by: None,
-        };
-        let before = VoucherKey { number: moved.first - 1, round: u16::MAX, ..first };
         let issued = table::collect_while(
             self.view,
-            &table::voucher(&first)[..34],
-            &table::voucher(&before),
+            &table::vouchers_of(promotion.id, share.distributor),
+            &table::vouchers_of_number(promotion.id, share.distributor, moved.first),
             |key, value| {
                 let voucher: Voucher = table::decode(key, value)?;
                 let body = voucher.token.body();
                 // What another owner handed out before is in another log, and is not this owner's to answer for.
                 let its_own = body.issuer == share.owner && body.key.moved_by == share.by;
-                let is_moved = body.key.number >= moved.first;
-                Ok((body.key.number <= moved.last).then_some(is_moved && its_own && voucher.issue.is_some()))
+                Ok((body.key.number <= moved.last).then_some(its_own && voucher.issue.is_some()))
             },
         )?;
         let count = issued.into_iter().filter(|issued| *issued).count();

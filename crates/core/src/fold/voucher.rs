@@ -12,7 +12,7 @@ use crate::{
     proof,
     right::Right,
     stock::{self, Entitlement},
-    voucher::{Reservation, Token, Voucher, VoucherKey},
+    voucher::{Reservation, Token, Voucher},
 };
 
 /// What this shop handed out of a promotion.
@@ -35,8 +35,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
     pub(super) fn genuine(&self, bytes: &[u8]) -> Result<Genuine, Stop> {
         let token = Token::parse(bytes).map_err(|_| ignore("token is malformed"))?;
         let promotion = self.promotion_of(token.body().key.promotion)?;
-        let issuer =
-            promotion.distributor(token.body().issuer).ok_or_else(|| ignore("no such distributor"))?.shop;
+        let issuer = issuer_of(&token, &promotion)?;
         let stored: Option<Voucher> = table::read(self.view, &table::voucher(&token.body().key))?;
         if stored.is_some_and(|voucher| voucher.token == token) {
             return Ok(Genuine { token, promotion, issuer }); // it was verified when it came
@@ -127,21 +126,25 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
 
     /// A voucher whose number is handed out again does not go back, and its number is not free.
     fn let_go_of_round_before(&mut self, token: &Token, promotion: &Promotion) -> Handled {
-        let key = token.body().key;
-        let Some(round) = key.round.checked_sub(1) else { return Ok(()) };
-        let before: Option<Voucher> = table::read(self.view, &table::voucher(&VoucherKey { round, ..key }))?;
+        let before = self.round_before(token)?;
         before.map_or(Ok(()), |before| self.note_held(&before, promotion))
+    }
+
+    fn round_before(&self, token: &Token) -> Result<Option<Voucher>, ViewError> {
+        match token.body().key.round_before() {
+            Some(before) => table::read(self.view, &table::voucher(&before)),
+            None => Ok(None),
+        }
     }
 
     /// A leased number is handed out again when its last voucher was not used and cannot be any more: all of that is in
     /// its issuer's own log.
     fn check_round(&self, token: &Token, promotion: &Promotion) -> Handled {
         let body = token.body();
-        let (Mode::Leased, Some(round)) = (promotion.mode, body.key.round.checked_sub(1)) else {
+        if promotion.mode != Mode::Leased || body.key.round == 0 {
             return Ok(());
-        };
-        let before: Option<Voucher> =
-            table::read(self.view, &table::voucher(&VoucherKey { round, ..body.key }))?;
+        }
+        let before = self.round_before(token)?;
         let free = before.is_some_and(|before| {
             before.issue.is_some()
                 && before.uses.is_empty()
@@ -198,40 +201,35 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
     /// Where this shop holds the right of an unused voucher: from when on the number is free, or that it goes back.
     pub(super) fn note_held(&mut self, voucher: &Voucher, promotion: &Promotion) -> Handled {
         let body = voucher.token.body();
-        // Of several under one number, the one that is kept.
-        let issuer = promotion.distributor(body.issuer).ok_or_else(|| ignore("no such distributor"))?.shop;
         let again = body.key.next_round().map(|next| self.view.get(&table::voucher(&next))).transpose()?;
         let latest = again.flatten().is_none();
         let is_held = voucher.right.holder == self.me() && !voucher.was_passed_on_by(self.me());
         let mine = is_held && voucher.uses.is_empty() && latest;
-        let give_back = Duty::GiveBack(alloc::vec![body.key]);
-        let [freed, at_once, held, given_back] = self.kept_for(voucher, promotion);
-        let (freeable, may_go_back) = (issuer == self.me(), voucher.passes.len() < crate::right::PASSES_MAX);
-        if freeable {
+        // Of several under one number, the issuer of the one that is kept.
+        let issuer = issuer_of(&voucher.token, promotion)?;
+        if issuer == self.me() {
+            let [freed, at_once] = self.freed(voucher, promotion);
             self.keep_if(mine && voucher.revoked.is_some(), at_once, &body.key);
             self.keep_if(mine && promotion.reuse_expired && voucher.revoked.is_none(), freed, &body.key);
         } else {
-            self.keep_if(mine && promotion.reuse_expired && may_go_back, held, &(body.key, issuer));
-            self.keep_if(mine && voucher.revoked.is_some() && may_go_back, given_back, &give_back);
+            let mine = mine && voucher.passes.len() < crate::right::PASSES_MAX;
+            let (held, give_back) = goes_back(voucher);
+            self.keep_if(mine && promotion.reuse_expired, held, &(body.key, issuer));
+            self.keep_if(mine && voucher.revoked.is_some(), give_back.key(), &give_back);
         }
         Ok(())
     }
 
-    /// Where it is kept that a voucher's number is free from a time on, or at once; and that the voucher goes back when it
-    /// has expired, or at once.
-    fn kept_for(&self, voucher: &Voucher, promotion: &Promotion) -> [Vec<u8>; 4] {
-        let body = voucher.token.body();
-        [
-            table::freed(&body.key, self.settled_after(voucher, promotion)),
-            table::freed(&body.key, UnixMillis::EPOCH),
-            table::held(&body.key, body.expires),
-            Duty::GiveBack(alloc::vec![body.key]).key(),
-        ]
+    /// Where it is kept that a voucher's number is free: from a time on, and at once.
+    fn freed(&self, voucher: &Voucher, promotion: &Promotion) -> [Vec<u8>; 2] {
+        let key = voucher.token.body().key;
+        [self.settled_after(voucher, promotion), UnixMillis::EPOCH].map(|from| table::freed(&key, from))
     }
 
     /// Puts a voucher in the place of another one under the same number.
     pub(super) fn take_over(&mut self, voucher: &mut Voucher, by: &Genuine, right: Right) {
-        for key in self.kept_for(voucher, &by.promotion) {
+        let (held, give_back) = goes_back(voucher);
+        for key in self.freed(voucher, &by.promotion).into_iter().chain([held, give_back.key()]) {
             self.view.remove(key);
         }
         voucher.take_over(by.token.clone(), right);
@@ -261,27 +259,12 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         let number = table::number(promotion, body.key.distributor, body.key.moved_by);
         let last: u32 = table::read(self.view, &number)?.unwrap_or_default();
         table::write(self.view, number, &last.max(body.key.number));
-        self.forget_freed(&body.key)?;
         let day = body.issued.day(self.alliance.charter().utc_offset_minutes);
         table::count(self.view, table::issued_day(promotion, day))?;
         if let Some(card) = body.card {
             table::count(self.view, table::issued_card(promotion, card))?;
         }
         self.summary(|s| s.vouchers_issued += 1)
-    }
-
-    /// A number that is handed out again is not free any more.
-    fn forget_freed(&mut self, key: &VoucherKey) -> Handled {
-        let Some(round) = key.round.checked_sub(1) else { return Ok(()) };
-        let before = VoucherKey { round, ..*key };
-        let promotion = self.promotion_of(key.promotion)?;
-        let stored: Option<Voucher> = table::read(self.view, &table::voucher(&before))?;
-        if let Some(voucher) = stored {
-            let settled = self.settled_after(&voucher, &promotion);
-            self.view.remove(table::freed(&before, settled));
-            self.view.remove(table::freed(&before, UnixMillis::EPOCH));
-        }
-        Ok(())
     }
 
     pub(super) fn voucher_revocation(&mut self) -> Handled {
@@ -330,4 +313,16 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
             Err(ignore("wrong parties"))
         }
     }
+}
+
+/// The shop that a token names as its issuer.
+fn issuer_of(token: &Token, promotion: &Promotion) -> Result<ShopId, Stop> {
+    let distributor = promotion.distributor(token.body().issuer);
+    distributor.map(|d| d.shop).ok_or_else(|| ignore("no such distributor"))
+}
+
+/// Where it is kept that a voucher goes back when it has expired, and the duty by which it goes back at once.
+fn goes_back(voucher: &Voucher) -> (Vec<u8>, Duty) {
+    let body = voucher.token.body();
+    (table::held(&body.key, body.expires), Duty::GiveBack(alloc::vec![body.key]))
 }

@@ -12,7 +12,7 @@ use super::{
     motion::{self, RulesArgs},
     output::{Answer, fields, table},
     problem::Problem,
-    session::Session,
+    session::{Session, announced_until},
     show, value,
 };
 use crate::config::Config;
@@ -290,10 +290,10 @@ async fn create(session: &Session, args: CreateArgs) -> anyhow::Result<Answer> {
         category: args.category,
     };
     let answer = alliance_answer(session, session.client.create_alliance(request).await?.alliance).await?;
-    Ok(answer.hint(match session.language {
-        Language::En => "Next: `hutong alliance invite` makes a link for a neighbour.",
-        Language::Zh => "下一步：用 `hutong alliance invite` 为邻店生成邀请链接。",
-    }))
+    Ok(answer.hint(session.say(
+        "Next: `hutong alliance invite` makes a link for a neighbour.",
+        "下一步：用 `hutong alliance invite` 为邻店生成邀请链接。",
+    )))
 }
 
 /// The alliance that the new one goes on from.
@@ -316,9 +316,10 @@ async fn origin(
 
 async fn list(session: &Session) -> anyhow::Result<Answer> {
     let alliances = session.client.all_alliances().await?;
+    let shop_id = session.shop_id().await.unwrap_or_default();
     let mut rows = Vec::with_capacity(alliances.len());
     for alliance in &alliances {
-        let announced = session.announced_until(&alliance.id).await;
+        let announced = announced_until(&session.client, &alliance.id, &shop_id).await;
         rows.push([
             show::short(&alliance.id),
             alliance.name.clone(),
@@ -357,10 +358,11 @@ async fn invite(globals: &Globals, session: &Session, args: InviteArgs) -> anyho
         text = format!("{text}\n\n{drawn}");
     }
     let answer = Answer::new(json, text);
-    let answer = answer.hint(match globals.language() {
-        Language::En => "The neighbour runs `hutong alliance join LINK`.",
-        Language::Zh => "请邻店执行 `hutong alliance join 链接`。",
-    });
+    let answer =
+        answer.hint(session.say(
+            "The neighbour runs `hutong alliance join LINK`.",
+            "请邻店执行 `hutong alliance join 链接`。",
+        ));
     if through.is_empty() {
         return Ok(answer);
     }
@@ -395,20 +397,16 @@ async fn join(
     let (own_state, votes) =
         alliance.as_ref().map(|a| (a.own_state(), a.admission_votes)).unwrap_or_default();
     let answer = alliance_answer(session, alliance).await?;
-    Ok(match (own_state, votes, session.language) {
+    Ok(match (own_state, votes) {
         // The inviting shop's vote is enough; its records are on their way.
-        (proto::MemberState::Pending, 0..=1, Language::En) => {
-            answer.hint("Admitted; the node is catching up: `hutong alliance show` tells when it has.")
-        }
-        (proto::MemberState::Pending, 0..=1, Language::Zh) => {
-            answer.hint("已接纳，正在同步记录：完成与否见 `hutong alliance show`。")
-        }
-        (proto::MemberState::Pending, _, Language::En) => {
-            answer.hint("The core members have to vote: `hutong alliance show` tells when they have.")
-        }
-        (proto::MemberState::Pending, _, Language::Zh) => {
-            answer.hint("须由核心成员表决：结果见 `hutong alliance show`。")
-        }
+        (proto::MemberState::Pending, 0..=1) => answer.hint(session.say(
+            "Admitted; the node is catching up: `hutong alliance show` tells when it has.",
+            "已接纳，正在同步记录：完成与否见 `hutong alliance show`。",
+        )),
+        (proto::MemberState::Pending, _) => answer.hint(session.say(
+            "The core members have to vote: `hutong alliance show` tells when they have.",
+            "须由核心成员表决：结果见 `hutong alliance show`。",
+        )),
         _ => answer,
     })
 }

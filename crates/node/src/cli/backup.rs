@@ -8,12 +8,12 @@ use std::{
 
 use anyhow::Context as _;
 use clap::Args;
-use hutong_client::{Language, proto};
+use hutong_client::proto;
 use hutong_core::invitation::InvitationLink;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::{Globals, output::Answer, problem::Problem, session::Session, show};
+use super::{Globals, output::Answer, problem::Problem, say, session::Session, show};
 use crate::{
     alliance::AllianceFolder,
     backup::{self, Contents, Passphrase},
@@ -98,8 +98,11 @@ pub(crate) fn backup(globals: &Globals, args: BackupArgs) -> anyhow::Result<Answ
     let passphrase = passphrase(&args.passphrase_file)?;
     let contents = backup::write(&data, &args.output, &passphrase)?;
     data.note(Note::Backup, clock::now())?;
-    let written =
-        format!("{} {}", say(globals, "written and read back:", "已写入并校验："), args.output.display());
+    let written = format!(
+        "{} {}",
+        say(globals.language(), "written and read back:", "已写入并校验："),
+        args.output.display()
+    );
     Ok(answer(globals, &contents, &args.output, &written))
 }
 
@@ -108,9 +111,10 @@ pub(crate) async fn restore(globals: &Globals, args: RestoreArgs) -> anyhow::Res
         return declare_nothing_lost(globals).await;
     }
     let data = globals.data()?;
-    let restored = format!("{} {}", say(globals, "restored to", "已恢复到"), data.path().display());
+    let restored =
+        format!("{} {}", say(globals.language(), "restored to", "已恢复到"), data.path().display());
     let hint = say(
-        globals,
+        globals.language(),
         "Next: `hutong serve`. It signs nothing until enough members have told how far this shop's log goes.\nNever run \
          the old node again.",
         "下一步：运行 `hutong serve`。在足够多的成员确认本店日志末端之前，它不会签发任何内容。\n切勿再运行旧节点。",
@@ -119,7 +123,7 @@ pub(crate) async fn restore(globals: &Globals, args: RestoreArgs) -> anyhow::Res
         let contents = backup::restore(backup, &passphrase(file)?, &data)?;
         let apps = data.tokens_file().exists().then(|| {
             say(
-                globals,
+                globals.language(),
                 "\nPartner apps' tokens are as they were in the backup: one that was taken back since is in force again. \
                  Look\nthrough `hutong token list`, and take it back once more.",
                 "\n合作应用的令牌恢复到了备份时的状态：此后吊销的令牌又会生效。\n请查看 `hutong token list`，并重新吊销。",
@@ -145,8 +149,11 @@ async fn declare_nothing_lost(globals: &Globals) -> anyhow::Result<Answer> {
     let session = Session::open(globals).await?;
     let alliance_id = session.alliance_id.clone();
     session.client.declare_nothing_lost(proto::DeclareNothingLostRequest { alliance_id }).await?;
-    let text =
-        say(globals, "vouchers and numbers from before are used again", "恢复之前的优惠券和券号已可重新使用");
+    let text = say(
+        globals.language(),
+        "vouchers and numbers from before are used again",
+        "恢复之前的优惠券和券号已可重新使用",
+    );
     Ok(Answer::new(json!({ "nothing_lost": true }), text))
 }
 
@@ -157,7 +164,7 @@ fn trust_copy(globals: &Globals, data: &DataFolder) -> anyhow::Result<Answer> {
         AllianceFolder::new(data.alliance(*id)).trust_copy()?;
     }
     let text = say(
-        globals,
+        globals.language(),
         "this copy counts from the next start; never run another one",
         "下次启动起以此副本为准；切勿再运行其他副本",
     );
@@ -181,9 +188,9 @@ fn answer(globals: &Globals, contents: &Contents, path: &Path, text: &str) -> An
     let sizes = format!(
         "{} {}, {} {}, {}",
         contents.alliances,
-        say(globals, "alliances", "个联盟"),
+        say(globals.language(), "alliances", "个联盟"),
         contents.files,
-        say(globals, "files", "个文件"),
+        say(globals.language(), "files", "个文件"),
         show::bytes(contents.bytes),
     );
     let json = json!({
@@ -193,13 +200,6 @@ fn answer(globals: &Globals, contents: &Contents, path: &Path, text: &str) -> An
         "bytes": contents.bytes,
     });
     Answer::new(json, format!("{text}\n{sizes}"))
-}
-
-fn say<'a>(globals: &Globals, en: &'a str, zh: &'a str) -> &'a str {
-    match globals.language() {
-        Language::En => en,
-        Language::Zh => zh,
-    }
 }
 
 fn passphrase(file: &Path) -> anyhow::Result<Passphrase> {

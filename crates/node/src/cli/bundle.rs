@@ -9,11 +9,11 @@ use std::{
 
 use anyhow::Context as _;
 use clap::Args;
-use hutong_client::{Language, proto};
+use hutong_client::proto;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::{Globals, doctor, output::Answer, session, show};
+use super::{Globals, doctor, output::Answer, say, session, show};
 use crate::{
     clock,
     config::Config,
@@ -62,7 +62,7 @@ pub(crate) async fn run(globals: &Globals, args: BundleArgs) -> anyhow::Result<A
     }
     let names: Vec<_> = entries.iter().map(|(name, _)| name.clone()).collect();
     write(&args.output, entries, &redaction)?;
-    let say = |en, zh| if globals.language() == Language::Zh { zh } else { en };
+    let say = |en, zh| say(globals.language(), en, zh);
     let text = format!("{} {}\n{}", say("written:", "已写入："), args.output.display(), names.join("\n"));
     let hint =
         say("Look through it before you send it: names of shops are in it.", "发送前请先查看：其中有店名。");

@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, process::ExitCode};
 use hutong_client::{Language, Timestamp, proto};
 use serde_json::{Value, json};
 
-use super::{Globals, output::Answer, session, show};
+use super::{Globals, output::Answer, say, session, show};
 use crate::{clock, data_folder::DataFolder};
 
 /// Every check there is.
@@ -105,10 +105,7 @@ impl Findings {
 
     /// The text in the caller's language.
     fn say<'a>(&self, en: &'a str, zh: &'a str) -> &'a str {
-        match self.language {
-            Language::En => en,
-            Language::Zh => zh,
-        }
+        say(self.language, en, zh)
     }
 
     fn ok(&mut self, name: &'static str, found: impl Into<String>) {

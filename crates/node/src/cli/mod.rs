@@ -228,6 +228,14 @@ impl Globals {
     }
 }
 
+/// The text, or whatever else it is, in a language.
+fn say<T>(language: Language, en: T, zh: T) -> T {
+    match language {
+        Language::En => en,
+        Language::Zh => zh,
+    }
+}
+
 /// The language that the locale variables ask for.
 fn language_of(variable: impl Fn(&str) -> Option<String>) -> Language {
     let locale = ["LC_ALL", "LC_MESSAGES", "LANG"]

@@ -8,7 +8,7 @@ use super::{
     Globals,
     output::{Answer, fields},
     problem::Problem,
-    resolve::{Named, full_id, resolve},
+    resolve::{Named, full_id, listed_id, resolve},
     session::Session,
     show::{
         motion::{motion_json, motions_text, rules_json, rules_text},
@@ -357,12 +357,10 @@ async fn answer(session: &Session, motion: Option<proto::Motion>) -> anyhow::Res
     let names = session.names().await;
     let answer = Answer::new(motion_json(&motion), motions_text(std::slice::from_ref(&motion), &names));
     Ok(match motion.state() {
-        proto::MotionState::Open => answer.hint(match session.language {
-            Language::En => {
-                "It waits for votes: others run `hutong motion vote` with the beginning of its id."
-            }
-            Language::Zh => "等待表决：请其他核心成员执行 `hutong motion vote`，写动议编号的开头即可。",
-        }),
+        proto::MotionState::Open => answer.hint(session.say(
+            "It waits for votes: others run `hutong motion vote` with the beginning of its id.",
+            "等待表决：请其他核心成员执行 `hutong motion vote`，写动议编号的开头即可。",
+        )),
         _ => answer,
     })
 }
@@ -443,12 +441,10 @@ async fn depart(
     let request = proto::DepartAllianceRequest { alliance_id, next_alliance_id, split_id, reason };
     let departed = session.client.depart_alliance(request).await?.departure_time;
     let text = fields([("left", time(departed.as_ref()))]);
-    Ok(Answer::new(json!({ "departure_time": time_json(departed.as_ref()) }), text).hint(match session.language {
-        Language::En => {
-            "Keep the node running until its vouchers are used or past their time and its debts are settled."
-        }
-        Language::Zh => "请让节点继续运行，直到本店的券用完或过期、账目结清。",
-    }))
+    Ok(Answer::new(json!({ "departure_time": time_json(departed.as_ref()) }), text).hint(session.say(
+        "Keep the node running until its vouchers are used or past their time and its debts are settled.",
+        "请让节点继续运行，直到本店的券用完或过期、账目结清。",
+    )))
 }
 
 async fn alliance_id(session: &Session, text: &str) -> anyhow::Result<String> {
@@ -462,12 +458,7 @@ async fn alliance_id(session: &Session, text: &str) -> anyhow::Result<String> {
 
 /// A motion's id by its beginning.
 pub(crate) async fn motion_id(session: &Session, text: &str) -> anyhow::Result<String> {
-    if let Some(id) = full_id(text) {
-        return Ok(id);
-    }
-    let motions = session.client.all_motions(&session.alliance_id).await?;
-    let known: Vec<_> = motions.into_iter().map(|m| Named { id: m.id, name: String::new() }).collect();
-    Ok(resolve("motion", text, &known)?)
+    listed_id("motion", text, session.client.all_motions(&session.alliance_id), |motion| motion.id).await
 }
 
 #[cfg(test)]

@@ -120,11 +120,10 @@ pub(crate) async fn federation(globals: &Globals, command: FederationCommand) ->
     let session = Session::open(globals).await?;
     let paused = matches!(command, FederationCommand::Pause);
     let answer = session.client.set_federation(proto::SetFederationRequest { paused }).await?;
-    let text = match (session.language, answer.paused) {
-        (Language::En, true) => "links to other nodes are paused",
-        (Language::En, false) => "links to other nodes are on",
-        (Language::Zh, true) => "与其他节点的连接已暂停",
-        (Language::Zh, false) => "与其他节点的连接已开启",
+    let text = if answer.paused {
+        session.say("links to other nodes are paused", "与其他节点的连接已暂停")
+    } else {
+        session.say("links to other nodes are on", "与其他节点的连接已开启")
     };
     Ok(Answer::new(json!({ "paused": answer.paused }), text))
 }

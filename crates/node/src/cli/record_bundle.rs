@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::{
     Globals,
     output::{Answer, fields},
+    say,
     session::Session,
 };
 use crate::{
@@ -141,7 +142,7 @@ fn next_piece(file: &mut File) -> io::Result<Option<Vec<u8>>> {
 }
 
 fn exported(path: &Path, written: &Written, language: Language) -> Answer {
-    let say = |en: &'static str, zh: &'static str| if language == Language::Zh { zh } else { en };
+    let say = |en: &'static str, zh: &'static str| say(language, en, zh);
     let json = json!({
         "path": path,
         "records": written.records,
@@ -200,7 +201,7 @@ async fn import(session: &Session, path: &Path, language: Language) -> anyhow::R
 }
 
 fn imported(told: &proto::ImportBundleResponse, language: Language) -> Answer {
-    let say = |en: &'static str, zh: &'static str| if language == Language::Zh { zh } else { en };
+    let say = |en: &'static str, zh: &'static str| say(language, en, zh);
     let refused: Vec<Value> = told
         .refused
         .iter()

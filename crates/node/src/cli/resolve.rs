@@ -45,7 +45,7 @@ pub(crate) fn resolve(kind: &'static str, text: &str, known: &[Named]) -> Result
 }
 
 /// As [`resolve`], of what has ids alone. One that is listed several times is one.
-pub(crate) fn resolve_id(
+fn resolve_id(
     kind: &'static str,
     text: &str,
     ids: impl IntoIterator<Item = String>,
@@ -53,6 +53,20 @@ pub(crate) fn resolve_id(
     let ids: BTreeSet<_> = ids.into_iter().filter(|id| !id.is_empty()).collect();
     let known: Vec<_> = ids.into_iter().map(|id| Named { id, name: String::new() }).collect();
     resolve(kind, text, &known)
+}
+
+/// As [`resolve_id`]; what there is is looked up only where the text is no id already.
+pub(crate) async fn listed_id<T, E: Into<anyhow::Error>>(
+    kind: &'static str,
+    text: &str,
+    list: impl Future<Output = Result<Vec<T>, E>>,
+    id: impl Fn(T) -> String,
+) -> anyhow::Result<String> {
+    if let Some(id) = full_id(text) {
+        return Ok(id);
+    }
+    let listed = list.await.map_err(Into::into)?;
+    Ok(resolve_id(kind, text, listed.into_iter().map(id))?)
 }
 
 fn is_hex(text: &str) -> bool {

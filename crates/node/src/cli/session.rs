@@ -7,7 +7,8 @@ use hutong_record::Currency;
 use super::{
     Globals,
     problem::Problem,
-    resolve::{Named, full_id, resolve, resolve_id},
+    resolve::{Named, full_id, listed_id, resolve},
+    say,
     show::{self, Names},
     value::MoneyArg,
 };
@@ -112,16 +113,18 @@ impl Session {
 
     /// Until when this shop's admission to an alliance is open to objections; none: it is not, or nobody can tell.
     pub(crate) async fn announced_until(&self, alliance_id: &str) -> Option<Timestamp> {
-        let shop_id = self.client.get_status(proto::GetStatusRequest {}).await.ok()?.shop_id;
+        let shop_id = self.shop_id().await?;
         announced_until(&self.client, alliance_id, &shop_id).await
+    }
+
+    /// This shop's id; none where nobody can tell.
+    pub(crate) async fn shop_id(&self) -> Option<String> {
+        self.client.get_status(proto::GetStatusRequest {}).await.ok().map(|status| status.shop_id)
     }
 
     /// The text in the caller's language.
     pub(crate) fn say<'a>(&self, en: &'a str, zh: &'a str) -> &'a str {
-        match self.language {
-            Language::En => en,
-            Language::Zh => zh,
-        }
+        say(self.language, en, zh)
     }
 
     /// The request id that a call was made by, for repeating it.
@@ -131,17 +134,18 @@ impl Session {
 
     /// The id of a receipt in the books of this shop with any other, as typed.
     pub(crate) async fn receipt(&self, text: &str) -> anyhow::Result<String> {
-        if let Some(id) = full_id(text) {
-            return Ok(id);
-        }
-        let mut receipts = Vec::new();
-        for exposure in self.client.all_exposures(&self.alliance_id).await? {
-            if !exposure.ally_id.is_empty() {
-                let lines = self.client.all_book_lines(&self.alliance_id, &exposure.ally_id, None, None);
-                receipts.extend(lines.await?.into_iter().map(|line| line.receipt_id));
+        let lines = async {
+            let mut lines = Vec::new();
+            for exposure in self.client.all_exposures(&self.alliance_id).await? {
+                if !exposure.ally_id.is_empty() {
+                    let of_ally =
+                        self.client.all_book_lines(&self.alliance_id, &exposure.ally_id, None, None);
+                    lines.extend(of_ally.await?);
+                }
             }
-        }
-        Ok(resolve_id("receipt", text, receipts)?)
+            Ok::<_, hutong_client::Error>(lines)
+        };
+        listed_id("receipt", text, lines, |line| line.receipt_id).await
     }
 
     /// Names of the shops, for people to read. Without them ids are shown: what was done must be told in any case.

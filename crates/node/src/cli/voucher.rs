@@ -10,7 +10,7 @@ use super::{
     Globals,
     output::{Answer, fields},
     problem::Problem,
-    resolve::{full_id, resolve_id},
+    resolve::listed_id,
     right,
     sale::RequestIdArg,
     session::Session,
@@ -337,11 +337,8 @@ async fn qualify(session: &Session, args: QualifyArgs) -> anyhow::Result<Answer>
 }
 
 async fn redemption_id(session: &Session, text: &str) -> anyhow::Result<String> {
-    if let Some(id) = full_id(text) {
-        return Ok(id);
-    }
-    let lines = session.client.all_bookings(&session.alliance_id, None, None).await?;
-    Ok(resolve_id("redemption", text, lines.into_iter().map(|line| line.redemption_id))?)
+    let lines = session.client.all_bookings(&session.alliance_id, None, None);
+    listed_id("redemption", text, lines, |line| line.redemption_id).await
 }
 
 async fn void(session: &Session, args: VoidArgs) -> anyhow::Result<Answer> {

@@ -83,8 +83,7 @@ impl HandedOut {
 
     /// A number is free again only if the voucher before was not used.
     fn check_round_before(&mut self, key: VoucherKey, uses: &Uses) -> Checked {
-        let Some(round) = key.round.checked_sub(1) else { return Ok(()) };
-        let before = VoucherKey { round, ..key };
+        let Some(before) = key.round_before() else { return Ok(()) };
         match uses.live(&before) {
             Some(redemption) => {
                 self.oversell(format!("{key:?} was handed out after {before:?} was used: {redemption:?}"))
@@ -95,11 +94,10 @@ impl HandedOut {
 
     /// A voucher is used: its number is not to have been handed out again.
     pub(super) fn used(&mut self, key: VoucherKey) -> Checked {
-        let again = key.round.checked_add(1).map(|round| VoucherKey { round, ..key });
         let is_out = |key: &VoucherKey| {
             self.by_number.get(&number(*key)).is_some_and(|(_, token)| token.body().key == *key)
         };
-        match again.filter(is_out) {
+        match key.next_round().filter(is_out) {
             Some(again) => self.oversell(format!("{key:?} was used, and {again:?} is handed out")),
             None => Ok(()),
         }

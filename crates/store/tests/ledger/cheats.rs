@@ -119,10 +119,7 @@ fn a_leased_number_that_was_used_is_not_handed_out_again_by_a_cheat() {
     street.redeem(1, &first.qr_text(), None).unwrap();
     let body = VoucherBody { key: VoucherKey { round: 1, ..first.body().key }, ..first.body().clone() };
     let token = Token::sign(body, &street.shops[1].keys.signing);
-    let tag = street.request();
-    let request = Some(proto::Request { id: tag.id, hash: tag.hash.to_vec().into() });
-    let issue = proto::VoucherIssue { request, token: token.bytes().to_vec().into() };
-    street.plant(1, Kind::VoucherIssue, &[0, 1], &issue);
+    street.craft_issue(1, &token, &[0, 1]);
     street.come_to_rest();
     for shop in [0, 1] {
         let views = street.shops[shop].ledger.views();
@@ -160,18 +157,11 @@ fn what_a_cheat_does_with_a_number_that_it_moved_on_does_not_touch_the_voucher_o
     let sold = [0, 1, 2].map(|_| street.issue(1, promotion, None).unwrap());
     street.craft_move(1, promotion, 3);
     street.carry(1, 2);
-    let revoke = |street: &mut Street, token: &Token| {
-        let tag = street.request();
-        let request = Some(proto::Request { id: tag.id, hash: tag.hash.to_vec().into() });
-        let (token, revoked_unix_ms) = (token.bytes().to_vec().into(), street.now.ms());
-        let revocation = proto::VoucherRevocation { request, token, revoked_unix_ms, reason: String::new() };
-        street.plant(1, Kind::VoucherRevocation, &[0, 1, 2], &revocation);
-    };
     // Before the honest hand-out under that number, and after it.
-    revoke(&mut street, &sold[0]);
+    street.craft_revocation(1, &sold[0], &[0, 1, 2]);
     street.come_to_rest();
     let moved = [0, 1].map(|_| street.issue(2, promotion, None).unwrap());
-    revoke(&mut street, &sold[1]);
+    street.craft_revocation(1, &sold[1], &[0, 1, 2]);
     street.come_to_rest();
     for (moved, sold) in moved.iter().zip(&sold) {
         assert_eq!(moved.body().key.number, sold.body().key.number, "one number, two issuers");
@@ -237,9 +227,8 @@ fn leased_vouchers_that_were_never_handed_out_are_their_redeemers_own_loss() {
         let refused = street.redeem(1, &token.qr_text(), None).unwrap_err();
         assert_eq!(refused.reason, Reason::VoucherUnknown, "its own node does not help");
         let money = |yuan_: i64| Some(proto::Money::from(yuan(yuan_)));
-        let tag = street.request();
         let receipt = proto::Redemption {
-            request: Some(proto::Request { id: tag.id, hash: tag.hash.to_vec().into() }),
+            request: street.named_request(),
             token: token.bytes().to_vec().into(),
             redeemed_unix_ms: street.now.ms(),
             purchase: money(40),
@@ -270,21 +259,9 @@ fn who_gave_a_voucher_back_does_not_take_another_one_under_its_number() {
         let body = VoucherBody { key, secret: [secret; 10], ..genuine.body().clone() };
         Token::sign(body, &street.shops[1].keys.signing)
     });
-    let mut request = || {
-        let tag = street.request();
-        Some(proto::Request { id: tag.id, hash: tag.hash.to_vec().into() })
-    };
-    let (one, other) = (request(), request());
-    let revocation = proto::VoucherRevocation {
-        request: one,
-        token: first.bytes().to_vec().into(),
-        revoked_unix_ms: street.now.ms(),
-        reason: String::new(),
-    };
-    street.plant(1, Kind::VoucherRevocation, &[1, 2, 3], &revocation);
+    street.craft_revocation(1, &first, &[1, 2, 3]);
     street.come_to_rest();
-    let issue = proto::VoucherIssue { request: other, token: second.bytes().to_vec().into() };
-    street.plant(1, Kind::VoucherIssue, &[1, 2, 3], &issue);
+    street.craft_issue(1, &second, &[1, 2, 3]);
     street.come_to_rest();
     for _ in 0..2 {
         let refused = street.redeem(2, &second.qr_text(), None).unwrap_err();

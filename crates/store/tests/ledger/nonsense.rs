@@ -60,15 +60,10 @@ impl Scene {
         self.street.check_agreement(what);
     }
 
-    fn request(&mut self) -> Option<proto::Request> {
-        let tag = self.street.request();
-        Some(proto::Request { id: tag.id, hash: tag.hash.to_vec().into() })
-    }
-
     /// A receipt for the voucher that is out, as it should be.
     fn receipt(&mut self) -> proto::Redemption {
         proto::Redemption {
-            request: self.request(),
+            request: self.street.named_request(),
             token: self.out.bytes().to_vec().into(),
             redeemed_unix_ms: self.street.now.ms(),
             purchase: Some(yuan(40).into()),
@@ -86,7 +81,7 @@ impl Scene {
         body.key.number = 3;
         change(&mut body);
         let token = Token::sign(body, &self.street.shops[signer].keys.signing);
-        proto::VoucherIssue { request: self.request(), token: token.bytes().to_vec().into() }
+        proto::VoucherIssue { request: self.street.named_request(), token: token.bytes().to_vec().into() }
     }
 }
 
@@ -201,7 +196,7 @@ fn a_forged_or_overdrawn_hand_out_does_not_count() {
 #[test]
 fn a_void_of_what_is_not_there_or_anothers_does_not_count() {
     let void = |scene: &mut Scene, id: RecordId| proto::RedemptionVoid {
-        request: scene.request(),
+        request: scene.street.named_request(),
         redemption_id: id.as_bytes().to_vec().into(),
         voided_unix_ms: scene.street.now.ms(),
         ..Default::default()
@@ -223,7 +218,7 @@ fn a_void_of_what_is_not_there_or_anothers_does_not_count() {
 fn other_records_out_of_bounds_do_not_count() {
     let mut sale = scene();
     let message = proto::Sale {
-        request: sale.request(),
+        request: sale.street.named_request(),
         sold_unix_ms: sale.street.now.ms(),
         amount: Some(proto::Money { currency_code: "CNY".into(), minor: -500 }),
         ..Default::default()
@@ -231,7 +226,7 @@ fn other_records_out_of_bounds_do_not_count() {
     sale.changes_nothing("a negative sale", 1, Kind::Sale, &[1], &message);
     let mut touch = scene();
     let message = proto::Touch {
-        request: touch.request(),
+        request: touch.street.named_request(),
         kind: 2,
         to_shop_id: touch.street.bytes(1),
         card_id: card(1).as_bytes().to_vec().into(),

@@ -193,11 +193,28 @@ impl Street {
         found.into_iter().map(|(_, proof)| proof).collect()
     }
 
+    /// A hand-out that an honest node would not sign.
+    pub(crate) fn craft_issue(&mut self, shop: usize, token: &Token, parties: &[usize]) {
+        let request = self.named_request();
+        let message = proto::VoucherIssue { request, token: token.bytes().to_vec().into() };
+        self.plant(shop, Kind::VoucherIssue, parties, &message);
+    }
+
+    /// A revocation that an honest node would not sign, or not send there.
+    pub(crate) fn craft_revocation(&mut self, shop: usize, token: &Token, parties: &[usize]) {
+        let message = proto::VoucherRevocation {
+            request: self.named_request(),
+            token: token.bytes().to_vec().into(),
+            revoked_unix_ms: self.now.ms(),
+            ..Default::default()
+        };
+        self.plant(shop, Kind::VoucherRevocation, parties, &message);
+    }
+
     /// Numbers 1 to `count` of the first distributor go to the second one, by a record that an honest node would not sign.
     pub(crate) fn craft_move(&mut self, from: usize, promotion: RecordId, count: u32) {
-        let tag = self.request();
         let message = proto::QuotaMove {
-            request: Some(proto::Request { id: tag.id, hash: tag.hash.to_vec().into() }),
+            request: self.named_request(),
             promotion_id: promotion.as_bytes().to_vec().into(),
             first: 1,
             count,

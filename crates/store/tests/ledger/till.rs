@@ -35,6 +35,12 @@ impl Street {
         RequestTag { hash: request_hash(id.as_bytes()), id }
     }
 
+    /// A new request, as records name it.
+    pub(crate) fn named_request(&mut self) -> Option<proto::Request> {
+        let RequestTag { id, hash } = self.request();
+        Some(proto::Request { id, hash: hash.to_vec().into() })
+    }
+
     /// 3 yuan off for 20 spent, 1 yuan bounty, 50 vouchers a distributor, 30 days to hand out.
     pub(crate) fn terms(&self, distributors: &[usize], redeemer: usize) -> proto::Promotion {
         let distributor = |shop: &usize| proto::Distributor { shop_id: self.bytes(*shop), quota: 50 };

@@ -10,7 +10,7 @@ use crate::cli::{
     output::{Answer, fields, table},
     output_file,
     problem::Problem,
-    resolve::{full_id, resolve_id},
+    resolve::listed_id,
     session::Session,
     show::{Names, money, money_json, time, time_json},
     value,
@@ -115,11 +115,10 @@ pub(super) async fn net(session: &Session, command: NetCommand) -> anyhow::Resul
             let consent_by_itself = rule == Switch::On;
             let request = proto::SetNettingRuleRequest { alliance_id, consent_by_itself };
             session.client.set_netting_rule(request).await?;
-            let text = match (session.language, consent_by_itself) {
-                (Language::En, true) => "the node consents by itself",
-                (Language::En, false) => "consents are given by hand",
-                (Language::Zh, true) => "节点将自动同意轧差",
-                (Language::Zh, false) => "轧差须手动同意",
+            let text = if consent_by_itself {
+                session.say("the node consents by itself", "节点将自动同意轧差")
+            } else {
+                session.say("consents are given by hand", "轧差须手动同意")
             };
             return Ok(Answer::new(json!({ "consent_by_itself": consent_by_itself }), text));
         }
@@ -129,11 +128,7 @@ pub(super) async fn net(session: &Session, command: NetCommand) -> anyhow::Resul
 }
 
 async fn run_id(session: &Session, text: &str) -> anyhow::Result<String> {
-    if let Some(id) = full_id(text) {
-        return Ok(id);
-    }
-    let runs = session.client.all_nettings(&session.alliance_id).await?;
-    Ok(resolve_id("netting run", text, runs.into_iter().map(|run| run.id))?)
+    listed_id("netting run", text, session.client.all_nettings(&session.alliance_id), |run| run.id).await
 }
 
 async fn find(session: &Session, run: &str) -> anyhow::Result<Option<proto::NettingRun>> {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::cli::{
     output::{Answer, table},
     problem::Problem,
-    resolve::{full_id, resolve_id},
+    resolve::listed_id,
     sale::RequestIdArg,
     session::Session,
     show::{money, money_json, time, time_json, word},
@@ -133,21 +133,17 @@ pub(super) async fn confirm(session: &Session, args: ConfirmArgs) -> anyhow::Res
     };
     let record_id = session.client.confirm_payment(request).await?.record_id;
     let json = json!({ "request_id": request_id, "record_id": record_id });
-    let text = match (session.language, args.deny) {
-        (Language::En, true) => "denied: nothing is booked",
-        (Language::En, false) => "confirmed: both book it",
-        (Language::Zh, true) => "已否认：不入账",
-        (Language::Zh, false) => "已确认：双方入账",
+    let text = if args.deny {
+        session.say("denied: nothing is booked", "已否认：不入账")
+    } else {
+        session.say("confirmed: both book it", "已确认：双方入账")
     };
     Ok(Answer::new(json, text).hint(session.request_hint(&request_id)))
 }
 
 async fn payment_id(session: &Session, text: &str) -> anyhow::Result<String> {
-    if let Some(id) = full_id(text) {
-        return Ok(id);
-    }
-    let payments = session.client.all_payments(&session.alliance_id, "").await?;
-    Ok(resolve_id("payment", text, payments.into_iter().map(|payment| payment.id))?)
+    listed_id("payment", text, session.client.all_payments(&session.alliance_id, ""), |payment| payment.id)
+        .await
 }
 
 pub(super) async fn payments(session: &Session, ally: Option<String>) -> anyhow::Result<Answer> {

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::cli::{
     output::{Answer, fields, table},
     problem::Problem,
+    say,
     session::Session,
     show::{money, money_json, time, time_json, word},
     value,
@@ -102,14 +103,13 @@ async fn tell(session: &Session, statement: Option<proto::Statement>) -> anyhow:
     ]);
     let answer = Answer::new(statement_json(&statement), text);
     Ok(match statement.state() {
-        proto::StatementState::Differs => answer.hint(match session.language {
-            Language::En => "The ally signed something else: see `hutong settlement statement compare`.",
-            Language::Zh => "对方所签不同：见 `hutong settlement statement compare`。",
-        }),
-        proto::StatementState::Offered => answer.hint(match session.language {
-            Language::En => "The ally has signed; sign it, too, to agree.",
-            Language::Zh => "对方已签；本店也签即达成一致。",
-        }),
+        proto::StatementState::Differs => answer.hint(session.say(
+            "The ally signed something else: see `hutong settlement statement compare`.",
+            "对方所签不同：见 `hutong settlement statement compare`。",
+        )),
+        proto::StatementState::Offered => answer.hint(
+            session.say("The ally has signed; sign it, too, to agree.", "对方已签；本店也签即达成一致。"),
+        ),
         _ => answer,
     })
 }
@@ -151,7 +151,7 @@ fn statement_json(statement: &proto::Statement) -> Value {
 }
 
 fn differences(found: &proto::CompareStatementResponse, language: Language) -> Answer {
-    let say = |en: &'static str, zh: &'static str| if language == Language::Zh { zh } else { en };
+    let say = |en: &'static str, zh: &'static str| say(language, en, zh);
     let line = |line: &proto::LineDifference| {
         json!({
             "record_id": line.record_id,
