@@ -8,6 +8,7 @@ use hutong_record::{Header, RecordId, ShopId, UnixMillis};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    alliance::Alliance,
     doubt, report, table,
     view::{Reader, ViewError},
     voucher::{Token, VoucherKey},
@@ -29,11 +30,15 @@ pub enum Duty {
         to: ShopId,
         /// The voucher.
         token: Box<Token>,
+        /// A use at risk waits for it: it is not done with a denial for the time being.
+        at_risk: bool,
     },
     /// A shop broke the rules: show it to all. An encoded `VoucherProof`.
     PublishProof(Vec<u8>),
     /// The right to a voucher that was accepted at risk has arrived.
     SettleRisk(VoucherKey),
+    /// The shop that was asked for the right to what was accepted at risk is gone: whoever stands in for it is asked.
+    AskStandIn(VoucherKey),
     /// Vouchers that will not be redeemed any more go back to their issuer.
     GiveBack(Vec<VoucherKey>),
     /// This shop's rule is to consent to netting runs that take its balances as they are.
@@ -49,13 +54,24 @@ pub enum Duty {
     NoteExposure(ShopId),
 }
 
+/// What this shop accepted at risk, and asked for the right to.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct RiskWaits {
+    pub(crate) voucher: VoucherKey,
+    pub(crate) request: RecordId,
+    /// The shop that was asked.
+    pub(crate) of: ShopId,
+}
+
 impl Duty {
-    /// Where it stands; [`Duty::GiveBack`] of expired vouchers follows from what is held.
+    /// Where it stands; [`Duty::GiveBack`] of expired vouchers follows from what is held, [`Duty::AskStandIn`] from what is waited
+    /// for.
     pub(crate) fn key(&self) -> Vec<u8> {
         match self {
             Self::AnswerRight { request, .. } => table::duty(0, request.as_bytes()),
             Self::PublishProof(proof) => table::duty(1, &blake3::derive_key("hutong 2026 v1 duty", proof)),
             Self::SettleRisk(voucher) => table::duty(2, &voucher.to_bytes()),
+            Self::AskStandIn(voucher) => table::risk_waits(voucher),
             Self::GiveBack(vouchers) => {
                 table::duty(3, &vouchers.first().map_or_else(Vec::new, |key| key.to_bytes()))
             }
@@ -98,6 +114,23 @@ pub fn due_after(
     if place.is_none() {
         duties.extend(expired(view, now.saturating_add_ms(-late_entry_ms))?);
     }
+    Ok(duties)
+}
+
+/// What this shop accepted at risk while the shop that it asked for the right went out of the alliance; at most `most`.
+pub fn orphaned(
+    view: &(impl Reader + ?Sized),
+    alliance: &Alliance,
+    most: usize,
+) -> Result<Vec<Duty>, ViewError> {
+    let mut duties = Vec::new();
+    table::walk(view, &[table::RISK_WAITS], None, |key, value| {
+        let waits: RiskWaits = table::decode(key, value)?;
+        if alliance.is_gone(waits.of) {
+            duties.push(Duty::AskStandIn(waits.voucher));
+        }
+        Ok(duties.len() < most)
+    })?;
     Ok(duties)
 }
 

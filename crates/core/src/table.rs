@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Version of keys, values and meaning of all tables. Another one on disk: the views are rebuilt from the journal.
-pub const VIEWS_VERSION: u32 = 13;
+pub const VIEWS_VERSION: u32 = 14;
 
 /// Tables that every member folds alike, first and last.
 pub(crate) const PUBLIC: core::ops::RangeInclusive<u8> = 0x10..=0x3f;
@@ -96,6 +96,7 @@ const RESUMED: u8 = 0xcf;
 pub(crate) const KEY: u8 = 0xd0;
 const KEYS_HELD: u8 = 0xd1;
 const TOLD_RECEIPT: u8 = 0xd2;
+pub(crate) const RISK_WAITS: u8 = 0xd3;
 const TOLD_USES: u8 = 0xd9;
 
 /// What a record waits for before it can be folded: a promotion's or a member's id.
@@ -507,6 +508,11 @@ pub(crate) fn asked_about(request: RecordId) -> Vec<u8> {
 /// This shop's latest request for the right to a voucher.
 pub(crate) fn asked_last(voucher: &VoucherKey, to: ShopId) -> Vec<u8> {
     key(ASKED_LAST, &[&voucher.to_bytes(), to.as_bytes()])
+}
+
+/// On whose answer, and to which request, this shop's use at risk of a voucher waits.
+pub(crate) fn risk_waits(voucher: &VoucherKey) -> Vec<u8> {
+    key(RISK_WAITS, &[&voucher.to_bytes()])
 }
 
 /// The vouchers that are bound to a card.

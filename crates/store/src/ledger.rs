@@ -296,7 +296,12 @@ impl<V: Views> Ledger<V> {
             return Ok(Vec::new());
         }
         let late_entry_ms = self.alliance.charter().late_entry_ms_max;
-        Ok(duty::due_after(&self.staged.overlay(&*self.views), now, late_entry_ms, most, place)?)
+        let view = self.staged.overlay(&*self.views);
+        let mut duties = duty::due_after(&view, now, late_entry_ms, most, place)?;
+        if place.is_none() {
+            duties.extend(duty::orphaned(&view, &self.alliance, most)?);
+        }
+        Ok(duties)
     }
 
     /// Refuses to decide while records of this shop's own log wait for others, as after a lost disk: their numbers,

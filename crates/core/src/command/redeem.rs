@@ -68,7 +68,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             .then(|| self.statement(key, right.step, act).sign(self.key));
         let mut drafts = alloc::vec![self.receipt(redeem, &shown, price, signed)?];
         if act == Act::Risk {
-            drafts.push(self.right_request(&shown, self.me())?);
+            drafts.push(self.right_request(&shown, self.me(), true)?);
         }
         Ok(drafts)
     }
@@ -402,6 +402,9 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             return Err(Refusal::new(Reason::HomeUnreachable).into());
         };
         self.check_key_not_revoked(shown)?;
+        if shown.voucher.unsettled_use_of(self.me()).is_some() {
+            return Err(already_redeemed(&shown.voucher).into()); // it was lost, and would be again
+        }
         let refuse = |cap: &str, most: Money| {
             Err(Refusal::new(Reason::RiskCapReached).with("cap", cap).with("most", most).into())
         };

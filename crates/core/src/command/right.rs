@@ -6,6 +6,7 @@ use super::{
     *,
 };
 use crate::{
+    duty::RiskWaits,
     fold,
     promotion::Mode,
     proof, report,
@@ -33,6 +34,19 @@ pub enum Asked {
     Granted,
     /// It was not, for this reason.
     Denied(Refusal),
+}
+
+impl Asked {
+    /// Whether it stays so: what is reserved may become free, and what may be lost may turn out not to be.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Waits => false,
+            Self::Granted => true,
+            Self::Denied(refusal) => {
+                !matches!(refusal.reason, Reason::VoucherReserved | Reason::RecordsMayBeLost)
+            }
+        }
+    }
 }
 
 /// What became of this shop's request for a right; none: there is no such request.
@@ -157,14 +171,20 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         if asked.is_some_and(|(of, outcome)| outcome == Asked::Waits && !self.alliance.is_gone(of)) {
             return Ok(Vec::new()); // the answer to the earlier request will do
         }
-        Ok(alloc::vec![self.right_request(&shown, ask.to)?])
+        Ok(alloc::vec![self.right_request(&shown, ask.to, false)?])
     }
 
-    pub(super) fn right_request(&self, shown: &Shown, to: ShopId) -> Result<DraftRecord, ViewError> {
+    pub(super) fn right_request(
+        &self,
+        shown: &Shown,
+        to: ShopId,
+        at_risk: bool,
+    ) -> Result<DraftRecord, ViewError> {
         let message = proto::RightRequest {
             request: None,
             token: copy(shown.voucher.token.bytes()),
             to_shop_id: copy(to.as_bytes()),
+            at_risk,
         };
         let keeper = self.alliance.keeper_of(self.view, &shown.voucher.right, &shown.promotion)?;
         Ok(Self::for_parties(Kind::RightRequest, [self.me(), keeper], &message))
@@ -245,11 +265,12 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
     pub(super) fn fulfil(&self, duty: &Duty) -> Decided {
         self.alliance.own_membership()?;
         match duty {
-            Duty::AnswerRight { request, asker, to, token } => {
+            Duty::AnswerRight { request, asker, to, token, at_risk: _ } => {
                 self.answer_right(*request, *asker, *to, token)
             }
             Duty::PublishProof(proof) => self.publish_proof(proof),
             Duty::SettleRisk(voucher) => self.settle(voucher),
+            Duty::AskStandIn(voucher) => self.ask_stand_in(voucher),
             Duty::GiveBack(vouchers) => self.give_back(vouchers),
             Duty::Consent { period, run } => self.fulfil_consent(*period, *run),
             Duty::TellLost(header) => Ok(alloc::vec![Self::lost_record(header)]),
@@ -269,6 +290,10 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         };
         let record = match answer {
             Ok(transfer) => transfer,
+            // The asker was told that it has to wait.
+            Err(refusal) if self.was_answered(request)? && !Asked::Denied(refusal.clone()).is_final() => {
+                return Ok(Vec::new());
+            }
             Err(refusal) => {
                 let facts = refusal.facts.iter();
                 let message = proto::RightDenial {
@@ -282,6 +307,10 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
             }
         };
         Ok(alloc::vec![record])
+    }
+
+    fn was_answered(&self, request: RecordId) -> Result<bool, ViewError> {
+        Ok(self.view.get(&table::answered(request, self.me()))?.is_some())
     }
 
     fn grant(&self, shown: &Shown, to: ShopId, request: (RecordId, ShopId)) -> Decided<DraftRecord> {
@@ -331,15 +360,26 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         Ok(alloc::vec![Self::for_all(Kind::VoucherProof, &proof)])
     }
 
+    /// The shop that was asked for the right is gone. Nobody stands in for it before all that counts of its log is here.
+    fn ask_stand_in(&self, key: &VoucherKey) -> Decided {
+        let waits: Option<RiskWaits> = table::read(self.view, &table::risk_waits(key))?;
+        let (Some(waits), Some(voucher)) = (waits, report::voucher(self.view, key)?) else {
+            return Ok(Vec::new());
+        };
+        let Some(shown) = self.shown(voucher.token)? else { return Ok(Vec::new()) };
+        let keeper = self.alliance.keeper_of(self.view, &shown.voucher.right, &shown.promotion)?;
+        let asked_before = waits.of == keeper;
+        let ask = || self.right_request(&shown, self.me(), true);
+        Ok(if asked_before { Vec::new() } else { alloc::vec![ask()?] })
+    }
+
     /// The right to what was accepted at risk is here: the use counts after all.
     fn settle(&self, key: &VoucherKey) -> Decided {
         let unknown = || Refusal::new(Reason::VoucherUnknown);
         let voucher = report::voucher(self.view, key)?.ok_or_else(unknown)?;
         let shown = self.shown(voucher.token)?.ok_or_else(unknown)?;
         let voucher = &shown.voucher;
-        let own =
-            |standing| voucher.uses.iter().find(move |u| u.redeemer == self.me() && u.standing == standing);
-        let used = own(UseStanding::AtRisk).ok_or_else(unknown)?;
+        let used = voucher.unsettled_use_of(self.me()).ok_or_else(unknown)?;
         let holds = voucher.right.holder == self.me() || hutong_record::planted!(SettleWithoutRight);
         if !holds || voucher.uses_left() == 0 || voucher.was_passed_on_by(self.me()) {
             return Err(already_redeemed(voucher).into());

@@ -411,7 +411,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
             voucher.used_at_step += 1;
         }
         self.put_used(&voucher, &genuine)?;
-        self.view.remove(Duty::SettleRisk(genuine.token.body().key).key());
+        self.wait_no_more(&used, &genuine);
         self.expose_risks(&voucher, &genuine.promotion)?;
         self.book(&genuine, &used, 1, used.at)
     }
@@ -457,7 +457,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         let used = voucher.uses.remove(place);
         self.view.remove(table::receipt(used.at, used.id));
         self.forget_use_elsewhere(&used)?;
-        self.view.remove(Duty::SettleRisk(genuine.token.body().key).key());
+        self.wait_no_more(&used, genuine);
         self.put_used(voucher, genuine)?;
         match used.standing {
             UseStanding::ByRight => self.book(genuine, &used, -1, voided)?,
@@ -628,6 +628,15 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
             let sum = if lost { &mut s.risk_lost_minor } else { &mut s.risk_open_minor };
             *sum += i128::from(sign) * i128::from(minor);
         })
+    }
+
+    /// A use at risk was settled or taken back: where it is this shop's, it waits for the right no more.
+    fn wait_no_more(&mut self, used: &Use, genuine: &Genuine) {
+        if used.redeemer == self.me() {
+            let key = genuine.token.body().key;
+            self.view.remove(Duty::SettleRisk(key).key());
+            self.view.remove(table::risk_waits(&key));
+        }
     }
 
     /// This shop's use at risk turned out to be a second one: its own loss, which its caps keep counting.

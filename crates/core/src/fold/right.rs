@@ -6,13 +6,13 @@ use super::{voucher::Genuine, *};
 use crate::{
     answer::Answer,
     command::Asked,
-    duty::Duty,
+    duty::{Duty, RiskWaits},
     pair::Changes,
     promotion::Mode,
     refusal::{Reason, Refusal},
     right::{Right, Statement},
     settlement::book::Matter,
-    voucher::{UseStanding, Voucher},
+    voucher::{UseStanding, Voucher, VoucherKey},
 };
 
 /// Vouchers of one transfer: each has a token and a chain of passes, which together must fit a message.
@@ -96,8 +96,8 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         self.note_held(&voucher, &genuine.promotion)?;
         let key = genuine.token.body().key;
         let me = self.me();
-        let unsettled = |u: &crate::voucher::Use| u.redeemer == me && u.standing == UseStanding::AtRisk;
-        if voucher.right.holder == me && voucher.uses.iter().any(unsettled) {
+        // One that was given up for lost counts after all.
+        if voucher.right.holder == me && voucher.unsettled_use_of(me).is_some() {
             self.put_duty(&Duty::SettleRisk(key));
         }
         Ok(owed)
@@ -148,14 +148,19 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         let of = asked.unwrap_or(asker);
         // The answer may have come first, as after a lost disk.
         let answered: Option<Asked> = table::read(self.view, &table::answered(request, of))?;
-        if answered.is_none() && of == self.me() {
+        let at_risk = message.at_risk;
+        let is_open = answered.as_ref().is_none_or(|answer| at_risk && !answer.is_final());
+        if is_open && of == self.me() {
             let token = Box::new(genuine.token.clone());
-            self.put_duty(&Duty::AnswerRight { request, asker, to, token });
+            self.put_duty(&Duty::AnswerRight { request, asker, to, token, at_risk });
         }
         if self.is_own() {
             let key = genuine.token.body().key;
             table::write(self.view, table::asked_last(&key, to), &request);
             table::write(self.view, table::asked_about(request), &key);
+            if at_risk {
+                table::write(self.view, table::risk_waits(&key), &RiskWaits { voucher: key, request, of });
+            }
             self.note_outcome(request, of, &answered.unwrap_or(Asked::Waits))?;
         }
         Ok(())
@@ -177,35 +182,43 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         self.note_answer(request, &denied)
     }
 
-    /// An answer to a request: the one who asked learns it, if it comes from the one who was asked, and the first one
-    /// counts; the one who answered has done its duty.
+    /// An answer to a request: the one who asked learns it, if it comes from the one who was asked, and the first final
+    /// one counts; the one who answered has done its duty, unless a use at risk waits for a final answer.
     fn note_answer(&mut self, request: RecordId, outcome: &Asked) -> Handled {
         let by = self.author();
         let key = table::answered(request, by);
-        if self.view.get(&key)?.is_some() {
+        let before: Option<Asked> = table::read(self.view, &key)?;
+        if before.is_some_and(|before| before.is_final()) {
             return Ok(());
         }
         table::write(self.view, key, outcome);
         if self.is_own() {
-            self.view.remove(table::duty(0, request.as_bytes()));
+            let duty = table::duty(0, request.as_bytes());
+            let owed: Option<Duty> = table::read(self.view, &duty)?;
+            if outcome.is_final() || !matches!(owed, Some(Duty::AnswerRight { at_risk: true, .. })) {
+                self.view.remove(duty);
+            }
         }
         let asked: Option<(ShopId, Asked)> = table::read(self.view, &table::asked(request))?;
         match asked {
-            Some((of, Asked::Waits)) if of == by => self.note_outcome(request, of, outcome),
+            Some((of, before)) if of == by && !before.is_final() => self.note_outcome(request, of, outcome),
             _ => Ok(()),
         }
     }
 
     fn note_outcome(&mut self, request: RecordId, of: ShopId, outcome: &Asked) -> Handled {
         table::write(self.view, table::asked(request), &(of, outcome));
-        let used_up = matches!(outcome, Asked::Denied(refusal) if matches!(refusal.reason,
-            Reason::VoucherAlreadyRedeemed | Reason::VoucherWrongShop | Reason::VoucherRevoked));
-        if used_up { self.lose_risk_of(request) } else { Ok(()) }
+        let about: Option<VoucherKey> = table::read(self.view, &table::asked_about(request))?;
+        let Some(key) = about.filter(|_| outcome.is_final()) else { return Ok(()) };
+        let waits: Option<RiskWaits> = table::read(self.view, &table::risk_waits(&key))?;
+        if waits.is_some_and(|waits| waits.request == request) {
+            self.view.remove(table::risk_waits(&key));
+        }
+        if matches!(outcome, Asked::Denied(_)) { self.lose_risk_of(key) } else { Ok(()) }
     }
 
     /// The home says no to a request that followed a use at risk.
-    fn lose_risk_of(&mut self, request: RecordId) -> Handled {
-        let Some(key) = table::read(self.view, &table::asked_about(request))? else { return Ok(()) };
+    fn lose_risk_of(&mut self, key: VoucherKey) -> Handled {
         let voucher: Option<Voucher> = table::read(self.view, &table::voucher(&key))?;
         match voucher {
             Some(mut voucher) => self.lose_risk(&mut voucher),

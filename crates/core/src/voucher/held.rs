@@ -222,6 +222,11 @@ impl Voucher {
         self.uses_left().saturating_sub(u32::try_from(held).unwrap_or(u32::MAX))
     }
 
+    /// A shop's use at risk, lost or not, for which the right has not come.
+    pub(crate) fn unsettled_use_of(&self, shop: ShopId) -> Option<&Use> {
+        self.uses.iter().find(|used| used.redeemer == shop && used.standing != UseStanding::ByRight)
+    }
+
     /// The latest use.
     pub fn last_use(&self) -> Option<&Use> {
         self.uses.iter().max_by_key(|used| (used.at, used.id))

@@ -1636,6 +1636,10 @@ pub struct RightRequest {
     /// Who shall have the right, 32 bytes.
     #[prost(bytes = "bytes", tag = "3")]
     pub to_shop_id: ::prost::bytes::Bytes,
+    /// A use at risk waits for the answer: where the holder denies the right for the time being, as while the voucher is
+    /// reserved, it answers again when it can.
+    #[prost(bool, tag = "4")]
+    pub at_risk: bool,
 }
 /// The holder does not pass the right on.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -4,6 +4,7 @@ use hutong_core::{
     command::{Asked, Command},
     doubt, fold,
     refusal::Reason,
+    voucher::VoucherState,
 };
 use hutong_record::{RecordId, proto, proto::Kind};
 use hutong_store::ledger::{Patience, Signing};
@@ -91,6 +92,33 @@ fn a_home_that_may_have_passed_a_right_on_does_not_pass_it_on_again() {
     assert_eq!(denied.reason, Reason::RecordsMayBeLost);
     assert_eq!(street.transfer(1, &token, 3).unwrap_err().reason, Reason::RecordsMayBeLost);
     assert!(street.redeem(3, &token.qr_text(), None).is_err());
+}
+
+#[test]
+fn a_use_at_risk_is_settled_once_its_home_knows_that_nothing_was_lost() {
+    let (mut street, token) = anywhere(307, |street| street.at_risk(1, &[2, 3]));
+    street.meet();
+    let backup = street.shops[1].copied();
+    street.lose(1, backup);
+    street.pass(LATER_MS);
+    street.accept_at_risk(2, &token).unwrap();
+    street.come_to_rest();
+    let request = street.last_asked(2, &token);
+    let Asked::Denied(denied) = street.outcome(2, request) else { panic!("not denied") };
+    assert_eq!(denied.reason, Reason::RecordsMayBeLost);
+    assert_eq!(street.state(2, &token), VoucherState::AtRisk);
+    street.restart_from_disk(1);
+    street.pass(LATER_MS);
+    let written = street.shops[1].ledger.reader().head();
+    street.come_to_rest();
+    assert_eq!(street.shops[1].ledger.reader().head(), written, "it has said so once");
+    street.declare_nothing_lost(1).unwrap();
+    street.come_to_rest();
+    assert_eq!((street.outcome(2, request), street.balance(2, 4)), (Asked::Granted, 300));
+    street.check_agreement("settled");
+    for shop in 0..5 {
+        assert_eq!(street.shops[shop].ledger.duties(street.now, 10).unwrap(), []);
+    }
 }
 
 #[test]

@@ -13,6 +13,8 @@ use crate::{
     till::yuan,
 };
 
+const HOUR_MS: i64 = 3_600_000;
+
 #[test]
 fn a_designated_voucher_goes_to_another_shop_before_its_use_and_is_good_there_alone() {
     let (mut street, token) = anywhere(200, |street| {
@@ -207,12 +209,89 @@ fn where_the_home_is_gone_the_funder_answers_for_it() {
 }
 
 #[test]
+fn where_the_home_goes_the_funder_settles_what_was_accepted_at_risk() {
+    let (mut street, token) = anywhere(233, |street| street.at_risk(1, &[2, 3]));
+    street.come_to_rest();
+    street.accept_at_risk(2, &token).unwrap();
+    let held = street.shops[0].ledger.head(street.id(1)).unwrap().sequence;
+    let reason = String::new();
+    let remove = Command::Remove { shop: street.id(1), last_sequence: None, held, reason };
+    street.run(0, &remove).unwrap();
+    street.come_to_rest();
+    assert_eq!(street.voucher(2, &token).uses[0].standing, UseStanding::ByRight);
+    assert_eq!(street.balance(2, 4), 300);
+    street.check_agreement("the funder stood in");
+    for shop in 0..5 {
+        assert_eq!(street.shops[shop].ledger.duties(street.now, 10).unwrap(), []);
+    }
+}
+
+#[test]
+fn a_use_at_risk_of_a_reserved_voucher_is_settled_when_it_is_free_or_lost_if_it_is_revoked() {
+    for revoked in [false, true] {
+        let (mut street, token) = anywhere(231, |street| street.at_risk(1, &[2, 3]));
+        street.reserve(1, &token, "till-1", HOUR_MS).unwrap();
+        street.meet();
+        street.accept_at_risk(2, &token).unwrap();
+        let at_till = street.ask_right(3, &token, 3);
+        street.carry(2, 1);
+        street.carry(3, 1);
+        assert_eq!(street.tend(1), 2);
+        for other in [2, 3] {
+            street.carry(1, other);
+        }
+        for (shop, request) in [(2, street.last_asked(2, &token)), (3, at_till)] {
+            let Asked::Denied(denied) = street.outcome(shop, request) else { panic!("not denied") };
+            assert_eq!(denied.reason, Reason::VoucherReserved);
+        }
+        assert_eq!(street.voucher(2, &token).uses[0].standing, UseStanding::AtRisk);
+        if revoked {
+            street.revoke(4, &token).unwrap(); // before it hears of the use
+        } else {
+            street.pass(HOUR_MS);
+        }
+        street.come_to_rest();
+        let uses = street.voucher(2, &token).uses;
+        let own = uses.iter().find(|used| used.redeemer == street.id(2)).unwrap();
+        let (standing, balance) = if revoked { (UseStanding::Lost, 0) } else { (UseStanding::ByRight, 300) };
+        assert_eq!((own.standing, street.balance(2, 4)), (standing, balance));
+        let Asked::Denied(denied) = street.outcome(3, at_till) else { panic!("nobody waits at the till") };
+        assert_eq!(denied.reason, Reason::VoucherReserved);
+        street.check_agreement("answered for good");
+        for shop in 0..5 {
+            assert_eq!(street.shops[shop].ledger.duties(street.now, 10).unwrap(), []);
+        }
+    }
+}
+
+#[test]
+fn a_use_that_was_given_up_for_lost_counts_if_the_right_comes_after_all() {
+    let (mut street, token) = anywhere(232, |street| street.at_risk(1, &[2, 3]));
+    street.ask_right(3, &token, 3); // the customer picked shop 3, and went to shop 2
+    street.carry(3, 1);
+    street.tend(1);
+    street.accept_at_risk(2, &token).unwrap();
+    street.come_to_rest();
+    let summary = |street: &Street| {
+        let summary = &street.shops[2].state().summary;
+        (summary.risk_open_minor, summary.risk_lost_minor)
+    };
+    assert_eq!(summary(&street), (0, 300));
+    let again = street.accept_at_risk(2, &token).unwrap_err();
+    assert_eq!(again.reason, Reason::VoucherAlreadyRedeemed);
+    street.transfer(3, &token, 2).unwrap();
+    street.come_to_rest();
+    assert_eq!(street.voucher(2, &token).uses[0].standing, UseStanding::ByRight);
+    assert_eq!((summary(&street), street.balance(2, 4)), ((0, 0), 300));
+    assert_eq!(street.state(2, &token), VoucherState::Redeemed);
+    street.check_agreement("the right came after all");
+}
+
+#[test]
 fn an_answer_counts_from_the_shop_that_was_asked_alone() {
     let (mut street, token) = anywhere(230, |street| street.at_risk(1, &[2, 3]));
     street.accept_at_risk(2, &token).unwrap();
-    let views = street.shops[2].ledger.views();
-    let request =
-        hutong_core::command::last_asked(&*views, &token.body().key, street.id(2)).unwrap().unwrap();
+    let request = street.last_asked(2, &token);
     let denial = proto::RightDenial {
         right_request_id: request.as_bytes().to_vec().into(),
         reason: Reason::VoucherAlreadyRedeemed.code().into(),

@@ -3,7 +3,7 @@
 use hutong_core::{
     command::{
         AskRightCommand, Asked, Command, Confirmation, MoveQuotaCommand, RedeemCommand, ReserveCommand,
-        RevokeCommand, TransferCommand, asked,
+        RevokeCommand, TransferCommand, asked, last_asked,
     },
     proof,
     refusal::Refusal,
@@ -106,6 +106,12 @@ impl Street {
     pub(crate) fn try_to_ask(&mut self, shop: usize, token: &Token, to: usize) -> Result<(), Refusal> {
         let ask = AskRightCommand { presented: Some(Presented::Token(token.clone())), to: self.id(to) };
         self.run(shop, &Command::AskRight(ask)).map(|_| ())
+    }
+
+    /// A shop's own last request for a voucher's right.
+    pub(crate) fn last_asked(&self, shop: usize, token: &Token) -> RecordId {
+        let views = self.shops[shop].ledger.views();
+        last_asked(&*views, &token.body().key, self.id(shop)).unwrap().unwrap()
     }
 
     pub(crate) fn outcome(&self, shop: usize, request: RecordId) -> Asked {
