@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::{
+    fold,
     netting::CreditLine,
     pair,
     roster::Standing,
@@ -152,11 +153,13 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
     /// Refused unless the lines of this shop's on which a run draws leave room for it, and so does this shop's limit.
     pub(super) fn check_drawings(&self, run: &Run) -> Decided<()> {
         let me = self.me();
+        // The consent counts as of then, also where the clock was set back since.
+        let at = self.now.max(fold::latest(self.view, me)?);
         for drawing in run.drawings_of(me) {
             let ally = drawing.ally_of(me);
             for author in [me, ally] {
                 let word = credit::word(self.view, (drawing.creditor, drawing.debtor), author)?;
-                let rest = word.map_or(0, |word| word.rest_minor(self.now));
+                let rest = word.map_or(0, |word| word.rest_minor(at));
                 // Who has consented has drawn already.
                 if rest < drawing.minor && !clearing::is_agreed(self.view, run, author)? {
                     let refusal = Refusal::new(Reason::LineNotOpen).with("ally_id", ally);

@@ -261,6 +261,12 @@ fn a_line_ends_at_its_time() {
     street.pass(DAY_MS);
     assert_eq!(street.consent(3, run).unwrap_err().reason, Reason::LineNotOpen);
     assert_eq!(street.accept(1, 3).unwrap_err().reason, Reason::LineUnknown);
+    // A clock that is set back opens it no more: whoever reads its log sees that it was later before.
+    let rule = proto::NettingRule { consent_by_itself: true };
+    street.run(3, &Command::SetSettlement(Setting::NettingRule(rule))).unwrap();
+    street.pass(-DAY_MS);
+    assert_eq!(street.consent(3, run).unwrap_err().reason, Reason::LineNotOpen);
+    street.pass(DAY_MS);
     assert_eq!(street.propose_run(0).unwrap_err().reason, Reason::NothingToNet);
 }
 
