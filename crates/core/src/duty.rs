@@ -126,10 +126,11 @@ pub fn orphaned(
     let mut duties = Vec::new();
     table::walk(view, &[table::RISK_WAITS], None, |key, value| {
         let waits: RiskWaits = table::decode(key, value)?;
-        if alliance.is_gone(waits.of) {
+        let is_full = duties.len() >= most;
+        if !is_full && alliance.is_gone(waits.of) {
             duties.push(Duty::AskStandIn(waits.voucher));
         }
-        Ok(duties.len() < most)
+        Ok(!is_full)
     })?;
     Ok(duties)
 }

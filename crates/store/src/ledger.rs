@@ -299,7 +299,7 @@ impl<V: Views> Ledger<V> {
         let view = self.staged.overlay(&*self.views);
         let mut duties = duty::due_after(&view, now, late_entry_ms, most, place)?;
         if place.is_none() {
-            duties.extend(duty::orphaned(&view, &self.alliance, most)?);
+            duties.extend(duty::orphaned(&view, &self.alliance, most.saturating_sub(duties.len()))?);
         }
         Ok(duties)
     }

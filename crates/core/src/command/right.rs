@@ -265,7 +265,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
     pub(super) fn fulfil(&self, duty: &Duty) -> Decided {
         self.alliance.own_membership()?;
         match duty {
-            Duty::AnswerRight { request, asker, to, token, at_risk: _ } => {
+            Duty::AnswerRight { request, asker, to, token, .. } => {
                 self.answer_right(*request, *asker, *to, token)
             }
             Duty::PublishProof(proof) => self.publish_proof(proof),

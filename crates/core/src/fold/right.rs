@@ -211,14 +211,13 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         let about: Option<VoucherKey> = table::read(self.view, &table::asked_about(request))?;
         let Some(key) = about.filter(|_| outcome.is_final()) else { return Ok(()) };
         let waits: Option<RiskWaits> = table::read(self.view, &table::risk_waits(&key))?;
-        if waits.is_some_and(|waits| waits.request == request) {
-            self.view.remove(table::risk_waits(&key));
+        if waits.is_none_or(|waits| waits.request != request) {
+            return Ok(()); // asked at a till
         }
-        if matches!(outcome, Asked::Denied(_)) { self.lose_risk_of(key) } else { Ok(()) }
-    }
-
-    /// The home says no to a request that followed a use at risk.
-    fn lose_risk_of(&mut self, key: VoucherKey) -> Handled {
+        self.view.remove(table::risk_waits(&key));
+        if *outcome == Asked::Granted {
+            return Ok(());
+        }
         let voucher: Option<Voucher> = table::read(self.view, &table::voucher(&key))?;
         match voucher {
             Some(mut voucher) => self.lose_risk(&mut voucher),
