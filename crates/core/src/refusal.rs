@@ -10,6 +10,8 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
+mod why;
+
 /// A command that was not carried out, and why. Nothing was changed by it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
@@ -366,8 +368,13 @@ impl Refusal {
 
     /// What to tell a person.
     pub fn text(&self, language: Language) -> String {
-        let fill =
-            |text: String, (name, value): &(String, String)| text.replace(&format!("{{{name}}}"), value);
+        let fill = |text: String, (name, value): &(String, String)| {
+            let place = format!("{{{name}}}");
+            match (name.as_str(), language) {
+                ("why", Language::Chinese) => text.replace(&place, &why::chinese(value)),
+                _ => text.replace(&place, value),
+            }
+        };
         self.facts.iter().fold(self.reason.template(language).into(), fill)
     }
 }

@@ -133,7 +133,10 @@ impl Alliance {
         let id = named_by(record.header().kind, Some(&message));
         let mut effects = Effects::default();
         match (id, (Folding { alliance: self, view, record, message }).lost_record()) {
-            (Some(id), Ok(())) => effects.resume = resume(view, id.as_bytes())?,
+            // Else they would wait again at once, and its own log would come here again, for ever.
+            (Some(id), Ok(())) if self.never_counts(view, id)? => {
+                effects.resume = resume(view, id.as_bytes())?
+            }
             (_, Err(Stop::View(error))) => return Err(error),
             _ => {}
         }

@@ -219,6 +219,31 @@ fn nobody_waits_for_a_promotion_that_was_lost_with_its_funder_s_disk() {
 }
 
 #[test]
+fn news_of_a_lost_record_that_come_before_its_author_s_new_beginning_are_waited_with() {
+    let mut street = Street::new(309, 4);
+    let backup = street.shops[3].copied();
+    let terms = street.terms(&[1], 2);
+    let promotion = street.publish(3, terms).unwrap();
+    street.carry(3, 1);
+    street.issue(1, promotion, Some(card(1))).unwrap();
+    street.lose(3, backup);
+    street.carry(3, 1);
+    assert_eq!(street.tend(1), 1, "shop 1 tells that the promotion is lost");
+    // The redeemer hears of the voucher and of the loss, and cannot tell yet that the promotion will not come.
+    let [distributor, funder] = [street.id(1), street.id(3)];
+    while street.carry_log(1, 2, distributor).unwrap() {}
+    street.restart_from_disk(2);
+    let cursor = |street: &Street| fold::cursor(&*street.shops[2].ledger.views(), distributor).unwrap();
+    let head = street.shops[2].ledger.head(distributor).unwrap().sequence;
+    assert_eq!(cursor(&street), head - 2);
+    while street.carry_log(3, 2, funder).unwrap() {}
+    assert_eq!(cursor(&street), head);
+    street.come_to_rest();
+    street.check_nothing_waits();
+    street.check_agreement("news that came first");
+}
+
+#[test]
 fn nobody_waits_for_a_payment_that_was_lost_with_the_payer_s_disk() {
     let mut street = Street::new(307, 4);
     let backup = street.shops[3].copied();
