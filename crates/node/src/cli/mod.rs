@@ -224,7 +224,7 @@ impl Globals {
     }
 
     fn output(&self) -> Output {
-        Output { json: self.json, quiet: self.quiet }
+        Output { json: self.json, quiet: self.quiet, language: self.language() }
     }
 }
 
@@ -252,7 +252,10 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, ExitC
         if error.use_stderr() && json {
             let rendered = error.render().to_string();
             let message = rendered.strip_prefix("error: ").unwrap_or(&rendered).trim_end().to_owned();
-            return fail_as(Output { json, quiet: false }, &problem::Problem::Usage(message).into());
+            return fail_as(
+                Output { json, quiet: false, language: Language::En },
+                &problem::Problem::Usage(message).into(),
+            );
         }
         // Where not even the terminal can be written to, the exit code has to do.
         let _printed = error.print();

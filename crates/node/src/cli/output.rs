@@ -6,9 +6,10 @@ use std::{
 };
 
 use comfy_table::{Table, presets};
+use hutong_client::Language;
 use serde_json::Value;
 
-use super::problem;
+use super::{problem, say};
 
 /// How to print.
 #[derive(Debug, Clone, Copy)]
@@ -17,6 +18,8 @@ pub(crate) struct Output {
     pub(crate) json: bool,
     /// No hints.
     pub(crate) quiet: bool,
+    /// Of failures.
+    pub(crate) language: Language,
 }
 
 /// What a command has to say, for programs and for people.
@@ -108,7 +111,8 @@ impl Output {
         let text = if self.json {
             problem::json(error).to_string()
         } else {
-            format!("error: {}", problem::text(error))
+            let mark = say(self.language, "error: ", "错误：");
+            format!("{mark}{}", problem::text_in(error, self.language))
         };
         let _written = writeln!(io::stderr().lock(), "{text}");
     }

@@ -9,6 +9,8 @@ use hutong_core::{
 use hutong_record::UnixMillis;
 use serde_json::{Value, json};
 
+use hutong_client::Language;
+
 use super::{plain_file::FileError, sale_import::MappingError, show};
 
 /// A failure that the node has no part in.
@@ -81,11 +83,61 @@ fn known(candidates: &[String]) -> String {
     format!(" (there is: {}{more})", shown.join(", "))
 }
 
+fn known_in_chinese(candidates: &[String]) -> String {
+    if candidates.is_empty() {
+        return String::new();
+    }
+    let more = if candidates.len() > CANDIDATES_MAX { "等" } else { "" };
+    let shown: Vec<_> = candidates.iter().take(CANDIDATES_MAX).map(String::as_str).collect();
+    format!("（现有：{}{more}）", shown.join("、"))
+}
+
+/// What [`Problem::Unknown`] and [`Problem::Ambiguous`] are about.
+fn kind_in_chinese(kind: &'static str) -> &'static str {
+    match kind {
+        "alliance" => "联盟",
+        "motion" => "动议",
+        "netting run" => "轧差",
+        "payment" => "付款",
+        "promotion" => "活动",
+        "receipt" => "凭证",
+        "redemption" => "核销",
+        "shop" => "店",
+        other => other,
+    }
+}
+
 fn from(resume_token: &str) -> String {
     if resume_token.is_empty() { String::new() } else { format!(" --from {resume_token}") }
 }
 
 impl Problem {
+    /// In Chinese; none: it is told in English alone.
+    fn chinese(&self) -> Option<String> {
+        Some(match self {
+            Self::NotRunning { data } => {
+                format!("{} 的节点没有运行：请用 `hutong serve` 启动", data.display())
+            }
+            Self::Unknown { kind, text, candidates } => {
+                format!("没有名为 `{text}` 的{}{}", kind_in_chinese(kind), known_in_chinese(candidates))
+            }
+            Self::Ambiguous { kind, text, candidates } => {
+                let (kind, known) = (kind_in_chinese(kind), known_in_chinese(candidates));
+                format!("`{text}` 可能指不止一个{kind}：请给出更长的标识{known}")
+            }
+            Self::Answer(field) => format!("节点的答复缺少 `{field}`：节点与命令的版本不同"),
+            Self::StreamEnded { resume_token } => {
+                format!("节点结束了推送：用 `hutong watch{}` 继续", from(resume_token))
+            }
+            Self::Usage(_)
+            | Self::Paths(_)
+            | Self::Attribution(_)
+            | Self::ShareOut(_)
+            | Self::Netting(_)
+            | Self::Discrepancy(_) => return None,
+        })
+    }
+
     /// Stable, like a node's reasons.
     fn reason(&self) -> &'static str {
         match self {
@@ -108,6 +160,12 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
         Some(Problem::Usage(_)) => ExitCode::from(2),
         _ => ExitCode::FAILURE,
     }
+}
+
+/// The failure in a language, as far as it is known in it.
+pub(crate) fn text_in(error: &anyhow::Error, language: Language) -> String {
+    let problem = error.downcast_ref::<Problem>().filter(|_| matches!(language, Language::Zh));
+    problem.and_then(Problem::chinese).unwrap_or_else(|| text(error))
 }
 
 /// The failure for people, with its causes where they say more.
@@ -182,6 +240,21 @@ mod tests {
     fn a_cause_is_told_once() {
         let error = anyhow::anyhow!("no space").context("journal: no space").context("start");
         assert_eq!(text(&error), "start: journal: no space");
+    }
+
+    #[test]
+    fn what_people_type_is_answered_in_their_language() {
+        let unknown = |candidates: &[&str]| {
+            let candidates = candidates.iter().map(|one| (*one).to_owned()).collect();
+            anyhow::Error::from(Problem::Unknown { kind: "shop", text: "布店".into(), candidates })
+        };
+        assert_eq!(
+            text_in(&unknown(&["面馆 abcd", "茶馆 ef01"]), Language::Zh),
+            "没有名为 `布店` 的店（现有：面馆 abcd、茶馆 ef01）"
+        );
+        assert_eq!(text_in(&unknown(&[]), Language::Zh), "没有名为 `布店` 的店");
+        assert_eq!(text_in(&unknown(&[]), Language::En), "no shop is called `布店`");
+        assert_eq!(text_in(&anyhow::anyhow!("disk full"), Language::Zh), "disk full");
     }
 
     #[test]
