@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
+use hutong_client::Language;
 use hutong_core::{
     attribution::{AttributionError, PathError, ShareOutError},
     netting::{Discrepancy, NettingError},
@@ -9,9 +10,8 @@ use hutong_core::{
 use hutong_record::UnixMillis;
 use serde_json::{Value, json};
 
-use hutong_client::Language;
-
 use super::{plain_file::FileError, sale_import::MappingError, show};
+use crate::data_folder::DataFolderError;
 
 /// A failure that the node has no part in.
 #[derive(Debug, thiserror::Error)]
@@ -164,8 +164,32 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
 
 /// The failure in a language, as far as it is known in it.
 pub(crate) fn text_in(error: &anyhow::Error, language: Language) -> String {
-    let problem = error.downcast_ref::<Problem>().filter(|_| matches!(language, Language::Zh));
-    problem.and_then(Problem::chinese).unwrap_or_else(|| text(error))
+    let chinese = match language {
+        Language::Zh => {
+            let folder = || error.downcast_ref::<DataFolderError>().and_then(folder_in_chinese);
+            error.downcast_ref::<Problem>().and_then(Problem::chinese).or_else(folder)
+        }
+        Language::En => None,
+    };
+    chinese.unwrap_or_else(|| text(error))
+}
+
+/// None: it is told in English alone.
+fn folder_in_chinese(error: &DataFolderError) -> Option<String> {
+    use DataFolderError as E;
+    Some(match error {
+        E::Missing(path) => format!("{} 中没有节点：请用 `hutong init` 建立", path.display()),
+        E::Exists(path) => format!("{} 已存在：请用 --data 另选目录；未作任何改动", path.display()),
+        E::OutputExists(path) => format!("{} 已存在：请用 --output 另选文件；未作任何改动", path.display()),
+        E::Shared { path, mode } => {
+            let path = path.display();
+            format!(
+                "{path} 可被他人读写（权限 {mode:03o}）：请执行 `chmod 600 {path}`；若本机另有他人使用，应视其中的秘密为已泄露"
+            )
+        }
+        E::Locked(path) => format!("{} 正被另一个 `hutong serve` 使用", path.display()),
+        E::Damaged { .. } | E::Io { .. } => return None,
+    })
 }
 
 /// The failure for people, with its causes where they say more.

@@ -114,6 +114,8 @@ async fn without_a_node_the_error_says_what_to_do() {
     let folder = temporary.path().to_str().unwrap();
     let error = answer(cli(&["status", "--data", folder])).await.unwrap_err();
     assert!(problem::text(&error).contains("hutong init"), "{error}");
+    let chinese = problem::text_in(&error, Language::Zh);
+    assert_eq!(chinese, format!("{folder} 中没有节点：请用 `hutong init` 建立"));
 
     let made = answer(cli(&["init", "--name", "a", "--data", folder])).await.unwrap();
     assert_eq!(made.json()["data"], folder);
