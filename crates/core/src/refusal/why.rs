@@ -1,7 +1,11 @@
-//! How a field is wrong, and other facts that are texts, in Chinese. Refusals say it in English, which goes over the wire as a fact; here is what a person is
-//! told. `{}` stands for what a text is about: a number, a name, or another text of this list.
+//! How a field is wrong, and other facts that are texts, in Chinese. Refusals say it in English, which goes over the wire
+//! as a fact; here is what a person is told. `{}` stands for what a text is about, as it is; after a colon at the end it
+//! stands for a cause, which may be another text of this list.
 
-use alloc::string::{String, ToString};
+use alloc::{
+    string::{String, ToString},
+    vec::Vec,
+};
 
 const TEXTS: &[(&str, &str)] = &[
     // Texts, numbers, times.
@@ -205,28 +209,36 @@ const TEXTS: &[(&str, &str)] = &[
     ("SHARED", "另有一份副本在运行"),
 ];
 
-/// The Chinese text, of the longest template that fits; as it is, where none does.
+/// The Chinese text, of the longest template that fits; as it is, where none does. What a caller wrote may be in it, and is
+/// bounded by nobody: so a cause has no cause of its own.
 pub(super) fn chinese(why: &str) -> String {
+    fill(why, |cause| fill(cause, ToString::to_string))
+}
+
+fn fill(why: &str, cause: impl Fn(&str) -> String) -> String {
     let fitting =
-        TEXTS.iter().filter_map(|(english, chinese)| Some((english.len(), chinese, values(english, why)?)));
-    let Some((_, chinese, values)) = fitting.max_by_key(|(length, ..)| *length) else {
+        TEXTS.iter().filter_map(|(english, chinese)| Some((*english, *chinese, values(english, why)?)));
+    let Some((english, chinese, values)) = fitting.max_by_key(|(english, ..)| english.len()) else {
         return why.to_string();
     };
-    let mut values = values.into_iter();
     let mut pieces = chinese.split("{}");
     let mut text = String::from(pieces.next().unwrap_or_default());
-    for piece in pieces {
-        text.push_str(&self::chinese(values.next().unwrap_or_default()));
+    for (value, piece) in values.into_iter().zip(pieces) {
+        if english.ends_with(": {}") {
+            text.push_str(&cause(value));
+        } else {
+            text.push_str(value);
+        }
         text.push_str(piece);
     }
     text
 }
 
 /// What stands for each `{}` of a template in a text; none: the text does not follow it.
-fn values<'a>(template: &str, text: &'a str) -> Option<alloc::vec::Vec<&'a str>> {
+fn values<'a>(template: &str, text: &'a str) -> Option<Vec<&'a str>> {
     let mut pieces = template.split("{}");
     let mut rest = text.strip_prefix(pieces.next()?)?;
-    let mut values = alloc::vec::Vec::new();
+    let mut values = Vec::new();
     let mut pieces = pieces.peekable();
     while let Some(piece) = pieces.next() {
         let end = match pieces.peek() {
@@ -244,10 +256,7 @@ fn values<'a>(template: &str, text: &'a str) -> Option<alloc::vec::Vec<&'a str>>
 
 #[cfg(test)]
 mod tests {
-    use alloc::{
-        collections::{BTreeMap, BTreeSet},
-        vec::Vec,
-    };
+    use alloc::collections::{BTreeMap, BTreeSet};
 
     use super::*;
 
@@ -259,6 +268,12 @@ mod tests {
             "身份信息的密钥不被接受：密钥过弱"
         );
         assert_eq!(chinese("0 is not within 1 to 9"), "0 不在 1 至 9 之间");
+        assert_eq!(
+            chinese("`is missing` is not a scope: there are a, b"),
+            "`is missing` 不是权限，可用的有 a, b"
+        );
+        let deep = chinese(&"the charter is refused: ".repeat(100_000));
+        assert!(deep.starts_with("章程不被接受：章程不被接受：the charter is refused: the"));
         assert_eq!(chinese("is missing a leg"), "is missing a leg");
         assert_eq!(chinese(" is not within 1 to 9"), " is not within 1 to 9");
         assert_eq!(chinese(""), "");
