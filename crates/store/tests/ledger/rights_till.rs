@@ -118,6 +118,30 @@ impl Street {
         asked(&*self.shops[shop].ledger.views(), request).unwrap().unwrap()
     }
 
+    /// The home has not passed the right on, and why.
+    pub(crate) fn denial(&self, shop: usize, request: RecordId) -> Refusal {
+        match self.outcome(shop, request) {
+            Asked::Denied(refusal) => refusal,
+            other => panic!("not denied: {other:?}"),
+        }
+    }
+
+    /// A shop asks a voucher's home for the right, and nobody else hears of the question or the answer.
+    pub(crate) fn ask_alone(&mut self, shop: usize, home: usize, token: &Token) -> RecordId {
+        let request = self.ask_right(shop, token, shop);
+        self.carry(shop, home);
+        self.tend(home);
+        self.carry(home, shop);
+        request
+    }
+
+    /// Nobody owes others anything.
+    pub(crate) fn check_no_duties(&self) {
+        for (at, shop) in self.shops.iter().enumerate() {
+            assert_eq!(shop.ledger.duties(self.now, 10).unwrap(), [], "shop {at}");
+        }
+    }
+
     pub(crate) fn transfer(&mut self, shop: usize, token: &Token, to: usize) -> Result<(), Refusal> {
         let presented = Some(Presented::Key(token.body().key));
         let transfer = TransferCommand { request: self.request(), presented, to: self.id(to) };
