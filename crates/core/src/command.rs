@@ -16,6 +16,7 @@ use crate::{
     answer::RequestTag,
     bounds,
     duty::Duty,
+    fold,
     promotion::Purchase,
     refusal::{Class, Reason, Refusal},
     view::{Reader, ViewError},
@@ -554,6 +555,11 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
 
     fn me(&self) -> ShopId {
         self.alliance.me()
+    }
+
+    /// The time as of which a record of now counts, by the clock of this shop's log: who sets its clock back gains nothing.
+    fn log_time(&self) -> Result<UnixMillis, ViewError> {
+        Ok(self.now.max(fold::latest(self.view, self.me())?))
     }
 
     fn for_all(kind: Kind, message: &impl prost::Message) -> DraftRecord {

@@ -83,22 +83,22 @@ impl Duty {
 }
 
 /// The duties that stand at a moment, at most `most`. Expired vouchers go back when nobody can enter a redemption of
-/// them any more: `late_entry_ms` after their time.
+/// them any more.
 pub fn due(
     view: &(impl Reader + ?Sized),
+    alliance: &Alliance,
     now: UnixMillis,
-    late_entry_ms: i64,
     most: usize,
 ) -> Result<Vec<Duty>, ViewError> {
-    due_after(view, now, late_entry_ms, most, &mut None)
+    due_after(view, alliance, now, most, &mut None)
 }
 
 /// As [`due`], but only those after a place, which is then where to go on; none: from the beginning. Duties that cannot be done
 /// yet do not keep others waiting so, however many they are.
 pub fn due_after(
     view: &(impl Reader + ?Sized),
+    alliance: &Alliance,
     now: UnixMillis,
-    late_entry_ms: i64,
     most: usize,
     place: &mut Option<Vec<u8>>,
 ) -> Result<Vec<Duty>, ViewError> {
@@ -112,18 +112,19 @@ pub fn due_after(
     })?;
     *place = last;
     if place.is_none() {
-        duties.extend(expired(view, now.saturating_add_ms(-late_entry_ms))?);
+        duties.extend(expired(view, now.saturating_add_ms(-alliance.charter().late_entry_ms_max))?);
+        add_orphaned(view, alliance, most, &mut duties)?;
     }
     Ok(duties)
 }
 
-/// What this shop accepted at risk while the shop that it asked for the right went out of the alliance; at most `most`.
-pub fn orphaned(
+/// What this shop accepted at risk while the shop that it asked for the right went out of the alliance.
+fn add_orphaned(
     view: &(impl Reader + ?Sized),
     alliance: &Alliance,
     most: usize,
-) -> Result<Vec<Duty>, ViewError> {
-    let mut duties = Vec::new();
+    duties: &mut Vec<Duty>,
+) -> Result<(), ViewError> {
     table::walk(view, &[table::RISK_WAITS], None, |key, value| {
         let waits: RiskWaits = table::decode(key, value)?;
         let is_full = duties.len() >= most;
@@ -131,8 +132,7 @@ pub fn orphaned(
             duties.push(Duty::AskStandIn(waits.voucher));
         }
         Ok(!is_full)
-    })?;
-    Ok(duties)
+    })
 }
 
 /// The first expired vouchers that this shop holds for one issuer.

@@ -295,13 +295,7 @@ impl<V: Views> Ledger<V> {
         if self.alliance.own_membership().is_err() {
             return Ok(Vec::new());
         }
-        let late_entry_ms = self.alliance.charter().late_entry_ms_max;
-        let view = self.staged.overlay(&*self.views);
-        let mut duties = duty::due_after(&view, now, late_entry_ms, most, place)?;
-        if place.is_none() {
-            duties.extend(duty::orphaned(&view, &self.alliance, most.saturating_sub(duties.len()))?);
-        }
-        Ok(duties)
+        Ok(duty::due_after(&self.staged.overlay(&*self.views), &self.alliance, now, most, place)?)
     }
 
     /// Refuses to decide while records of this shop's own log wait for others, as after a lost disk: their numbers,

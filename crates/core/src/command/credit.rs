@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::{
-    fold,
     netting::CreditLine,
     pair,
     roster::Standing,
@@ -153,8 +152,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
     /// Refused unless the lines of this shop's on which a run draws leave room for it, and so does this shop's limit.
     pub(super) fn check_drawings(&self, run: &Run) -> Decided<()> {
         let me = self.me();
-        // The consent counts as of then, also where the clock was set back since.
-        let at = self.now.max(fold::latest(self.view, me)?);
+        let at = self.log_time()?;
         for drawing in run.drawings_of(me) {
             let ally = drawing.ally_of(me);
             for author in [me, ally] {

@@ -4,7 +4,6 @@ use alloc::collections::BTreeSet;
 
 use super::*;
 use crate::{
-    fold,
     netting::{self, CreditLine, Debt, Netting},
     pair,
     settlement::{

@@ -7,7 +7,6 @@ use super::{
 };
 use crate::{
     duty::RiskWaits,
-    fold,
     promotion::Mode,
     proof, report,
     right::{self, Act, PASSES_MAX, Statement},
@@ -42,11 +41,13 @@ impl Asked {
         match self {
             Self::Waits => false,
             Self::Granted => true,
-            Self::Denied(refusal) => {
-                !matches!(refusal.reason, Reason::VoucherReserved | Reason::RecordsMayBeLost)
-            }
+            Self::Denied(refusal) => !is_for_now(refusal),
         }
     }
+}
+
+fn is_for_now(refusal: &Refusal) -> bool {
+    matches!(refusal.reason, Reason::VoucherReserved | Reason::RecordsMayBeLost)
 }
 
 /// What became of this shop's request for a right; none: there is no such request.
@@ -291,9 +292,7 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         let record = match answer {
             Ok(transfer) => transfer,
             // The asker was told that it has to wait.
-            Err(refusal) if self.was_answered(request)? && !Asked::Denied(refusal.clone()).is_final() => {
-                return Ok(Vec::new());
-            }
+            Err(refusal) if is_for_now(&refusal) && self.was_answered(request)? => return Ok(Vec::new()),
             Err(refusal) => {
                 let facts = refusal.facts.iter();
                 let message = proto::RightDenial {
@@ -368,9 +367,10 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         };
         let Some(shown) = self.shown(voucher.token)? else { return Ok(Vec::new()) };
         let keeper = self.alliance.keeper_of(self.view, &shown.voucher.right, &shown.promotion)?;
-        let asked_before = waits.of == keeper;
-        let ask = || self.right_request(&shown, self.me(), true);
-        Ok(if asked_before { Vec::new() } else { alloc::vec![ask()?] })
+        if waits.of == keeper {
+            return Ok(Vec::new());
+        }
+        Ok(alloc::vec![self.right_request(&shown, self.me(), true)?])
     }
 
     /// The right to what was accepted at risk is here: the use counts after all.

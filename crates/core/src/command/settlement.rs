@@ -4,7 +4,6 @@ use alloc::collections::BTreeSet;
 
 use super::*;
 use crate::{
-    fold,
     promotion::{Mode, Promotion},
     report,
     settlement::{
@@ -156,10 +155,9 @@ impl<R: Reader + ?Sized> Decider<'_, R> {
         Ok(())
     }
 
-    /// Whether a dispute that is signed now counts, by the clock of this shop's log.
+    /// Whether a dispute that is signed now counts.
     fn can_dispute(&self, receipt: RecordId) -> Result<bool, ViewError> {
-        let at = self.now.max(fold::latest(self.view, self.me())?);
-        response::in_time(self.view, &self.alliance.charter().settlement, receipt, at)
+        response::in_time(self.view, &self.alliance.charter().settlement, receipt, self.log_time()?)
     }
 
     pub(super) fn check_ally(&self, ally: ShopId) -> Result<(), Refusal> {

@@ -157,8 +157,8 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         if self.is_own() {
             let key = genuine.token.body().key;
             table::write(self.view, table::asked_last(&key, to), &request);
-            table::write(self.view, table::asked_about(request), &key);
             if at_risk {
+                table::write(self.view, table::asked_about(request), &key);
                 table::write(self.view, table::risk_waits(&key), &RiskWaits { voucher: key, request, of });
             }
             self.note_outcome(request, of, &answered.unwrap_or(Asked::Waits))?;
@@ -212,7 +212,7 @@ impl<R: Reader + ?Sized> Folding<'_, '_, R> {
         let Some(key) = about.filter(|_| outcome.is_final()) else { return Ok(()) };
         let waits: Option<RiskWaits> = table::read(self.view, &table::risk_waits(&key))?;
         if waits.is_none_or(|waits| waits.request != request) {
-            return Ok(()); // asked at a till
+            return Ok(()); // another one was asked since, or the use was settled or taken back
         }
         self.view.remove(table::risk_waits(&key));
         if *outcome == Asked::Granted {

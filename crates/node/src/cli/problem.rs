@@ -10,7 +10,7 @@ use hutong_core::{
 use hutong_record::UnixMillis;
 use serde_json::{Value, json};
 
-use super::{plain_file::FileError, sale_import::MappingError, show};
+use super::{plain_file::FileError, sale_import::MappingError, say, show};
 use crate::data_folder::DataFolderError;
 
 /// A failure that the node has no part in.
@@ -26,7 +26,7 @@ pub(crate) enum Problem {
         data: PathBuf,
     },
     /// Nothing is called so.
-    #[error("no {kind} is called `{text}`{}", known(candidates))]
+    #[error("no {kind} is called `{text}`{}", known(candidates, Language::En))]
     Unknown {
         /// What was looked for.
         kind: &'static str,
@@ -36,7 +36,7 @@ pub(crate) enum Problem {
         candidates: Vec<String>,
     },
     /// More than one is called so.
-    #[error("`{text}` may be more than one {kind}: give more of the id{}", known(candidates))]
+    #[error("`{text}` may be more than one {kind}: give more of the id{}", known(candidates, Language::En))]
     Ambiguous {
         /// What was looked for.
         kind: &'static str,
@@ -74,22 +74,15 @@ pub(crate) enum Problem {
 /// At most this many candidates are shown.
 const CANDIDATES_MAX: usize = 8;
 
-fn known(candidates: &[String]) -> String {
+fn known(candidates: &[String], language: Language) -> String {
     if candidates.is_empty() {
         return String::new();
     }
-    let more = if candidates.len() > CANDIDATES_MAX { ", …" } else { "" };
+    let (before, between, more, after) =
+        say(language, (" (there is: ", ", ", ", …", ")"), ("（现有：", "、", "等", "）"));
+    let more = if candidates.len() > CANDIDATES_MAX { more } else { "" };
     let shown: Vec<_> = candidates.iter().take(CANDIDATES_MAX).map(String::as_str).collect();
-    format!(" (there is: {}{more})", shown.join(", "))
-}
-
-fn known_in_chinese(candidates: &[String]) -> String {
-    if candidates.is_empty() {
-        return String::new();
-    }
-    let more = if candidates.len() > CANDIDATES_MAX { "等" } else { "" };
-    let shown: Vec<_> = candidates.iter().take(CANDIDATES_MAX).map(String::as_str).collect();
-    format!("（现有：{}{more}）", shown.join("、"))
+    format!("{before}{}{more}{after}", shown.join(between))
 }
 
 /// What [`Problem::Unknown`] and [`Problem::Ambiguous`] are about.
@@ -119,10 +112,10 @@ impl Problem {
                 format!("{} 的节点没有运行：请用 `hutong serve` 启动", data.display())
             }
             Self::Unknown { kind, text, candidates } => {
-                format!("没有名为 `{text}` 的{}{}", kind_in_chinese(kind), known_in_chinese(candidates))
+                format!("没有名为 `{text}` 的{}{}", kind_in_chinese(kind), known(candidates, Language::Zh))
             }
             Self::Ambiguous { kind, text, candidates } => {
-                let (kind, known) = (kind_in_chinese(kind), known_in_chinese(candidates));
+                let (kind, known) = (kind_in_chinese(kind), known(candidates, Language::Zh));
                 format!("`{text}` 可能指不止一个{kind}：请给出更长的标识{known}")
             }
             Self::Answer(field) => format!("节点的答复缺少 `{field}`：节点与命令的版本不同"),

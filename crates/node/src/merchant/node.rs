@@ -162,13 +162,13 @@ async fn alliance_status(
 ) -> Result<AllianceStatus, Refusal> {
     let alliance = hosted.alliance();
     let (charter, now) = (alliance.charter(), clock::now());
-    let late_entry_ms = charter.late_entry_ms_max;
+    let judging = alliance.clone();
     let others: Vec<_> =
         alliance.roster().iter().map(|(shop, _)| shop).filter(|s| *s != hosted.me()).collect();
     let shops = others.clone();
     let read = move |view: &SledViews| {
         let names = others.iter().map(|shop| shop_name(view, *shop)).collect::<Result<Vec<_>, _>>()?;
-        let duties = duty::due(view, now, late_entry_ms, DUTIES_MAX)?.len();
+        let duties = duty::due(view, &judging, now, DUTIES_MAX)?.len();
         Ok((names, duties, Summary::load(view)?.risk_open_minor, doubt::current(view)?))
     };
     let (names, duties, risk_open, doubtful) = hosted.query(read).await?;

@@ -212,9 +212,9 @@ async fn take_trade(
     hosted: &Hosted,
     now: UnixMillis,
 ) -> Result<(), hutong_core::refusal::Refusal> {
-    let late_entry_ms = hosted.alliance().charter().late_entry_ms_max;
+    let alliance = hosted.alliance();
     let read = move |view: &SledViews| -> Result<_, ViewError> {
-        Ok((Summary::load(view)?, duty::due(view, now, late_entry_ms, DUTIES_MAX)?.len()))
+        Ok((Summary::load(view)?, duty::due(view, &alliance, now, DUTIES_MAX)?.len()))
     };
     let (summary, duties) = hosted.query(read).await?;
     let minor = |value: i128| i64::try_from(value).unwrap_or(i64::MAX);
