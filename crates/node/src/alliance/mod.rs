@@ -31,7 +31,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use folder::{AllianceFolder, Bootstrap, OpenError};
 pub use home::HomeAnswer;
 pub use hutong_store::writer::Taken;
-pub use scrubbing::ScrubState;
+pub use scrubbing::{JournalHealth, ScrubState};
 pub use writer::{IngestJob, Notice, Source};
 
 use writer::{Job, Till};

@@ -7,7 +7,7 @@ use std::{
 };
 
 use hutong_record::UnixMillis;
-use hutong_store::journal::{Healed, JournalError, Scrub, ScrubStep, Survey};
+use hutong_store::journal::{Damage, Healed, JournalError, Scrub, ScrubStep, Survey};
 use tokio::{
     sync::{Notify, watch},
     time::Instant,
@@ -47,6 +47,17 @@ pub struct ScrubState {
     pub healing_error: Option<String>,
 }
 
+/// What is known of the journal's health.
+#[derive(Debug)]
+pub struct JournalHealth {
+    /// Where scrubbing stands.
+    pub scrub: ScrubState,
+    /// What is damaged: all that the pass which `scrub` says has finished found, and was not healed since.
+    pub damage: Vec<Damage>,
+    /// How many records were put back since the start: all that `damage` no longer names are among them.
+    pub healed_count: u64,
+}
+
 /// The state of one alliance's scrubbing, and its bell.
 #[derive(Debug, Default)]
 pub(super) struct Scrubbing {
@@ -75,14 +86,18 @@ impl Scrubbing {
 }
 
 impl Hosted {
-    /// Where scrubbing stands.
-    pub fn scrub_state(&self) -> ScrubState {
-        self.scrubbing.state()
+    /// What is known of the journal's health. Read in this order, it never shows a pass as finished without what it found,
+    /// nor damage gone without its records counted as healed.
+    pub fn journal_health(&self) -> JournalHealth {
+        let scrub = self.scrubbing.state();
+        let damage = self.reader().damage();
+        let healed_count = self.reader().healed_count();
+        JournalHealth { scrub, damage, healed_count }
     }
 
     /// Has the journal read again from its beginning, at full speed. Returns the number of the pass that will tell.
     pub fn scrub_now(&self) -> u64 {
-        let number = self.scrub_state().begun_pass + 1;
+        let number = self.scrubbing.state().begun_pass + 1;
         self.scrubbing.wish.notify_one();
         number
     }

@@ -22,7 +22,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{MerchantPort, bundle, names::shop_name, respond};
 use crate::{
-    alliance::{Hosted, ScrubState},
+    alliance::{Hosted, JournalHealth, ScrubState},
     clock,
     federation::{LinkState, hub::HubHandle},
     metrics::{
@@ -184,8 +184,7 @@ async fn alliance_status(
     let (journal_bytes, views_bytes) = hosted.bytes_on_disk();
     let (queued, queued_max) = hosted.queued_jobs();
     let own = alliance.roster().shop(hosted.me());
-    // Before what was healed is counted, so that nothing is in neither.
-    let damage = hosted.reader().damage();
+    let JournalHealth { scrub, damage, healed_count } = hosted.journal_health();
     let newest = heads.iter().filter(|(shop, _)| **shop != hosted.me()).map(|(_, head)| head.time).max();
     let key_missing = alliance.key_epoch(hosted.me()) > keys_held;
     let doubt = if key_missing { Some("KEY_MISSING") } else { hosted.signing().borrow().doubt_code() };
@@ -200,7 +199,7 @@ async fn alliance_status(
         signing_doubt: doubt.unwrap_or_default().into(),
         own_standing: own.map_or("", |member| standing_word(member.standing)).into(),
         lost_record_count: damage.iter().map(|damage| damage.records).sum(),
-        scrub: Some(scrub_message(hosted.scrub_state(), hosted.reader().healed_count())),
+        scrub: Some(scrub_message(scrub, healed_count)),
         damages: damage.iter().take(DAMAGES_MAX).map(damage_message).collect(),
         set_aside_segments: hosted.reader().set_aside().into_iter().map(set_aside_message).collect(),
         duty_count: duties as u64,
