@@ -55,7 +55,7 @@ async fn two_shops_that_never_meet_trade_through_a_third() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_address_that_changes_is_heard_by_all() {
     let street = Street::new();
-    let (market, mut home) = (street.shop("market").await, street.init("home", Reach::DialsOut));
+    let (mut market, mut home) = (street.shop("market").await, street.init("home", Reach::DialsOut));
     let mut baozi = street.shop("baozi").await;
     home.serve().await;
     market.found("street");
@@ -74,6 +74,8 @@ async fn an_address_that_changes_is_heard_by_all() {
     serve.env("HUTONG_PEER__LISTEN", &moved);
     baozi.serve_as(serve).await;
     until("the new address is heard", async || (told_at_home()? == moved).then_some(())).await;
+    // Where nobody else is left to link to.
+    market.stop().await;
     until("it is dialled there", async || home.link_to(&baozi).await.connected.then_some(())).await;
 }
 
