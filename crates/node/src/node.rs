@@ -588,10 +588,13 @@ impl Node {
         self.open_door();
     }
 
-    /// Waits until the node's own tasks have ended; the stop token must have been cancelled.
+    /// Waits until the node's own tasks and writers have ended; the stop token must have been cancelled.
     pub async fn finish(&self) {
         self.lan.stop();
         self.tasks.close();
         self.tasks.wait().await;
+        for (hosted, _) in self.all() {
+            hosted.finish().await;
+        }
     }
 }

@@ -26,7 +26,8 @@ use crate::{
     transport::{self, ListenLimits},
 };
 
-/// How long calls under way may take to finish when the node stops.
+/// How long calls under way may take to finish when the node stops; then its writers; then its audit log. The service files
+/// give it a little more than all three.
 const GRACE: Duration = Duration::from_secs(5);
 /// How often the writers are looked after.
 const HEALTH_INTERVAL: Duration = Duration::from_millis(500);
@@ -97,10 +98,12 @@ pub async fn run(data: DataFolder, config: Config, log: LogFilter) -> anyhow::Re
             let _ = peer_port.await;
         }
         let _ = merchant_port.await;
-        node.finish().await;
     });
     if stopped.await.is_err() {
         tracing::warn!("some calls did not finish in time");
+    }
+    if tokio::time::timeout(GRACE, node.finish()).await.is_err() {
+        tracing::warn!("the views were not stored in time; they are folded again at the next start");
     }
     if tokio::time::timeout(GRACE, settings.merchant.close()).await.is_err() {
         tracing::warn!("the audit log did not reach the disk in time");

@@ -27,6 +27,7 @@ use hutong_store::{
 };
 use hutong_sync::LinkId;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
 pub use folder::{AllianceFolder, Bootstrap, OpenError};
 pub use home::HomeAnswer;
@@ -49,6 +50,7 @@ pub struct Hosted {
     views: Arc<SledViews>,
     reader: Arc<dyn JournalReader>,
     jobs: queue::Door<Job>,
+    writer_ended: CancellationToken,
     state: watch::Receiver<Arc<Alliance>>,
     position: watch::Receiver<Lsn>,
     signing: watch::Receiver<Signing>,
@@ -90,9 +92,21 @@ impl Hosted {
             telemetry,
             keys: keys.clone(),
         };
-        writer::start(ledger, queue, outlets)?;
+        let writer_ended = writer::start(ledger, queue, outlets)?;
         let scrubbing = scrubbing::Scrubbing::default();
-        Ok(Self { me, keys, bootstrap, views, reader, jobs, state, position, signing, scrubbing })
+        Ok(Self {
+            me,
+            keys,
+            bootstrap,
+            views,
+            reader,
+            jobs,
+            writer_ended,
+            state,
+            position,
+            signing,
+            scrubbing,
+        })
     }
 
     /// The alliance's id.
@@ -338,9 +352,15 @@ impl Hosted {
         (self.reader.bytes_on_disk(), self.views.bytes_on_disk().unwrap_or_default())
     }
 
+    /// Takes no more jobs, and waits until those that were taken are done and the views are stored.
+    pub async fn finish(&self) {
+        self.jobs.close();
+        self.writer_ended.cancelled().await;
+    }
+
     /// Whether the views answer at all.
     pub fn is_healthy(&self) -> bool {
-        !self.jobs.is_closed() && self.views.get(&[0]).is_ok()
+        !self.jobs.is_stopped() && self.views.get(&[0]).is_ok()
     }
 }
 

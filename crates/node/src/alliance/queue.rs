@@ -21,7 +21,7 @@ const TILLS_IN_A_ROW: usize = 64;
 pub(super) enum NotTaken {
     /// Its line is full.
     Full,
-    /// The writer has stopped.
+    /// The writer has stopped, or is about to.
     Stopped,
 }
 
@@ -30,8 +30,10 @@ struct Lines<T> {
     tills: VecDeque<T>,
     peers: VecDeque<T>,
     tills_in_a_row: usize,
+    /// No more are put.
+    closed: bool,
+    /// No more are taken.
     stopped: bool,
-    askers: usize,
 }
 
 #[derive(Debug)]
@@ -70,7 +72,7 @@ pub(super) struct Counter<T>(Arc<Shared<T>>);
 /// Two empty lines.
 pub(super) fn lines<T>() -> (Door<T>, Counter<T>) {
     let (tills, peers) = (VecDeque::new(), VecDeque::new());
-    let lines = Lines { tills, peers, tills_in_a_row: 0, stopped: false, askers: 1 };
+    let lines = Lines { tills, peers, tills_in_a_row: 0, closed: false, stopped: false };
     let shared = Arc::new(Shared { lines: Mutex::new(lines), changed: Condvar::new() });
     (Door(shared.clone()), Counter(shared))
 }
@@ -96,7 +98,7 @@ impl<T: Lined> Door<T> {
     /// Puts a job at the end of its line, or gives it back.
     fn offer(&self, job: T) -> Result<(), (NotTaken, T)> {
         let mut lines = self.0.lock();
-        if lines.stopped {
+        if lines.closed || lines.stopped {
             return Err((NotTaken::Stopped, job));
         }
         let line = if job.is_of_till() { &mut lines.tills } else { &mut lines.peers };
@@ -111,8 +113,14 @@ impl<T: Lined> Door<T> {
 }
 
 impl<T> Door<T> {
+    /// Lets no more jobs in; the writer ends after those that wait.
+    pub(super) fn close(&self) {
+        self.0.lock().closed = true;
+        self.0.changed.notify_one();
+    }
+
     /// Whether the writer has stopped.
-    pub(super) fn is_closed(&self) -> bool {
+    pub(super) fn is_stopped(&self) -> bool {
         self.0.lock().stopped
     }
 
@@ -125,8 +133,7 @@ impl<T> Door<T> {
 
 impl<T> Drop for Door<T> {
     fn drop(&mut self) {
-        self.0.lock().askers -= 1;
-        self.0.changed.notify_one();
+        self.close();
     }
 }
 
@@ -150,7 +157,7 @@ impl<T> Counter<T> {
             if let Some(job) = lines.next() {
                 return Some(job);
             }
-            if lines.askers == 0 {
+            if lines.closed {
                 return None;
             }
             lines = self.0.changed.wait(lines).unwrap_or_else(PoisonError::into_inner);
@@ -227,7 +234,12 @@ mod tests {
         drop(door);
         assert_eq!((counter.wait(), counter.wait()), (Some(Ask::Till(1)), None));
         let (door, counter) = lines();
+        door.put(Ask::Peer(1)).unwrap();
+        door.close();
+        assert_eq!((door.put(Ask::Till(2)), door.is_stopped()), (Err(NotTaken::Stopped), false));
+        assert_eq!((counter.wait(), counter.wait()), (Some(Ask::Peer(1)), None));
+        let (door, counter) = lines();
         drop(counter);
-        assert_eq!((door.put(Ask::Till(1)), door.is_closed()), (Err(NotTaken::Stopped), true));
+        assert_eq!((door.put(Ask::Till(1)), door.is_stopped()), (Err(NotTaken::Stopped), true));
     }
 }
