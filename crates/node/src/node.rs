@@ -593,8 +593,6 @@ impl Node {
         self.lan.stop();
         self.tasks.close();
         self.tasks.wait().await;
-        for (hosted, _) in self.all() {
-            hosted.finish().await;
-        }
+        futures::future::join_all(self.all().iter().map(|(hosted, _)| hosted.finish())).await;
     }
 }

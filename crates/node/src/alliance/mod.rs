@@ -27,7 +27,6 @@ use hutong_store::{
 };
 use hutong_sync::LinkId;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio_util::sync::CancellationToken;
 
 pub use folder::{AllianceFolder, Bootstrap, OpenError};
 pub use home::HomeAnswer;
@@ -50,7 +49,6 @@ pub struct Hosted {
     views: Arc<SledViews>,
     reader: Arc<dyn JournalReader>,
     jobs: queue::Door<Job>,
-    writer_ended: CancellationToken,
     state: watch::Receiver<Arc<Alliance>>,
     position: watch::Receiver<Lsn>,
     signing: watch::Receiver<Signing>,
@@ -92,21 +90,9 @@ impl Hosted {
             telemetry,
             keys: keys.clone(),
         };
-        let writer_ended = writer::start(ledger, queue, outlets)?;
+        writer::start(ledger, queue, outlets)?;
         let scrubbing = scrubbing::Scrubbing::default();
-        Ok(Self {
-            me,
-            keys,
-            bootstrap,
-            views,
-            reader,
-            jobs,
-            writer_ended,
-            state,
-            position,
-            signing,
-            scrubbing,
-        })
+        Ok(Self { me, keys, bootstrap, views, reader, jobs, state, position, signing, scrubbing })
     }
 
     /// The alliance's id.
@@ -355,7 +341,8 @@ impl Hosted {
     /// Takes no more jobs, and waits until those that were taken are done and the views are stored.
     pub async fn finish(&self) {
         self.jobs.close();
-        self.writer_ended.cancelled().await;
+        // The writer's end of the channel goes with the writer.
+        drop(self.position.clone().wait_for(|_| false).await);
     }
 
     /// Whether the views answer at all.

@@ -15,7 +15,6 @@ use hutong_store::{
 use hutong_sync::{IngestOutcome, LinkId, Refusal as LinkRefusal};
 use rand::{SeedableRng as _, TryRng as _, rngs::StdRng, rngs::SysRng};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio_util::sync::CancellationToken;
 
 use super::{OpenError, queue::Counter, seat::SeatMark};
 use crate::{
@@ -190,26 +189,20 @@ struct Turn {
     places: BTreeMap<RecordId, Place>,
 }
 
-/// Starts the thread. It ends when the door is closed, with all views stored, or when the journal fails. Answers with what is
-/// cancelled then.
+/// Starts the thread. It ends when the door is closed, with all views stored, or when the journal fails.
 pub(super) fn start(
     ledger: Ledger<SledViews>,
     jobs: Counter<Job>,
     outlets: Outlets,
-) -> Result<CancellationToken, OpenError> {
+) -> Result<(), OpenError> {
     let mut seed = [0; 32];
     SysRng.try_fill_bytes(&mut seed).map_err(|_| OpenError::System("random bytes"))?;
     let rng = StdRng::from_seed(seed);
     outlets.say_how_it_starts(&ledger);
     let name = format!("writer-{}", ledger.id().short());
     let writer = writer::Writer::new(ledger);
-    let ended = CancellationToken::new();
-    let end = ended.clone().drop_guard();
-    let thread = std::thread::Builder::new().name(name).spawn(move || {
-        let _end = end;
-        run(writer, outlets, rng, jobs);
-    });
-    thread.map(|_| ended).map_err(|_| OpenError::System("thread"))
+    let thread = std::thread::Builder::new().name(name).spawn(move || run(writer, outlets, rng, jobs));
+    thread.map(drop).map_err(|_| OpenError::System("thread"))
 }
 
 fn run(mut writer: writer::Writer<SledViews>, outlets: Outlets, mut rng: StdRng, jobs: Counter<Job>) {
